@@ -1,0 +1,137 @@
+# The verbs of actlab. `make` alone prints them; `make reproduce` is the dependency graph of the notebooks.
+
+PROFILE ?= laptop
+PROFILES := smoke laptop paper
+# More `-p NAME VALUE` for the notebooks; make compares files, not parameters: add -B to run again with others.
+PARAMS ?=
+# Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
+PIP_OPTIONS ?=
+# The first of python3.11 and python3 that is 3.11 or newer.
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+# Shells know a variable ENV of their own: from outside only ENV=conda counts.
+ifneq ($(origin ENV),command line)
+ifneq ($(ENV),conda)
+ENV := venv
+endif
+endif
+ifeq ($(filter venv conda,$(ENV)),)
+$(error ENV: wanted venv or conda; came '$(ENV)')
+endif
+ifneq ($(filter reproduce build/%,$(MAKECMDGOALS)),)
+ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
+$(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
+endif
+endif
+
+PREFIX := .$(ENV)
+PY := $(PREFIX)/bin/python
+STAMP := $(PREFIX)/.stamp
+STRIP := --keep-output --keep-count --keep-id \
+	--extra-keys 'metadata.papermill cell.metadata.papermill cell.metadata.execution'
+
+# One thread a process: results do not hang on the number of cores, and the lab's workers fill the cores themselves.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help env lock test lint reproduce notebooks-refresh clean
+
+help: ## print these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
+	@echo "PROFILE=smoke|laptop|paper (now $(PROFILE)), ENV=venv|conda, PYTHON, PIP_OPTIONS and PARAMS may be given."
+
+env: $(STAMP) ## build the environment when it is missing or its inputs changed (ENV=conda: with conda)
+
+# The stamp comes last, so that a half-built environment is never taken as built; without a stamp it starts anew.
+.venv/.stamp: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make env: wanted python3.11, or a python3 of 3.11 or newer, on the PATH" \
+		"(or PYTHON=/path/to/python); came none" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make env: wanted Python 3.11 or newer; came PYTHON=$(PYTHON)" >&2; exit 2; }
+	test -f $@ || $(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e '.[test]'
+	touch $@
+
+.conda/.stamp: environment.yml pyproject.toml constraints.txt
+	@command -v conda >/dev/null || { echo "make env: ENV=conda wanted conda on the PATH; came none" \
+		"(without ENV=conda, make builds a .venv with $(or $(PYTHON),Python 3.11))" >&2; exit 2; }
+	conda env $$(test -d .conda/conda-meta && echo update --prune || echo create) -p .conda -f environment.yml
+	touch $@
+
+lock: ## write constraints.txt anew: what pip takes for pyproject.toml alone, in a throw-away environment
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install $(PIP_OPTIONS) -e '.[test]'
+	build/lock/bin/python -m pip freeze --exclude-editable > build/lock/freeze.txt
+	sed 's/+[^+ ]*$$//' build/lock/freeze.txt | LC_ALL=C sort -f > build/lock/pins.txt
+	@if grep -vE '^[A-Za-z0-9._-]+==[^ +]+$$' build/lock/pins.txt; then \
+		echo "make lock: wanted exact pins NAME==VERSION; came the lines above" >&2; exit 1; fi
+	@{ echo '# Made by `make lock`: exact pins of everything that pyproject.toml asks for, without local suffixes'; \
+		echo '# such as +cpu. A CUDA build of torch brings nvidia-* packages besides, which are not pinned here.'; \
+		cat build/lock/pins.txt; } > build/lock/constraints.txt
+	mv build/lock/constraints.txt constraints.txt
+	rm -rf build/lock
+
+test: $(STAMP) ## ruff, then pytest, then every notebook with nbval: what .ci/run calls
+	@echo "== ruff"
+	$(PY) -m ruff check .
+	@echo "== pytest"
+	$(PY) -m pytest tests
+	@echo "== nbval"
+	$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks/
+
+lint: $(STAMP) ## ruff, and the notebooks' metadata: what pre-commit checks
+	$(PY) -m ruff check .
+	$(if $(NOTEBOOKS),$(PREFIX)/bin/nbstripout --verify $(STRIP) $(NOTEBOOKS))
+
+notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their own smoke parameters
+	$(PY) -m actlab.notebooks refresh $(NOTEBOOKS)
+	$(PREFIX)/bin/nbstripout $(STRIP) $(NOTEBOOKS)
+
+clean: ## remove what was built, but neither the environment nor the committed figures
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -f notebooks/*.failed.ipynb notebooks/*.partial.ipynb
+	find actlab tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+# What each module stands on: itself, and the variables of the modules that it imports. A test holds these lists
+# against the imports themselves, so that touching a module runs again whatever depends on it.
+STATS       := actlab/stats.py
+CONFIG      := actlab/config.py
+RECORDS     := actlab/records.py
+PAPER       := actlab/paper.py
+ACTIVATIONS := actlab/activations.py
+FEYNMAN     := actlab/feynman.py
+TASKS       := actlab/tasks.py $(CONFIG) $(FEYNMAN)
+PROGRAM     := actlab/program.py
+TRAITS      := actlab/traits.py $(ACTIVATIONS) $(PROGRAM)
+LAB         := actlab/lab.py $(CONFIG) $(TASKS)
+FITNESS     := actlab/fitness.py $(ACTIVATIONS) $(CONFIG) $(LAB) $(PROGRAM) $(STATS) $(TASKS) $(TRAITS)
+PROPOSERS   := actlab/proposers/__init__.py
+GRAMMAR     := actlab/proposers/grammar.py actlab/proposers/syntax.py $(PROPOSERS)
+ARCHIVE     := actlab/archive.py
+EVOLUTION   := actlab/evolution.py $(ACTIVATIONS) $(ARCHIVE) $(CONFIG) $(FITNESS) $(PROGRAM) $(PROPOSERS)
+STUDIES     := actlab/studies.py $(EVOLUTION) $(FITNESS) $(GRAMMAR) $(LAB) $(RECORDS) $(TASKS) $(TRAITS)
+PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
+
+NOTEBOOKS := $(filter-out %.failed.ipynb %.partial.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
+OUT := build/$(PROFILE)/notebooks
+BUILT := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
+
+reproduce: $(BUILT) ## run the notebooks with PROFILE (laptop by default) and draw the paper's figures and tables
+
+# New pins are a reason to run again; an environment that was only built again is not.
+$(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
+	$(PY) -m actlab.notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
+
+$(OUT)/01_quickstart.ipynb: $(STUDIES) $(PLOTTING)
+$(OUT)/02_synthetic_lab.ipynb: $(STUDIES) $(PLOTTING)
+$(OUT)/03_trust.ipynb: $(STUDIES) $(PLOTTING)
+$(OUT)/04_zoo.ipynb: $(STUDIES) $(PLOTTING)
+$(OUT)/05_search.ipynb: $(STUDIES) $(PLOTTING)
+$(OUT)/06_lab_scores.ipynb: $(STUDIES) $(PLOTTING) $(PAPER) $(OUT)/05_search.ipynb
+$(OUT)/07_preactivations.ipynb: $(STUDIES) $(PLOTTING)
+$(OUT)/08_constants.ipynb: $(STUDIES) $(PLOTTING)

@@ -1,0 +1,45 @@
+"""actlab: a reproducible companion to "Mining Generalizable Activation Functions".
+
+Submodules are imported when they are first used, so that `import actlab` takes no time and
+`actlab.activations.gelu_sine(x)` needs no other import. `__version__` is the installed version.
+"""
+
+import importlib
+
+__all__ = (
+    "activations",
+    "archive",
+    "config",
+    "evolution",
+    "feynman",
+    "fitness",
+    "lab",
+    "notebooks",
+    "paper",
+    "plotting",
+    "program",
+    "proposers",
+    "records",
+    "stats",
+    "studies",
+    "tasks",
+    "traits",
+)
+
+
+def __getattr__(name: str):
+    """A submodule, imported now, or the version, looked up now.
+
+    Raises:
+        AttributeError: `name` is neither.
+    """
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version(__name__)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r}: wanted one of {', '.join(__all__)}; came {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The names that tab completion shows."""
+    return sorted([*globals(), *__all__, "__version__"])

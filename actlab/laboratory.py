@@ -1,0 +1,157 @@
+"""A profile's suites, its workers, and the store of what was scored before: losses are computed once (ours).
+
+A function's losses on a suite are kept on disk under a key of everything that made them, and shared by all notebooks
+and profiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import asdict, replace
+from functools import cached_property
+
+import pandas as pd
+from tqdm import tqdm
+
+from actlab import activations, tasks
+from actlab.config import SUITES, LabConfig, Profile, cores
+from actlab.fitness import Evaluator, Pending
+from actlab.program import check
+from actlab.records import Store, key, source_hash
+from actlab.traits import describe
+
+SCORING = ("config", "feynman", "tasks", "program", "lab", "fitness", "stats")  # what a loss depends on
+DESCRIBING = ("program", "traits")
+COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
+
+
+class Laboratory:
+    """A profile's suites and workers, and the store of what was scored before; a context manager.
+
+    Args:
+        profile: the settings.
+        workers: one-thread processes; 0 for one a core. They start with the first program that is not yet scored.
+        store: where losses are kept.
+    """
+
+    def __init__(self, profile: Profile, workers: int = 0, store: Store | None = None) -> None:
+        self.profile, self.workers = profile, workers or cores()
+        self.store = store or Store()
+        self._evaluator: Evaluator | None = None
+
+    def __enter__(self) -> Laboratory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._evaluator is not None:
+            self._evaluator.close()
+
+    @cached_property
+    def suites(self) -> dict[str, tasks.Suite]:
+        """The four suites by name."""
+        return {name: tasks.suite(name, self.profile.tasks) for name in SUITES}
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The evaluator of this laboratory, with all four suites."""
+        if self._evaluator is None:
+            self._evaluator = Evaluator(self.suites, self.profile.fitness, self.workers)
+        return self._evaluator
+
+    def scores(
+        self,
+        programs: Mapping[str, str] | Iterable[str],
+        suite: str,
+        seeds: Sequence[int] = (0,),
+        learning_rates: Sequence[float] = (),
+    ) -> pd.DataFrame:
+        """Losses of programs on a suite, one row a function, seed, learning rate and task.
+
+        Args:
+            programs: source by name, or names of the zoo.
+            suite: calibration, search, held-out or far.
+            seeds: of initial weights and batches.
+            learning_rates: in place of the profile's own; none for that.
+
+        Returns:
+            Columns function, suite, seed, learning_rate, family, task, ood_mse, ood_mse_whole, train_mse; in the
+            order of the arguments.
+
+        Raises:
+            ValueError: where a program is refused or fails; says which and why.
+        """
+        sources = (
+            dict(programs) if isinstance(programs, Mapping) else {n: activations.program_source(n) for n in programs}
+        )
+        rates = learning_rates or (self.profile.lab.learning_rate,)
+        asked = [
+            (n, seed, replace(self.profile.lab, learning_rate=rate))
+            for n in sources
+            for rate in rates
+            for seed in seeds
+        ]
+        keys = {ask: self._key(check(sources[ask[0]]).source, suite, *ask[1:]) for ask in asked}
+        tables = {found: self.store.load(found) for found in dict.fromkeys(keys.values())}
+        missing = {found: ask for ask, found in keys.items() if tables[found] is None}
+        for found, table in self._compute(missing, sources, suite):
+            tables[found] = table
+        parts = [
+            tables[keys[name, seed, config]].assign(function=name, seed=seed, learning_rate=config.learning_rate)
+            for name, seed, config in asked
+        ]
+        return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+    def _key(self, source: str, suite: str, seed: int, config: LabConfig) -> str:
+        return key(
+            kind="losses",
+            source=source,
+            suite=suite,
+            seed=seed,
+            lab=config,
+            tasks=self.profile.tasks,
+            clamp=self.profile.fitness.clamp,
+            code=source_hash(*SCORING),
+        )
+
+    def _compute(
+        self, missing: Mapping[str, tuple[str, int, LabConfig]], sources: Mapping[str, str], suite: str
+    ) -> Iterable[tuple[str, pd.DataFrame]]:
+        """Scores what is missing, keeping each result as soon as it is there."""
+        pending: dict = {}
+        for found, (name, seed, config) in missing.items():
+            score = self.evaluator.submit(sources[name], suite, config, seed)
+            pending.setdefault(score.future, []).append((found, name, score))
+        with tqdm(total=len(missing), desc=f"{suite} suite", disable=None) as bar:
+            while pending:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for key, name, pend in [item for future in done for item in pending.pop(future)]:
+                    table = self._table(name, suite, pend)
+                    seed, config = missing[key][1:]
+                    self.store.save(key, table, source=sources[name], suite=suite, seed=seed, lab=config, name=name)
+                    bar.update()
+                    yield key, table
+
+    def _table(self, name: str, suite: str, pending: Pending) -> pd.DataFrame:
+        score = pending.result()
+        if score.ended != "scored":
+            raise ValueError(f"{name}: wanted a program that can be scored; it {score.ended}: {score.error}")
+        which = self.suites[suite]
+        columns = {k: getattr(score, k) for k in ("ood_mse", "ood_mse_whole", "train_mse")}
+        return pd.DataFrame({"suite": suite, "family": which.families, "task": which.labels, **columns})
+
+    def descriptions(self, programs: Mapping[str, str] | Iterable[str]) -> pd.DataFrame:
+        """Cost and traits of programs of ours, run in this process: one row a function."""
+        sources = (
+            dict(programs) if isinstance(programs, Mapping) else {n: activations.program_source(n) for n in programs}
+        )
+        rows = []
+        for name, source in sources.items():
+            found = key(kind="description", source=source, code=source_hash(*DESCRIBING))
+            table = self.store.load(found)
+            if table is None:
+                description = describe(check(source).source)
+                table = pd.DataFrame([{**asdict(description), **description.traits}]).drop(columns="traits")
+                self.store.save(found, table, source=source, name=name)
+            rows.append(table.assign(function=name))
+        return pd.concat(rows, ignore_index=True)

@@ -1,0 +1,50 @@
+"""The lab as a reader would write it first: a loop over tasks, `nn.Sequential` and Adam. Slow, and the judge of the fast one."""
+
+import math
+
+import torch
+from torch import nn
+
+from actlab import lab
+
+
+class Wrapped(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def network(function, start: lab.Networks, model: int, dim: int) -> nn.Sequential:
+    """One MLP with the weights of model `model`, and inputs without padding."""
+    layers = []
+    for depth, (weight, bias) in enumerate(zip(start.weights, start.biases, strict=True)):
+        weight = weight[model, :dim] if depth == 0 else weight[model]
+        linear = nn.Linear(*weight.shape, dtype=weight.dtype)
+        with torch.no_grad():
+            linear.weight.copy_(weight.T)
+            linear.bias.copy_(bias[model, 0])
+        layers += [linear, Wrapped(function)]
+    return nn.Sequential(*layers[:-1])
+
+
+def train(function, data, config, seed) -> list[nn.Sequential]:
+    """One trained network a task."""
+    dtype = getattr(torch, config.dtype)
+    start = lab.initial_networks(data.dims, data.train_x.shape[-1], config, seed)
+    index = lab.batches(data.train_x.shape[1], config, seed)
+    trained = []
+    for model, dim in enumerate(data.dims):
+        x = torch.from_numpy(data.train_x[model, :, :dim]).to(dtype)
+        y = torch.from_numpy(data.train_y[model, :, None]).to(dtype)
+        net = network(function, start, model, dim)
+        optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+        for step, points in enumerate(index):
+            optimiser.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / len(index))) / 2
+            optimiser.zero_grad()
+            nn.functional.mse_loss(net(x[points]), y[points]).backward()
+            optimiser.step()
+        trained.append(net)
+    return trained

@@ -1,0 +1,266 @@
+"""The grammar: typed changes of syntax trees, seeded, whose results mostly run."""
+
+import ast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actlab import activations
+from actlab.program import check, compile_program
+from actlab.proposers import Parent
+from actlab.proposers.grammar import (
+    OPERATORS,
+    PRIMITIVES,
+    STATISTICS,
+    Grammar,
+    crossover,
+    delete,
+    perturb,
+    refit,
+    swap,
+)
+from actlab.proposers.syntax import Kind, activation, number, sites, size
+
+RELU = Parent(0, "def activation(x):\n    return torch.relu(x)", 0.0)
+
+
+def program(expression):
+    return f"def activation(x):\n    return {expression}"
+
+
+def outcomes(expression, operator, *arguments, draws=60):
+    """All results of an operator on a one-line function, over many seeds."""
+    found = set()
+    for seed in range(draws):
+        tree = ast.parse(program(expression))
+        if operator(activation(tree), *arguments, np.random.default_rng(seed)):
+            found.add(ast.unparse(activation(tree).body[-1].value))
+    return found
+
+
+def evolved(grammar, seed, rounds, per_round=12):
+    """Proposals of a search without selection: each round's programs are the parents of the next."""
+    parents, made = [RELU], []
+    for r in range(rounds):
+        rng = np.random.default_rng([seed, r])
+        proposals = grammar.propose(parents, per_round, rng)
+        made += proposals
+        by_id = {parent.id: parent for parent in parents}
+        parents = [
+            Parent(len(made) + i, p.source, float(rng.random()), by_id[p.parents[0]]) for i, p in enumerate(proposals)
+        ]
+    return made
+
+
+def misbehaviour(source):
+    """What is wrong with a candidate, or an empty string."""
+    function = compile_program(check(source))
+    x = torch.linspace(-10, 10, 402).reshape(67, 6).requires_grad_()
+    y = function(x)
+    if y.shape != x.shape or y.dtype != x.dtype:
+        return f"shape {tuple(y.shape)} {y.dtype}"
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    if not (torch.isfinite(y).all() and torch.isfinite(slope).all()):
+        return "not finite"
+    stack = torch.linspace(-3, 3, 60, dtype=torch.float64).reshape(3, 10, 2)
+    alone = torch.stack([function(model) for model in stack])
+    return "" if torch.allclose(torch.func.vmap(function)(stack), alone) else "vmap"
+
+
+def outcome(source):
+    """As `misbehaviour`, for programs that may raise."""
+    try:
+        return misbehaviour(source)
+    except Exception as error:
+        return repr(error)
+
+
+# --- oracle: torch runs what is proposed ---
+
+
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_nine_of_ten_proposals_compile_and_run_with_finite_values_and_gradients_and_vmap(batch_statistics):
+    proposals = evolved(Grammar(batch_statistics), seed=3, rounds=15)
+    wrong = [(reason, p.source) for p in proposals if (reason := outcome(p.source))]
+    assert len(wrong) <= len(proposals) / 10, wrong
+
+
+@pytest.mark.parametrize("template", [*PRIMITIVES, *STATISTICS])
+def test_every_primitive_of_x_runs_with_a_finite_gradient(template):
+    letters = {"A": "x", "B": "torch.sin(x)", "C": "2.0 * x", "K": "0.5", "P": "1.5"}
+    tree = ast.parse(template, mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in letters:
+            node.id = letters[node.id]
+    assert misbehaviour(program(ast.unparse(tree))) == ""
+
+
+# --- worked examples ---
+
+
+def test_no_primitive_is_a_function_that_the_search_is_to_find():
+    trees = [ast.parse(template) for template in PRIMITIVES | STATISTICS]
+    named = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "sigmoid" in named
+    assert named.isdisjoint({"gelu", "silu", "mish", "elu", "selu", "hardswish", "leaky_relu", "relu"})
+
+
+def test_swap_changes_one_operator_function_or_comparison_and_leaves_guarded_ones_alone():
+    assert outcomes("x + 2.0 * x", swap) == {"x - 2.0 * x", "x * (2.0 * x)", "x + (2.0 + x)", "x + (2.0 - x)"}
+    assert outcomes("torch.maximum(x, -x)", swap) == {"torch.minimum(x, -x)"}
+    assert outcomes("torch.where(x > 0.5, x, -x)", swap) == {"torch.where(x < 0.5, x, -x)"}
+    assert "F.softplus(x)" in outcomes("torch.relu(x)", swap)
+    assert outcomes("torch.sqrt(1 + x ** 2)", swap) == set()
+
+
+def test_delete_puts_a_part_in_the_place_of_the_whole_and_never_a_truth_value():
+    assert outcomes("torch.tanh(x * torch.sin(x))", delete) == {
+        "torch.tanh(torch.sin(x))",
+        "torch.tanh(x)",
+        "torch.tanh(x * x)",
+        "x * torch.sin(x)",
+        "torch.sin(x)",
+        "x",
+    }
+    assert outcomes("torch.where(x > 0.5, -x, x)", delete) == {"-x", "x", "torch.where(x > 0.5, x, x)"}
+
+
+def test_crossover_takes_parts_that_need_the_argument_alone_and_renames_it():
+    donor = activation(ast.parse("def activation(z):\n    w = torch.sin(z)\n    return w + torch.cos(z)"))
+    assert outcomes("torch.tanh(x)", crossover, donor) == {
+        "torch.sin(x)",
+        "torch.cos(x)",
+        "torch.tanh(torch.sin(x))",
+        "torch.tanh(torch.cos(x))",
+    }
+
+
+def test_perturb_changes_floats_alone_and_keeps_the_sign_of_guarded_ones():
+    for text in outcomes("-0.5 * x ** 2 / torch.sqrt(0.25 + x ** 2) + x.mean(dim=0) * 1e-06", perturb):
+        places = sites(activation(ast.parse(program(text))))
+        first, second = [site.value for site in places if site.is_constant]
+        assert second > 0
+        assert (first, second) != (-0.5, 0.25)
+        tail = text.replace(f"{abs(first)}", "A").replace(f"{second}", "B").removeprefix("-")
+        assert tail == "A * x ** 2 / torch.sqrt(B + x ** 2) + x.mean(dim=0) * 1e-06"
+
+
+def test_exponents_stay_where_the_slope_at_zero_is_finite():
+    found = outcomes("torch.abs(x) ** 1.05", perturb, draws=200)
+    exponents = [float(text.split("** ")[1]) for text in found]
+    assert min(exponents) == 1.0
+    assert max(exponents) > 1.2
+
+
+def refitted(now, before, improved, draws=200):
+    parent = Parent(2, program(now), 1.0 if improved else -1.0, Parent(1, program(before), 0.0))
+    found = []
+    for seed in range(draws):
+        tree = ast.parse(parent.source)
+        if refit(tree, parent, np.random.default_rng(seed)):
+            found.append([site.value for site in sites(activation(tree)) if site.is_constant])
+    return np.array(found)
+
+
+def test_refit_steps_further_where_the_change_improved_the_fitness():
+    first, second = refitted("0.6 * x + 0.3", "0.5 * x + 0.5", improved=True).T
+    assert (first > 0.6).all()
+    assert (second[first < 0.7] < 0.3).all()
+    np.testing.assert_allclose(second[first < 0.7], 0.5 - 2 * (first[first < 0.7] - 0.5), atol=1e-3)
+
+
+def test_refit_steps_back_where_the_change_did_harm():
+    first = refitted("0.6 * x", "0.5 * x", improved=False).ravel()
+    assert first.min() >= 0.4
+    assert first.max() <= 0.55
+    assert first.min() < 0.5 < first.max()
+
+
+def test_refit_does_nothing_where_more_than_constants_changed_or_nothing_did():
+    assert len(refitted("0.6 * torch.sin(x)", "0.5 * x", improved=True)) == 0
+    assert len(refitted("0.6 * x", "0.6 * x", improved=True)) == 0
+    assert not refit(ast.parse(RELU.source), RELU, np.random.default_rng(0))
+
+
+def test_what_an_expression_holds_is_followed_through_assignments():
+    source = """def activation(x):
+    a = 0.5
+    m = x.mean(dim=0, keepdim=True)
+    inside = x < m
+    spectrum = torch.fft.rfft(x)
+    y = torch.where(inside, a * x, m)
+    return y"""
+    kinds = {}
+    for site in sites(activation(ast.parse(source))):
+        kinds.setdefault(ast.unparse(site.node), site.kind)
+    assert kinds["a"] == Kind.NUMBER
+    assert kinds["x.mean(dim=0, keepdim=True)"] == kinds["m"] == Kind.STATISTIC
+    assert kinds["inside"] == kinds["torch.fft.rfft(x)"] == Kind.OPAQUE
+    assert kinds["torch.where(inside, a * x, m)"] == kinds["y"] == Kind.FULL
+
+
+def test_size_counts_operations_and_leaves_but_no_names_of_functions():
+    assert size(ast.parse(program("torch.tanh(x) + x.mean(dim=0)"))) == (6, 3)
+
+
+@pytest.mark.parametrize("value, text", [(0.123456, "0.1235"), (-2.0, "-2.0"), (12345.0, "12340.0")])
+def test_constants_have_four_significant_digits(value, text):
+    assert ast.unparse(number(value)) == text
+
+
+def test_no_parent_and_no_activation_are_errors_that_say_so():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="wanted at least one parent"):
+        Grammar().propose([], 1, rng)
+    with pytest.raises(ValueError, match=r"wanted a program that defines activation\(x\)"):
+        Grammar().propose([Parent(0, "def f(x):\n    return x", 0.0)], 1, rng)
+
+
+# --- properties ---
+
+
+@settings(max_examples=8, deadline=None, database=None)
+@given(seed=st.integers(0, 2**32), batch_statistics=st.booleans())
+def test_proposals_are_seeded_canonical_checked_new_and_bounded(seed, batch_statistics):
+    grammar = Grammar(batch_statistics, max_nodes=25, max_depth=8)
+    proposals = evolved(grammar, seed, rounds=4)
+    assert proposals == evolved(grammar, seed, rounds=4)
+    for proposal in proposals:
+        assert check(proposal.source).source == proposal.source
+        nodes, depth = size(ast.parse(proposal.source))
+        assert nodes <= 25
+        assert depth <= 8
+        assert set(proposal.operator.split("+")) <= OPERATORS.keys()
+        assert batch_statistics or ".mean" not in proposal.source
+    for first in range(0, len(proposals), 12):
+        assert len({p.source for p in proposals[first : first + 12]}) == 12
+
+
+@settings(max_examples=3, deadline=None, database=None)
+@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("name", activations.names())
+def test_every_function_of_the_zoo_can_be_a_parent_and_its_helpers_stay(name, seed):
+    source = check(activations.program_source(name)).source
+    proposals = Grammar().propose([Parent(0, source, 0.0), RELU], 6, np.random.default_rng(seed))
+    helpers = [node for node in ast.parse(source).body if getattr(node, "name", "") != "activation"]
+    for proposal in proposals[::2]:
+        tree = ast.parse(check(proposal.source).source)
+        kept = [node for node in tree.body if getattr(node, "name", "") != "activation"]
+        assert [ast.dump(node) for node in kept] == [ast.dump(node) for node in helpers]
+        assert proposal.source != source
+
+
+# --- recorded result ---
+
+
+def test_the_first_proposals_of_seed_0_are_the_recorded_ones():
+    proposals = Grammar().propose([RELU], 4, np.random.default_rng(0))
+    assert [(p.operator, p.source.removeprefix("def activation(x):\n    return ")) for p in proposals] == [
+        ("insert", "torch.relu(x) + x"),
+        ("crossover+replace", "torch.relu(torch.clamp(x + -0.8794, min=1.421))"),
+        ("crossover", "torch.relu(torch.relu(x))"),
+        ("insert", "torch.relu(torch.cos(x))"),
+    ]

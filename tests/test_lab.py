@@ -1,0 +1,111 @@
+from dataclasses import replace
+
+import numpy as np
+import oracle
+import pytest
+import torch
+
+from actlab import activations, lab, tasks
+from actlab.config import LabConfig, TaskConfig
+
+TASKS = replace(TaskConfig(), calibration=8)
+LAB = LabConfig(dtype="float64", steps=100)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return tasks.suite("calibration", TASKS).blind
+
+
+def smooth_neighbour(x):
+    return torch.tanh(x) + 0.3 * torch.sin(torch.roll(x, 1, -1) - torch.roll(x, -1, -1))
+
+
+COUPLED = {
+    "pointwise": activations.gelu_sine,
+    "batch statistics": activations.qfw,
+    "tensor statistics": activations.turbulent,
+    "Fourier transform": activations.fisg,
+    "smooth neighbours": smooth_neighbour,
+}
+
+
+@pytest.mark.parametrize("chunk", [3, 48])
+@pytest.mark.parametrize("kind", COUPLED)
+def test_the_stacked_lab_agrees_with_the_naive_loop_after_100_steps(data, kind, chunk):
+    function, config = COUPLED[kind], replace(LAB, chunk=chunk)
+    networks = lab.train(function, data, config, seed=3)
+    x = torch.from_numpy(data.ood_x)
+    batched, whole = networks.predict(function, x, config.batch), networks.predict(function, x)
+    for model, net in enumerate(oracle.train(function, data, config, seed=3)):
+        inputs = x[model, :, : data.dims[model]]
+        with torch.no_grad():
+            expected = torch.cat([net(part) for part in inputs.split(config.batch)])[:, 0]
+            torch.testing.assert_close(batched[model], expected, rtol=0, atol=1e-10)
+            torch.testing.assert_close(whole[model], net(inputs)[:, 0], rtol=0, atol=1e-10)
+
+
+def test_a_function_that_jumps_has_the_naive_loops_gradients_in_one_step(data):
+    function = activations.symmetric_phase_flipped
+    networks = lab.initial_networks(data.dims, data.train_x.shape[-1], LAB, seed=3)
+    gradient = lab.Networks(*(tuple(torch.zeros_like(t) for t in part) for part in (networks.weights, networks.biases)))
+    x, y = torch.from_numpy(data.train_x[:, :64]), torch.from_numpy(data.train_y[:, :64, None])
+    lab._write_gradient(function, x, y, networks, gradient)
+    for model, dim in enumerate(data.dims):
+        net = oracle.network(function, networks, model, dim)
+        torch.nn.functional.mse_loss(net(x[model, :, :dim]), y[model]).backward()
+        for layer, linear in enumerate(net[::2]):
+            ours = gradient.weights[layer][model].T
+            ours = ours[:, :dim] if layer == 0 else ours
+            torch.testing.assert_close(ours, linear.weight.grad, rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(gradient.biases[layer][model, 0], linear.bias.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_training_lowers_the_loss(data):
+    start = lab.initial_networks(data.dims, data.train_x.shape[-1], LAB, seed=0)
+    trained = lab.train(activations.gelu, data, LAB, seed=0)
+    x, y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+    losses = [((n.predict(activations.gelu, x) - y) ** 2).mean(1) for n in (start, trained)]
+    assert (losses[1] < losses[0]).all()
+
+
+def test_the_same_seed_trains_the_same_networks_to_the_bit_and_another_seed_others(data):
+    config = replace(LAB, dtype="float32", steps=20)
+    a, b, c = (lab.train(activations.gelu, data, config, seed) for seed in (1, 1, 2))
+    assert all(torch.equal(x, y) for x, y in zip(a.weights, b.weights, strict=True))
+    assert not torch.equal(a.weights[0], c.weights[0])
+
+
+def test_a_models_initial_weights_do_not_hang_on_the_number_of_models():
+    few, many = (lab.initial_networks(dims, 4, LAB, seed=5) for dims in ((1, 2), (1, 2, 4, 3)))
+    assert all(torch.equal(w, v[:2]) for w, v in zip(few.weights, many.weights, strict=True))
+
+
+def test_initial_weights_are_torchs_own_uniform_range_for_the_true_number_of_inputs():
+    networks = lab.initial_networks((1, 4), 4, replace(LAB, width=512), seed=0)
+    bounds = [float(w.abs().max()) for w in networks.weights[0]]
+    assert bounds == pytest.approx([1.0, 0.5], rel=0.01)
+    reference = torch.nn.Linear(512, 512).weight.detach()
+    assert float(networks.weights[1].std()) == pytest.approx(float(reference.std()), rel=0.01)
+
+
+def test_every_epoch_shows_every_point_once():
+    index = lab.batches(256, replace(LAB, steps=8), seed=0).numpy()
+    assert index.shape == (8, 64)
+    for epoch in (index[:4], index[4:]):
+        assert sorted(epoch.ravel()) == list(range(256))
+    assert not np.array_equal(index[:4], index[4:])
+
+
+def test_points_that_do_not_fill_whole_batches_are_refused():
+    with pytest.raises(ValueError, match="whole batches of 64; got 100"):
+        lab.batches(100, LAB, seed=0)
+
+
+def test_preactivations_are_what_enters_each_layer(data):
+    networks = lab.initial_networks(data.dims, 4, LAB, seed=0)
+    x = torch.from_numpy(data.train_x[:, :5])
+    entering = networks.preactivations(torch.tanh, x)
+    assert [tuple(z.shape) for z in entering] == [(8, 5, 32)] * 3 + [(8, 5, 1)]
+    torch.testing.assert_close(entering[0], x @ networks.weights[0] + networks.biases[0])
+    torch.testing.assert_close(entering[1], torch.tanh(entering[0]) @ networks.weights[1] + networks.biases[1])

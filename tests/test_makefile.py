@@ -1,0 +1,327 @@
+"""The Makefile as it behaves: a copy in an empty tree, with scripts for Python, pip and notebooks."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import import_graph
+import papermill
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+VERBS = ("help", "env", "lock", "test", "lint", "reproduce", "notebooks-refresh", "clean")
+NOTEBOOKS = (
+    "01_quickstart",
+    "02_synthetic_lab",
+    "03_trust",
+    "04_zoo",
+    "05_search",
+    "06_lab_scores",
+    "07_preactivations",
+    "08_constants",
+)
+
+NOT_INHERITED = {
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "MAKEOVERRIDES",
+    "PROFILE",
+    "PARAMS",
+    "ENV",
+    "PYTHON",
+    "PIP_OPTIONS",
+}
+
+# Stands for `python -m actlab.notebooks run IN OUT -p profile P`; fails, OUT written, if IN is in `fail`.
+RUNNER = """#!/bin/sh
+echo "$4 ${*#*.ipynb*.ipynb }" >> ran.txt
+mkdir -p "$(dirname "$5")"
+cp "$4" "$5"
+test ! -e fail || ! grep -q "$4" fail
+"""
+
+# Stands for a Python that makes environments; notes what it is asked for; pip fails while `fail` exists.
+PYTHON = """#!/bin/sh
+case "$*" in
+    -c*) exit 0 ;;
+    "-m venv"*) mkdir -p .venv/bin && cp python .venv/bin/python ;;
+esac
+echo "$*" >> asked.txt
+case "$*" in "-m pip"*) test ! -e fail ;; esac
+"""
+
+CONDA = """#!/bin/sh
+echo "$*" >> asked.txt
+mkdir -p .conda/conda-meta
+"""
+
+
+def make(folder: Path, *arguments: str, path: str | None = None) -> subprocess.CompletedProcess:
+    """Runs make in a folder, with nothing inherited from a make that runs these tests."""
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    environment["LC_ALL"] = "C"
+    if path is not None:
+        environment["PATH"] = path
+    return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def prerequisites(profile: str = "smoke") -> dict[str, set[str]]:
+    """What make itself says that each executed notebook depends on, order-only prerequisites left out."""
+    database = make(ROOT, "--print-data-base", "--dry-run", "help", f"PROFILE={profile}").stdout
+    rules = re.findall(rf"^build/{profile}/notebooks/(\S+)\.ipynb: ([^|\n]*)", database, re.MULTILINE)
+    return {name: set(files.split()) for name, files in rules}
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def touch(path: Path, minutes: int) -> None:
+    """Dates a file some minutes after the tree's beginning, in the past."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (1_600_000_000 + 60 * minutes,) * 2)
+
+
+def ran(folder: Path) -> list[str]:
+    """The notebooks that were run since the last call, in order."""
+    log = folder / "ran.txt"
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return [re.match(r"notebooks/(\S+)\.ipynb", line)[1] for line in lines]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """The real Makefile among empty files: every module that it names, and the eight notebooks."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    files = set(re.findall(r"actlab/\S+\.py", (ROOT / "Makefile").read_text()))
+    for name in (*files, *(f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS)):
+        touch(tmp_path / name, 0)
+    for name in ("pyproject.toml", "constraints.txt", "environment.yml", "figures/one.png"):
+        touch(tmp_path / name, 0)
+    touch(tmp_path / ".venv/.stamp", 1)
+    script(tmp_path / "runner", RUNNER)
+    script(tmp_path / "python", PYTHON)
+    return tmp_path
+
+
+def reproduce(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return make(folder, "reproduce", "PROFILE=smoke", "PY=./runner", *arguments)
+
+
+def reproduced(folder: Path) -> None:
+    """Runs every notebook, and dates the outputs so that an edit made at once is newer beyond doubt."""
+    assert reproduce(folder).returncode == 0
+    assert ran(folder) == list(NOTEBOOKS)
+    for path in folder.glob("build/smoke/notebooks/*.ipynb"):
+        touch(path, 2)
+
+
+def test_make_alone_prints_its_verbs():
+    shown = make(ROOT)
+    assert shown.returncode == 0
+    assert set(re.findall(r"^make (\S+) +\S", shown.stdout, re.MULTILINE)) == set(VERBS)
+
+
+@pytest.mark.parametrize("profile", ["latop", "", "smoke laptop"])
+def test_a_mistyped_profile_gets_one_line_before_anything_is_built(tree, profile):
+    shutil.rmtree(tree / ".venv")
+    before = sorted(tree.rglob("*"))
+    refused = make(tree, f"PROFILE={profile}", "reproduce", "PYTHON=./python")
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert len(refused.stderr.splitlines()) == 1
+    assert f"PROFILE: wanted smoke, laptop or paper; came '{profile}'" in refused.stderr
+    assert sorted(tree.rglob("*")) == before
+
+
+def test_a_mistyped_environment_gets_one_line(tree):
+    refused = make(tree, "ENV=cnda", "env")
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert "ENV: wanted venv or conda; came 'cnda'" in refused.stderr
+
+
+def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):
+    assert reproduce(tree).returncode == 0
+    log = (tree / "ran.txt").read_text().splitlines()
+    assert log == [f"notebooks/{name}.ipynb -p profile smoke" for name in NOTEBOOKS]
+    assert sorted(path.stem for path in (tree / "build/smoke/notebooks").iterdir()) == list(NOTEBOOKS)
+
+
+def test_the_laptop_profile_is_the_default():
+    shown = make(ROOT, "--print-data-base", "--dry-run", "help").stdout
+    assert re.search(r"^PROFILE = laptop$", shown, re.MULTILINE)
+
+
+def test_a_second_reproduce_does_nothing(tree):
+    reproduce(tree)
+    ran(tree)
+    again = reproduce(tree)
+    assert again.returncode == 0
+    assert "Nothing to be done for 'reproduce'" in again.stdout
+    assert ran(tree) == []
+
+
+@pytest.mark.parametrize(
+    ("edited", "expected"),
+    [
+        ("notebooks/01_quickstart.ipynb", ["01_quickstart"]),
+        ("notebooks/05_search.ipynb", ["05_search", "06_lab_scores"]),
+        ("constraints.txt", list(NOTEBOOKS)),
+        ("README.md", []),
+    ],
+)
+def test_an_edit_runs_what_depends_on_it(tree, edited, expected):
+    reproduced(tree)
+    (tree / edited).touch()
+    touch(tree / ".venv/.stamp", 100_000_000)  # the environment is up to date, whatever its inputs
+    reproduce(tree)
+    assert ran(tree) == expected
+
+
+@pytest.mark.parametrize("module", ["activations", "config", "feynman", "lab", "evolution", "plotting"])
+def test_an_edited_module_runs_the_notebooks_that_import_it(tree, module):
+    edited = f"actlab/{module}.py"
+    reproduced(tree)
+    (tree / edited).touch()
+    reproduce(tree)
+    importers = {name for name in NOTEBOOKS if edited in import_graph.notebook_imports(notebook_path(name))}
+    if "05_search" in importers:
+        importers.add("06_lab_scores")  # reads what the search found
+    assert importers
+    assert ran(tree) == sorted(importers)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_makefile_lists_exactly_what_a_notebook_imports(name):
+    listed = {path for path in prerequisites()[name] if path.startswith("actlab/")}
+    wanted = import_graph.notebook_imports(notebook_path(name))
+    assert listed == wanted, f"Makefile, {name}: missing {wanted - listed}, superfluous {listed - wanted}"
+
+
+def notebook_path(name: str) -> Path:
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_parameter_that_make_injects_exists_in_the_notebook(name):
+    output = f"build/smoke/notebooks/{name}.ipynb"
+    planned = make(ROOT, "--always-make", "--dry-run", output, "PROFILE=smoke").stdout
+    command = next(line for line in planned.splitlines() if f" {output} " in line)
+    injected = dict(re.findall(r"-p (\S+) (\S+)", command))
+    assert injected == {"profile": "smoke"}
+    assert injected.keys() <= papermill.inspect_notebook(str(notebook_path(name))).keys()
+
+
+def test_an_environment_that_was_built_again_runs_nothing(tree):
+    reproduced(tree)
+    (tree / ".venv/.stamp").touch()
+    assert "Nothing to be done" in reproduce(tree).stdout
+
+
+def test_a_failed_notebook_is_never_taken_as_done(tree):
+    (tree / "fail").write_text("notebooks/02_synthetic_lab.ipynb")
+    failed = reproduce(tree)
+    assert failed.returncode == 2
+    assert ran(tree) == ["01_quickstart", "02_synthetic_lab"]
+    assert not (tree / "build/smoke/notebooks/02_synthetic_lab.ipynb").exists()
+    (tree / "fail").unlink()
+    assert reproduce(tree).returncode == 0
+    assert ran(tree) == list(NOTEBOOKS[1:])
+
+
+def test_the_leftovers_of_a_failed_notebook_are_no_notebooks(tree):
+    touch(tree / "notebooks/02_synthetic_lab.failed.ipynb", 0)
+    reproduce(tree)
+    assert ran(tree) == list(NOTEBOOKS)
+
+
+def test_the_environment_is_built_once_and_again_when_its_inputs_change(tree):
+    shutil.rmtree(tree / ".venv")
+    asked = tree / "asked.txt"
+    install = "-m pip install --find-links wheels -c constraints.txt -e .[test]"
+    arguments = ("env", "PYTHON=./python", "PIP_OPTIONS=--find-links wheels")
+    assert make(tree, *arguments).returncode == 0
+    assert asked.read_text().splitlines() == ["-m venv --clear .venv", install]
+    asked.unlink()
+    assert "Nothing to be done" in make(tree, *arguments).stdout
+    for edited in ("constraints.txt", "pyproject.toml"):
+        touch(tree / ".venv/.stamp", 1)
+        (tree / edited).touch()
+        assert make(tree, *arguments).returncode == 0
+        assert asked.read_text().splitlines() == [install]
+        asked.unlink()
+
+
+def test_a_half_built_environment_is_built_anew(tree):
+    shutil.rmtree(tree / ".venv")
+    (tree / "fail").touch()
+    assert make(tree, "env", "PYTHON=./python").returncode == 2
+    assert (tree / ".venv/bin/python").exists()
+    (tree / "fail").unlink()
+    (tree / "asked.txt").unlink()
+    assert make(tree, "env", "PYTHON=./python").returncode == 0
+    assert "-m venv --clear .venv" in (tree / "asked.txt").read_text()
+
+
+def test_reproduce_builds_a_missing_environment_first(tree):
+    shutil.rmtree(tree / ".venv")
+    planned = reproduce(tree, "--dry-run", "PYTHON=./python").stdout
+    assert planned.index("-m venv") < planned.index("-m pip install") < planned.index("actlab.notebooks run")
+
+
+def test_an_old_python_is_refused_in_one_line(tree):
+    shutil.rmtree(tree / ".venv")
+    script(tree / "old", "#!/bin/sh\nexit 1\n")
+    refused = make(tree, "env", "PYTHON=./old")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[0] == "make env: wanted Python 3.11 or newer; came PYTHON=./old"
+
+
+def test_conda_is_asked_for_the_environment_file(tree):
+    (tree / "bin").mkdir()
+    script(tree / "bin/conda", CONDA)
+    path = f"{tree / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    assert make(tree, "env", "ENV=conda", path=path).returncode == 0
+    assert "Nothing to be done" in make(tree, "env", "ENV=conda", path=path).stdout
+    (tree / "environment.yml").touch()
+    touch(tree / ".conda/.stamp", 1)
+    make(tree, "env", "ENV=conda", path=path)
+    assert (tree / "asked.txt").read_text().splitlines() == [
+        "env create -p .conda -f environment.yml",
+        "env update --prune -p .conda -f environment.yml",
+    ]
+
+
+def test_a_missing_conda_is_named_in_one_line(tree):
+    folders = os.environ["PATH"].split(os.pathsep)
+    without = [folder for folder in folders if not (Path(folder) / "conda").exists()]
+    refused = make(tree, "env", "ENV=conda", path=os.pathsep.join(without))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("make env: ENV=conda wanted conda on the PATH; came none")
+    assert not (tree / ".conda/.stamp").exists()
+
+
+def test_the_tests_run_in_order_and_each_alone(tree):
+    planned = make(tree, "--dry-run", "test").stdout
+    steps = ("-m ruff check .", "-m pytest tests", "-m pytest --nbval-lax")
+    places = [planned.index(step) for step in steps]
+    assert places == sorted(places)
+    assert planned.count("-m pytest") == 2
+
+
+def test_clean_leaves_the_environment_and_the_figures(tree):
+    touch(tree / "tests/__pycache__/test_lab.pyc", 0)
+    reproduce(tree)
+    assert make(tree, "clean").returncode == 0
+    assert not (tree / "build").exists()
+    assert not (tree / "tests/__pycache__").exists()
+    assert (tree / ".venv/.stamp").exists()
+    assert (tree / "figures/one.png").exists()
+    assert len(list((tree / "notebooks").iterdir())) == len(NOTEBOOKS)

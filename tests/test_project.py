@@ -1,0 +1,217 @@
+"""What holds the project together: one-way imports, an instant package, pins, files that agree."""
+
+import importlib.metadata
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import import_graph
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import actlab
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+
+# A module imports only from those above it, or from its own package.
+ORDER = (
+    "stats",
+    "config",
+    "records",
+    "paper",
+    "activations",
+    "feynman",
+    "tasks",
+    "program",
+    "traits",
+    "lab",
+    "sandbox",
+    "fitness",
+    "proposers",
+    "archive",
+    "evolution",
+    "studies",
+    "plotting",
+    "benchmarks",
+    "notebooks",
+    "__main__",
+)
+NOTHING_OF_OURS = ("stats", "activations", "feynman", "paper", "notebooks")
+NO_TORCH = ("config", "records", "paper", "stats", "plotting")
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def direct_dependencies() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    texts = [*PROJECT["dependencies"], *(text for extra in extras for text in extra)]
+    return [requirement for requirement in map(Requirement, texts) if requirement.name != "actlab"]
+
+
+def test_modules_import_only_from_those_above_them():
+    edges = import_graph.graph()
+    assert {name.split(".")[0] for name in edges} <= set(ORDER)
+    for module, targets in edges.items():
+        own = module.split(".")[0]
+        above = ORDER[: ORDER.index(own) + 1]
+        wrong = {target for target in targets if target.split(".")[0] not in above}
+        assert not wrong, f"{module} wanted imports from {above}; came {wrong}"
+
+
+def test_imports_form_no_cycle():
+    assert list(TopologicalSorter(import_graph.graph()).static_order())
+
+
+def test_the_import_graph_sees_every_way_to_import(tmp_path):
+    package = tmp_path / "actlab"
+    (package / "proposers").mkdir(parents=True)
+    sources = {
+        "__init__.py": "",
+        "stats.py": "import math",
+        "config.py": "def late():\n    from actlab.stats import mean",
+        "lab.py": "import actlab\nactlab.config.profile('smoke')",
+        "proposers/__init__.py": "import actlab.stats",
+        "proposers/grammar.py": "from actlab import lab",
+    }
+    for name, source in sources.items():
+        (package / name).write_text(source)
+    edges = import_graph.graph(tmp_path)
+    assert edges == {
+        "stats": set(),
+        "config": {"stats"},
+        "lab": {"config"},
+        "proposers": {"stats"},
+        "proposers.grammar": {"lab", "proposers"},
+    }
+    assert import_graph.closure({"lab"}, edges) == {"lab", "config", "stats"}
+
+
+@pytest.mark.parametrize("module", NOTHING_OF_OURS)
+def test_the_foundations_import_nothing_of_ours(module):
+    assert import_graph.graph()[module] == set()
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_what_only_describes_never_imports_torch(module):
+    assert python(f"import sys, actlab.{module}; print('torch' in sys.modules)") == "False\n"
+
+
+def test_importing_actlab_imports_nothing_heavy():
+    heavy = {"torch", "numpy", "scipy", "pandas", "matplotlib", "anthropic", "papermill", "rdkit", "clrs"}
+    assert set(python("import sys, actlab; print(*sys.modules)").split()) & heavy == set()
+
+
+def test_every_module_is_reached_by_its_name():
+    top = {name for name in import_graph.modules() if "." not in name}
+    assert set(actlab.__all__) == top - {"__main__"}
+    assert python("import actlab; print(actlab.config.__name__)") == "actlab.config\n"
+    assert set(actlab.__all__) <= set(dir(actlab))
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(AttributeError, match=r"wanted one of activations, .*came 'activation'"):
+        _ = actlab.activation
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert actlab.__version__ == PROJECT["version"] == str(citation["version"])
+
+
+def test_the_citation_names_the_paper_and_the_companion():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= citation.keys()
+    assert citation["license"] == PROJECT["license"] == "MIT"
+    paper = citation["preferred-citation"]
+    assert paper["title"] == "Mining Generalizable Activation Functions"
+    assert paper["doi"].endswith("2602.05688")
+    names = [author["family-names"] for author in paper["authors"]]
+    assert names == ["Vitvitskyi", "Boratko", "Grcic", "Pascanu", "Shah", "Veličković"]
+
+
+def test_constraints_are_exact_pins_of_every_direct_dependency():
+    text = (ROOT / "constraints.txt").read_text()
+    comment, *lines = text.splitlines()
+    assert "`make lock`" in comment
+    for line in lines:
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
+    names = {canonicalize_name(name) for name in pins()}
+    assert {canonicalize_name(requirement.name) for requirement in direct_dependencies()} <= names
+    assert "actlab" not in names
+
+
+def test_torch_is_pinned_once_and_for_every_platform():
+    assert "torch==2.13.0" in PROJECT["dependencies"]
+    assert pins()["torch"] == "2.13.0"
+
+
+def test_this_environment_has_the_pinned_versions():
+    pinned = {canonicalize_name(name): version for name, version in pins().items()}
+    for requirement in direct_dependencies():
+        installed = importlib.metadata.version(requirement.name).partition("+")[0]
+        assert installed == pinned[canonicalize_name(requirement.name)], requirement.name
+
+
+def test_conda_installs_the_same_project_with_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == "actlab"
+    python_line, pip_line, pip_packages = environment["dependencies"]
+    assert pip_line == "pip"
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python_line.removeprefix("python="))
+    assert pip_packages == {"pip": ["-c constraints.txt", "-e .[test]"]}
+
+
+def test_ci_calls_the_command_of_the_readme():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[-1] == "exec make test"
+    readme = (ROOT / "README.md").read_text()
+    assert "make test" in readme
+    assert "make reproduce" in readme
+
+
+def test_pre_commit_fetches_nothing_and_strips_as_the_makefile_does():
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    hooks = {hook["id"]: hook for hook in repositories[0]["hooks"]}
+    assert {hook["language"] for hook in hooks.values()} == {"system"}
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    options = re.search(r"^STRIP := (.*)$", makefile, re.MULTILINE)[1]
+    assert shlex.split(hooks["nbstripout"]["entry"])[1:] == shlex.split(options)
+
+
+def test_warnings_are_errors_and_each_exception_names_a_package():
+    first, *exceptions = PYPROJECT["tool"]["pytest"]["ini_options"]["filterwarnings"]
+    assert first == "error"
+    text = (ROOT / "pyproject.toml").read_text()
+    for exception in exceptions:
+        line = next(line for line in text.splitlines() if exception in line.replace("\\\\", "\\"))
+        assert re.search(r"# \S+ .*until", line), f"wanted a comment '# package ... until ...'; came {line}"
+
+
+def test_the_licence_is_mit_and_names_its_holder():
+    text = (ROOT / "LICENSE").read_text()
+    assert text.startswith("MIT License\n\nCopyright (c) 2026 the actlab authors\n")
+    assert PROJECT["license-files"] == ["LICENSE"]
