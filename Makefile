@@ -114,8 +114,12 @@ PROPOSERS   := actlab/proposers/__init__.py
 GRAMMAR     := actlab/proposers/grammar.py actlab/proposers/syntax.py $(PROPOSERS)
 ARCHIVE     := actlab/archive.py
 EVOLUTION   := actlab/evolution.py $(ACTIVATIONS) $(ARCHIVE) $(CONFIG) $(FITNESS) $(PROGRAM) $(PROPOSERS)
-STUDIES     := actlab/studies.py $(EVOLUTION) $(FITNESS) $(GRAMMAR) $(LAB) $(RECORDS) $(TASKS) $(TRAITS)
+LABORATORY  := actlab/laboratory.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(PROGRAM) $(RECORDS) $(TASKS) $(TRAITS)
+DISCOVERY   := actlab/discovery.py $(ARCHIVE) $(CONFIG) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDS)
+STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RECORDS) $(TASKS)
+TABLES      := actlab/tables.py $(CONFIG) $(STATS)
 PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
+PAGE        := actlab/page.py $(RECORDS)
 
 NOTEBOOKS := $(filter-out %.failed.ipynb %.partial.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
 OUT := build/$(PROFILE)/notebooks
@@ -127,11 +131,13 @@ reproduce: $(BUILT) ## run the notebooks with PROFILE (laptop by default) and dr
 $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
 	$(PY) -m actlab.notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
 
-$(OUT)/01_quickstart.ipynb: $(STUDIES) $(PLOTTING)
-$(OUT)/02_synthetic_lab.ipynb: $(STUDIES) $(PLOTTING)
-$(OUT)/03_trust.ipynb: $(STUDIES) $(PLOTTING)
-$(OUT)/04_zoo.ipynb: $(STUDIES) $(PLOTTING)
-$(OUT)/05_search.ipynb: $(STUDIES) $(PLOTTING)
-$(OUT)/06_lab_scores.ipynb: $(STUDIES) $(PLOTTING) $(PAPER) $(OUT)/05_search.ipynb
-$(OUT)/07_preactivations.ipynb: $(STUDIES) $(PLOTTING)
-$(OUT)/08_constants.ipynb: $(STUDIES) $(PLOTTING)
+# What each notebook imports itself.
+$(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)
+$(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
+$(OUT)/03_trust.ipynb: $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
+$(OUT)/04_zoo.ipynb: $(ACTIVATIONS) $(PAGE) $(PLOTTING) $(TRAITS)
+$(OUT)/05_search.ipynb: $(DISCOVERY) $(PAGE) $(PLOTTING) $(TABLES)
+# Scores what the search found.
+$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(TABLES) $(OUT)/05_search.ipynb
+$(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
+$(OUT)/08_constants.ipynb: $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,7 +183,7 @@ class Archive:
         """All candidates as a table, one a row, with the columns of `Entry`."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(entry) for entry in self.entries()], columns=list(COLUMNS))
+        return pd.DataFrame([vars(entry) for entry in self.entries()], columns=list(COLUMNS))
 
     def timings(self) -> pd.DataFrame:
         """When each evaluation was asked for and came: source_hash, stage, asked, finished (seconds)."""

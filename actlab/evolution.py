@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -119,9 +120,8 @@ class _Run:
         self.by_id: dict[int, Entry] = {}  # the same
         self.by_hash: dict[str, int] = {}
         self.by_fingerprint: dict[str, int] = {}
-        entries = archive.entries()
-        for number in range(entries[-1].round + 1 if entries else 0):
-            self._note([entry for entry in entries if entry.round == number])
+        for _, rows in groupby(archive.entries(), key=lambda entry: entry.round):
+            self._note(list(rows))
 
     @property
     def is_done(self) -> bool:

@@ -32,6 +32,7 @@ COLOURS = {
     "gmtu": "#117733",
     "turbulent": "#de8f05",
     "found": "#000000",  # what the search of this project found
+    "yours": "#0000ff",  # what a reader wrote
     "leaky-relu": "#bbbbbb",
     "elu": "#a6761d",
     "selu": "#e6ab02",
@@ -50,6 +51,7 @@ COLOURS = {
     "quaternion": "#661100",
     "pler": "#6699cc",
 }
+BESIDE_THE_ZOO = {"found": "Found by search", "yours": "Yours"}  # labels of what is in no registry
 SERIES = (
     "#0173b2",
     "#d55e00",
@@ -86,7 +88,7 @@ def use_style() -> None:
 
 
 def colour(name: str) -> str:
-    """Return the colour of an activation, by its name in the zoo, or of "found", what the search found.
+    """Return the colour of an activation: a name in the zoo, "found" (by the search) or "yours" (the reader's).
 
     Raises:
         ValueError: the name has no colour.
@@ -98,14 +100,14 @@ def colour(name: str) -> str:
 
 
 def label(name: str) -> str:
-    """Return the name of an activation as readers know it, from the zoo; "found" is the search's own.
+    """Return the name of an activation as readers know it, from the zoo; "found" and "yours" are not of the zoo.
 
     Raises:
         ValueError: the name is not in the zoo.
     """
     colour(name)
-    if name == "found":
-        return "Found by search"
+    if name in BESIDE_THE_ZOO:
+        return BESIDE_THE_ZOO[name]
     from actlab import activations  # loads torch, so only where a label is drawn
 
     return activations.REGISTRY[name].label
@@ -256,7 +258,7 @@ def targets_2d(ax: Axes, grid: pd.DataFrame, box: tuple[float, float]) -> Axes:
     """Draw a two-dimensional target of Figure 2 as an image, with the train box outlined.
 
     Args:
-        ax: square.
+        ax: nearly square.
         grid: u1, u2, y (standardised target) on a full regular grid.
         box: lowest and highest train input of both axes.
     """
@@ -271,9 +273,8 @@ def targets_2d(ax: Axes, grid: pd.DataFrame, box: tuple[float, float]) -> Axes:
     inside = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
     plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     ax.annotate("train", (box[0], box[1]), bbox=plate, **inside, **TEXT)
-    ax.set(xlabel="u1", ylabel="u2", box_aspect=1)
-    bar = ax.inset_axes([1.05, 0.1, 0.05, 0.8])  # inside the panel: constrained layout settles in one pass
-    ax.figure.colorbar(image, cax=bar, label="y")
+    ax.set(xlabel="u1", ylabel="u2")  # no fixed aspect: constrained layout does not settle with one and a bar
+    ax.figure.colorbar(image, ax=ax, label="y")
     return ax
 
 
@@ -398,7 +399,7 @@ def random_constants(ax: Axes, draws: pd.DataFrame, relu: float, beaten: Mapping
     """Draw Figure 7: for each form, the loss of random constants and of those that the paper's search wrote.
 
     Args:
-        ax: one or two columns wide.
+        ax: two columns wide.
         draws: form (name in the zoo), draw (number), ood_mse, discovered (whether these are the paper's
             constants), low, high (interval of the discovered; NaN for single draws).
         relu: ReLU's OOD MSE on the same tasks.
@@ -593,6 +594,7 @@ def _names_at_left(ax: Axes, names: list[str], notes: Mapping[str, str] | None =
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(5))  # beside long names, more would run together
 
 
 def _legend_above(ax: Axes, handles: Iterable[Line2D], lift: float = 0.0) -> None:

@@ -202,7 +202,7 @@ class _Rules(ast.NodeVisitor):
         if not isinstance(node.ctx, ast.Load):
             self._refuse(node, f"assignment to the attribute {node.attr}", "assign to a name")
         if node.attr not in allowed:
-            where = owner if owner in ALLOWED else "a tensor"
+            where = owner if owner.split(".")[0] in ("torch", "math", "F") else "a tensor"
             hint = "in-place methods change x" if node.attr.endswith("_") else "use another function"
             self._refuse(node, f"{node.attr} of {where} is not on the allow-list", hint)
         self.generic_visit(node)

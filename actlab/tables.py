@@ -7,6 +7,7 @@ that is resampled, within their families.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,20 +47,23 @@ def log_ratios(losses: pd.DataFrame, config: FitnessConfig, reference: str = "re
     return table.assign(log_ratio=table["log"] - base.loc[keys].to_numpy()).drop(columns="log")
 
 
-def summary(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.DataFrame:
-    """Each function on each suite: mean OOD loss, mean log ratio to ReLU, and training loss.
+def summary(
+    losses: pd.DataFrame, config: FitnessConfig, seed: int = 0, reference: str = "relu"
+) -> pd.DataFrame:
+    """Each function on each suite: mean OOD loss, mean log ratio to ReLU (or another reference), and training loss.
 
     Args:
-        losses: of one seed, ReLU among the functions.
+        losses: of one seed, the reference among the functions.
         config: clamp and floor.
         seed: of the bootstrap; the same resamples serve every function.
+        reference: whose loss the log ratios are over.
 
     Returns:
         Columns function, suite, n, ood_mse, ood_low, ood_high, whole_mse, train_mse, log_ratio, log_low, log_high;
         95 % percentile bootstrap over data sets within families.
     """
     rows = []
-    for (suite, function), part in log_ratios(losses, config).groupby(["suite", "function"], sort=False):
+    for (suite, function), part in log_ratios(losses, config, reference).groupby(["suite", "function"], sort=False):
         mean, ratio = (
             stats.bootstrap_mean(part[column], np.random.default_rng(seed), strata=part["family"])
             for column in ("ood_mse", "log_ratio")
@@ -82,6 +86,40 @@ def summary(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def notes(table: pd.DataFrame, reference: str = "relu") -> pd.DataFrame:
+    """A summary with what a reader of Table 1 has to know of each row beside its loss.
+
+    Returns:
+        The summary with the columns train_ratio (training loss over the reference's), signs_differ (whether the mean
+        and the mean log ratio disagree on who is better), and note: "calibrated" for the reference, whose loss set
+        the ring, and "wins at unequal fit" where a better OOD loss goes with a training loss that is more than twice
+        or less than half of the reference's.
+    """
+    base = table[table["function"] == reference].set_index("suite").loc[table["suite"]].reset_index()
+    ratio = table["train_mse"].to_numpy() / base["train_mse"].to_numpy()
+    gain, log = table["ood_mse"].to_numpy() - base["ood_mse"].to_numpy(), table["log_ratio"].to_numpy()
+    wins = (gain < 0) | (log < 0)
+    note = np.where(wins & ((ratio < 0.5) | (ratio > 2)), "wins at unequal fit", "")
+    note = np.where(table["function"] == reference, "calibrated", note)
+    return table.assign(train_ratio=ratio, signs_differ=gain * log < 0, note=note)
+
+
+def batch_effect(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.DataFrame:
+    """Prediction of the whole OOD set as one batch against batches of the training size, paired by data set.
+
+    Returns:
+        Columns function, suite, n, batches and whole (mean losses), log_ratio (whole over batches), low, high.
+    """
+    rows = []
+    for (suite, function), part in losses.groupby(["suite", "function"], sort=False):
+        pair = [stats.mean_log(part[[c]].to_numpy(), config.clamp, config.floor) for c in ("ood_mse_whole", "ood_mse")]
+        found = stats.paired_difference(*pair, np.random.default_rng(seed), strata=part["family"])
+        means = {"batches": part["ood_mse"].mean(), "whole": part["ood_mse_whole"].mean()}
+        interval = {"log_ratio": found.estimate, "low": found.low, "high": found.high}
+        rows.append({"function": function, "suite": suite, "n": found.n, **means, **interval})
+    return pd.DataFrame(rows)
+
+
 def families(losses: pd.DataFrame) -> pd.DataFrame:
     """Mean OOD loss of each function on each family of a suite: columns function, suite, then the families."""
     table = losses.pivot_table("ood_mse", ["suite", "function"], "family", "mean", sort=False)
@@ -94,14 +132,32 @@ def comparisons(
     """Planned comparisons of one function with others on one suite, paired by data set and corrected by Holm.
 
     Returns:
-        Columns function (the other), n, log_ratio (log of subject over other; negative favours the subject), low,
-        high, p, p_holm, verdict (better, worse, undecided: by p_holm < 0.05), mse_difference with mse_low and
+        As `planned`, without the column subject.
+    """
+    return planned(losses, [(subject, other) for other in others], config, seed).drop(columns="subject")
+
+
+def planned(
+    losses: pd.DataFrame, pairs: Sequence[tuple[str, str]], config: FitnessConfig, seed: int = 0
+) -> pd.DataFrame:
+    """Planned comparisons on one suite, paired by data set; all of them are one family for Holm's correction.
+
+    Args:
+        losses: of one suite and seed.
+        pairs: subject and the function that it is compared with.
+        config: clamp and floor.
+        seed: of the bootstrap and the sign flips.
+
+    Returns:
+        Columns subject, function (the other), n, log_ratio (log of subject over other; negative favours the subject),
+        low, high, p, p_holm, verdict (better, worse, undecided: by p_holm < 0.05), mse_difference with mse_low and
         mse_high, and unequal_fit: whether the subject trained more than twice as well or as badly as the other.
     """
     logs = losses.assign(log=stats.mean_log(losses[["ood_mse"]].to_numpy(), config.clamp, config.floor))
     parts = {name: part.set_index("task") for name, part in logs.groupby("function", sort=False)}
-    a, rows = parts[subject], []
-    for other in others:
+    rows = []
+    for subject, other in pairs:
+        a = parts[subject]
         b = parts[other].loc[a.index]
         log, plain = (
             stats.paired_difference(a[column], b[column], np.random.default_rng(seed), strata=a["family"])
@@ -110,6 +166,7 @@ def comparisons(
         fit = a["train_mse"].mean() / b["train_mse"].mean()
         rows.append(
             {
+                "subject": subject,
                 "function": other,
                 "n": log.n,
                 "log_ratio": log.estimate,
@@ -123,7 +180,23 @@ def comparisons(
             }
         )
     table = pd.DataFrame(rows)
-    table.insert(6, "p_holm", stats.holm(table["p"]))
+    table.insert(7, "p_holm", stats.holm(table["p"]))
     side = np.where(table["log_ratio"] < 0, "better", "worse")
-    table.insert(7, "verdict", np.where(table["p_holm"] < 0.05, side, "undecided"))
+    table.insert(8, "verdict", np.where(table["p_holm"] < 0.05, side, "undecided"))
     return table
+
+
+def ratio(row: Any) -> str:
+    """A row's log ratio with its interval, as a ratio of losses: `0.93 [0.90, 0.96]`."""
+    return f"{np.exp(row.log_ratio):.2f} [{np.exp(row.low):.2f}, {np.exp(row.high):.2f}]"
+
+
+def claim(compared: pd.DataFrame) -> str:
+    """What planned comparisons say of "the subject is better than each of these": holds, fails or undecided.
+
+    It holds where every verdict is better, fails where one is worse.
+    """
+    verdicts = set(compared["verdict"])
+    if verdicts == {"better"}:
+        return "holds"
+    return "fails" if "worse" in verdicts else "undecided"

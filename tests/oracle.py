@@ -1,4 +1,4 @@
-"""The lab as a reader would write it first: a loop over tasks, `nn.Sequential` and Adam. Slow, and the judge of the fast one."""
+"""The lab as a reader would write it first: a loop over tasks, `nn.Sequential` and Adam. The judge of the fast one."""
 
 import math
 

@@ -30,8 +30,8 @@ def style():
     plt.close("all")
 
 
-def axes(rows=1, columns=1):
-    return plt.subplots(rows, columns, figsize=(plotting.ONE_COLUMN, 2.4))[1]
+def axes(rows=1, columns=1, width=plotting.ONE_COLUMN):
+    return plt.subplots(rows, columns, figsize=(width, 2.4))[1]
 
 
 def interval_table(names, **more):
@@ -144,14 +144,15 @@ FIGURES = {
     "variance": (share_table, plotting.variance, {}),
     "rate_control": (rate_table, plotting.rate_control, {}),
 }  # fmt: skip
+WIDE = {"loop_diagram", "random_constants"}  # want two columns
 every_figure = pytest.mark.parametrize("name", FIGURES)
 
 
 def drawn(name, ax=None, data=None, **changes):
-    """Draw the figure's sample, on one axes, and return the axes and the data."""
+    """Draw the figure's sample at its print width, on one axes, and return the axes and the data."""
     table, draw, options = FIGURES[name]
     data = table() if data is None else data
-    ax = axes() if ax is None else ax
+    ax = axes(width=plotting.TWO_COLUMNS if name in WIDE else plotting.ONE_COLUMN) if ax is None else ax
     draw(ax, data, **options | changes)
     return ax, data
 
@@ -179,7 +180,7 @@ def texts(ax):
 
 
 def test_every_activation_of_the_zoo_has_a_colour_of_its_own():
-    assert set(plotting.COLOURS) == {*activations.names(), "found"}
+    assert set(plotting.COLOURS) == {*activations.names(), *plotting.BESIDE_THE_ZOO}
     assert len({*plotting.COLOURS.values(), *plotting.SERIES}) == len(plotting.COLOURS) + len(plotting.SERIES)
 
 
@@ -188,6 +189,7 @@ def test_labels_are_the_registrys():
         entry.label for entry in activations.REGISTRY.values()
     ]
     assert plotting.label("found") == "Found by search"
+    assert plotting.label("yours") == "Yours"
 
 
 @pytest.mark.parametrize("call", [plotting.colour, plotting.label])
@@ -216,7 +218,7 @@ def cielab(colour, sight):
 
 @pytest.mark.parametrize("sight", SIGHT)
 def test_the_functions_of_table_1_are_told_apart_by_any_eye(sight):
-    colours = [cielab(plotting.colour(name), sight) for name in [*TABLE_1, "found"]]
+    colours = [cielab(plotting.colour(name), sight) for name in [*TABLE_1, *plotting.BESIDE_THE_ZOO]]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)) > 26
 
 
@@ -290,8 +292,7 @@ def test_discovered_constants_have_an_interval_and_random_ones_are_points():
 
 
 def test_the_loops_boxes_hold_their_texts_and_do_not_touch():
-    _, ax = plt.subplots(figsize=(plotting.TWO_COLUMNS, 2.3))
-    drawn("loop_diagram", ax)
+    ax, _ = drawn("loop_diagram")
     ax.figure.canvas.draw()
     boxes = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     written = [text.get_window_extent() for text in ax.texts if text.get_text()]
@@ -361,9 +362,8 @@ def test_layers_are_drawn_from_pale_to_full_on_their_bins():
 
 @every_figure
 def test_nothing_is_written_over_something_else_nor_off_the_page(name):
-    fig, ax = plt.subplots(figsize=(plotting.TWO_COLUMNS, 2.4))
-    drawn(name, ax)
-    fig.canvas.draw()
+    ax, _ = drawn(name)
+    ax.figure.canvas.draw()
     visible = [text for text in [*ax.texts, ax.xaxis.label, ax.yaxis.label, ax.title] if text.get_text()]
     if ax.axison:
         ends = [(ax.get_xlim(), ax.xaxis), (ax.get_ylim(), ax.yaxis)]
@@ -375,7 +375,7 @@ def test_nothing_is_written_over_something_else_nor_off_the_page(name):
             ]
     extents = [text.get_window_extent() for text in visible]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(extents, 2))
-    page = fig.bbox
+    page = ax.figure.bbox
     assert all(e.x0 >= -1 and e.y0 >= -1 and e.x1 <= page.x1 + 1 and e.y1 <= page.y1 + 1 for e in extents)
 
 
@@ -385,6 +385,17 @@ def test_a_legend_over_the_axes_fits_one_column():
         ax.figure.canvas.draw()
         legend, page = ax.get_legend().get_window_extent(), ax.figure.bbox
         assert legend.x0 >= 0 and legend.x1 <= page.x1 and ax.get_position().width > 0.5
+
+
+@every_figure
+def test_the_layout_is_the_same_at_the_second_drawing(name):
+    ax, _ = drawn(name)
+    places = []
+    for _ in range(3):  # the PNG and the PDF are two drawings
+        ax.figure.canvas.draw()
+        places.append([edge for panel in ax.figure.axes for edge in panel.get_position().bounds])
+    assert places[0] == pytest.approx(places[1], abs=1e-3)
+    assert places[1] == pytest.approx(places[2], abs=1e-3)
 
 
 # Refusals
@@ -441,7 +452,8 @@ def test_a_figure_drawn_twice_is_the_same_to_the_byte(name, tmp_path):
     for suffix in ("png", "pdf", "csv"):
         first, second = ((tmp_path / folder / f"{name}.{suffix}").read_bytes() for folder in ("first", "second"))
         assert first == second and len(first) > 20
-    assert b"Date" not in (tmp_path / "first" / f"{name}.pdf").read_bytes()
+    png, pdf = ((tmp_path / "first" / f"{name}.{suffix}").read_bytes() for suffix in ("png", "pdf"))
+    assert b"Date" not in pdf and b"Matplotlib" not in pdf + png
 
 
 SCRIPT = """

@@ -116,8 +116,7 @@ def test_interval_says_how_it_was_made(generator):
     ours = stats.paired_difference(np.arange(200.0), np.ones(200), generator, FAMILIES, resamples=500)
     assert ours.n == 200
     assert ours.method == (
-        "paired 95% percentile bootstrap over 200 values in 4 strata, 500 resamples; "
-        "p from 500 random sign flips"
+        "paired 95% percentile bootstrap over 200 values in 4 strata, 500 resamples; p from 500 random sign flips"
     )
 
 
@@ -178,9 +177,7 @@ def test_spearman_brown_doubles_a_half():
 
 
 def test_bootstrap_interval_covers_the_mean_as_often_as_it_says(generator):
-    intervals = [
-        stats.bootstrap_mean(sample, generator, resamples=1000) for sample in generator.normal(size=(300, 60))
-    ]
+    intervals = [stats.bootstrap_mean(sample, generator, resamples=1000) for sample in generator.normal(size=(300, 60))]
     assert 0.91 <= np.mean([interval.low <= 0 <= interval.high for interval in intervals]) <= 0.98
 
 
@@ -193,10 +190,7 @@ def test_variance_components_find_the_ones_that_were_put_in(generator):
 
 def test_jackknife_intervals_cover_the_shares_of_a_lab_like_ours(generator):
     truth = {"function": 0.09, "task": 1.0, "function x task": 1.0, "residual": 0.25}
-    runs = [
-        stats.variance_shares(simulated(generator, 20, 20, 2, function=0.09, residual=0.25))
-        for _ in range(150)
-    ]
+    runs = [stats.variance_shares(simulated(generator, 20, 20, 2, function=0.09, residual=0.25)) for _ in range(150)]
     for name, variance in truth.items():
         share = variance / sum(truth.values())
         assert np.mean([run[name].estimate for run in runs]) == pytest.approx(share, abs=0.03)
@@ -282,9 +276,7 @@ def test_holm_never_lowers_a_p_value_nor_changes_the_order(p):
 @given(st.integers(0, 2**32 - 1))
 def test_the_same_generator_gives_the_same_interval(seed):
     values = np.random.default_rng(seed).normal(size=20)
-    first, second = (
-        stats.paired_difference(values, values[::-1], np.random.default_rng(seed)) for _ in range(2)
-    )
+    first, second = (stats.paired_difference(values, values[::-1], np.random.default_rng(seed)) for _ in range(2))
     assert first == second and first.low <= first.estimate <= first.high
 
 

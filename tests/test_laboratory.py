@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actlab import activations, discovery, laboratory, studies, tasks
+from actlab.config import profile
+from actlab.laboratory import Laboratory
+from actlab.records import Store
+
+SMOKE = profile("smoke")
+QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20), search=replace(SMOKE.search, evaluations=6, round_size=6))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def lab(store):
+    with Laboratory(QUICK, workers=1, store=store) as one:
+        yield one
+
+
+@pytest.fixture
+def deaf(store, monkeypatch):
+    """A laboratory that cannot train: whatever it returns was kept."""
+    monkeypatch.setattr(laboratory, "Evaluator", None)
+    return Laboratory(QUICK, workers=1, store=store)
+
+
+def test_scores_come_in_the_order_of_asking_with_every_task_of_every_seed(lab):
+    table = lab.scores(["snake", "relu"], "search", seeds=(0, 1))
+    assert table.columns.tolist() == laboratory.COLUMNS
+    assert table["function"].unique().tolist() == ["snake", "relu"]
+    assert table.groupby(["function", "seed"]).size().tolist() == [8] * 4
+
+
+def test_what_was_scored_is_not_trained_again_and_comes_back_to_the_bit(lab, deaf):
+    first = lab.scores(["snake"], "search")
+    pd.testing.assert_frame_equal(deaf.scores(["snake"], "search"), first, check_exact=True)
+
+
+def test_a_program_under_another_name_shares_its_record(lab, deaf):
+    first = lab.scores(["snake"], "search")
+    again = deaf.scores({"mine": activations.program_source("snake")}, "search")
+    assert again["ood_mse"].tolist() == first["ood_mse"].tolist()
+    assert set(again["function"]) == {"mine"}
+
+
+def test_edited_sources_make_records_stale(lab, deaf, monkeypatch):
+    lab.scores(["snake"], "search")
+    monkeypatch.setattr(laboratory, "source_hash", lambda *modules: "edited")
+    with pytest.raises(TypeError):  # it goes on to train, which this laboratory cannot
+        deaf.scores(["snake"], "search")
+
+
+def test_a_learning_rate_is_a_condition_of_its_own(lab):
+    table = lab.scores(["gelu"], "search", learning_rates=(1e-3, 1e-2))
+    assert table.groupby("learning_rate")["train_mse"].mean().is_monotonic_decreasing
+
+
+def test_a_program_that_fails_is_named(lab):
+    with pytest.raises(ValueError, match=r"mine: wanted a program that can be scored; it failed: .*IndexError"):
+        lab.scores({"mine": "def activation(x):\n    return x.sum(5)"}, "search")
+
+
+def test_calibration_trains_once_and_its_loss_grows_with_the_ring(lab):
+    table = studies.calibration(lab, [0.05, 0.5])
+    means = table.groupby("ring")[["ood_mse", "train_mse"]].mean()
+    assert means["ood_mse"].is_monotonic_increasing
+    assert means["train_mse"].nunique() == 1
+
+
+def test_calibration_and_scoring_agree(lab):
+    ring = QUICK.tasks.ring
+    by_study = studies.calibration(lab, [ring])["ood_mse"]
+    by_scoring = lab.scores(["relu"], "calibration")["ood_mse"]
+    np.testing.assert_allclose(by_study, by_scoring, rtol=1e-4)
+
+
+def test_target_curves_cross_from_the_training_range_into_the_ring():
+    suite = tasks.suite("search", QUICK.tasks)
+    curves = studies.target_curves(suite, per_family=1)
+    assert set(curves.loc[curves["u"].abs() <= 1, "split"]) == {"id"}
+    assert set(curves.loc[curves["u"].abs() > 1, "split"]) == {"ood"}
+    assert curves["u"].max() == 1 + suite.ring
+
+
+def test_the_rate_that_is_best_has_the_lowest_training_loss(lab):
+    table = studies.tuned_rates(lab, ["gelu", "snake"])
+    assert table.groupby("function")["best"].sum().tolist() == [1, 1]
+    best = table.loc[table.groupby("function")["log_train"].idxmin()]
+    assert best["best"].all()
+    scores = studies.tuned_scores(lab, table, "search")
+    assert scores["function"].unique().tolist() == ["gelu", "snake"]
+    assert set(scores["learning_rate"]) <= set(QUICK.rates)
+
+
+def test_random_constants_stay_within_their_spread_and_repeat(lab):
+    draws = [studies.random_constants(lab, "gmtu", 5, np.random.default_rng(1)) for _ in range(2)]
+    assert draws[0] == draws[1]
+    assert list(draws[0]) == ["gmtu", *(f"gmtu#{i}" for i in range(5))]
+    assert len(set(draws[0].values())) == 6
+
+
+def test_preactivation_histograms_are_densities_by_layer(lab):
+    edges = np.linspace(-50, 50, 101)
+    table = studies.preactivations(lab, ["relu"], edges)
+    assert table["layer"].unique().tolist() == [1, 2, 3]
+    areas = table.groupby("layer")["density"].sum() * np.diff(edges)[0]
+    assert areas.tolist() == pytest.approx([1, 1, 1])
+
+
+def test_a_search_is_read_again_where_it_was_left_and_tells_its_best_so_far(lab, tmp_path):
+    path = tmp_path / "run.sqlite"
+    first, _ = discovery.run_search(lab, 0, path)
+    again, _ = discovery.run_search(lab, 0, path)
+    assert again == first
+    best = discovery.best_so_far(path)
+    assert best[0].operator == "start"
+    assert best[-1].id == first.best.id
+    assert [b.fitness for b in best] == sorted(b.fitness for b in best)
+
+
+def test_other_settings_mean_another_search_file():
+    other = replace(QUICK, lab=replace(QUICK.lab, width=8))
+    files = {discovery.search_file(p, s) for p, s in ((QUICK, 0), (QUICK, 1), (other, 0))}
+    assert len(files) == 3

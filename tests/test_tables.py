@@ -1,0 +1,83 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from actlab import tables
+from actlab.config import FitnessConfig
+
+CONFIG = FitnessConfig()
+
+
+def losses(functions, suite="search", seeds=(0,)):
+    """Eight tasks in two families; a function's losses are its factor times the task's."""
+    base = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    rows = [
+        {
+            "function": name,
+            "suite": suite,
+            "seed": seed,
+            "learning_rate": 1e-3,
+            "family": "harmonic" if task < 4 else "feynman",
+            "task": f"{task:03d}",
+            "ood_mse": factor * base[task] * (1 + seed),
+            "ood_mse_whole": 2 * factor * base[task],
+            "train_mse": 0.001 * factor,
+        }
+        for name, factor in functions.items()
+        for seed in seeds
+        for task in range(8)
+    ]
+    return pd.DataFrame(rows)
+
+
+TWO = {"relu": 1.0, "gelu": 0.5}
+
+
+def test_the_matrix_is_functions_by_tasks_by_seeds_whatever_the_order_of_the_rows():
+    table = losses(TWO, seeds=(0, 1))
+    array = tables.matrix(table)
+    assert array.shape == (2, 8, 2)
+    assert array[:, 3, 1].tolist() == [0.8, 0.4]
+    shuffled = pd.concat([table.iloc[:1], table.iloc[1:16].iloc[::-1], table.iloc[16:]])
+    again = tables.matrix(shuffled)
+    assert sorted(again[0].ravel()) == sorted(array[0].ravel())
+
+
+def test_a_matrix_with_a_hole_or_of_two_suites_is_refused():
+    with pytest.raises(ValueError, match="wanted every function on every task and seed"):
+        tables.matrix(losses(TWO).iloc[1:])
+    with pytest.raises(ValueError, match="wanted losses on one suite; got search, far"):
+        tables.matrix(pd.concat([losses(TWO), losses(TWO, "far")]))
+
+
+def test_a_function_with_half_of_relus_loss_has_a_log_ratio_of_minus_log_2_everywhere():
+    table = tables.summary(losses(TWO), CONFIG).set_index("function")
+    assert table.loc["gelu", ["log_ratio", "log_low", "log_high"]].tolist() == pytest.approx([-np.log(2)] * 3)
+    assert table.loc["relu", "log_ratio"] == 0
+    assert table.loc["gelu", "ood_mse"] == pytest.approx(0.225)
+    assert table.loc["gelu", "ood_low"] < 0.225 < table.loc["gelu", "ood_high"]
+    assert table.loc["gelu", ["n", "whole_mse", "train_mse"]].tolist() == pytest.approx([8, 0.45, 0.0005])
+
+
+def test_log_ratios_want_their_reference():
+    with pytest.raises(ValueError, match="wanted losses of relu; got gelu"):
+        tables.log_ratios(losses({"gelu": 1.0}), CONFIG)
+
+
+def test_families_are_averaged_by_themselves():
+    table = tables.families(losses(TWO))
+    assert table.columns.tolist() == ["function", "suite", "harmonic", "feynman"]
+    assert table.iloc[0].tolist() == ["relu", "search", pytest.approx(0.25), pytest.approx(0.65)]
+
+
+def test_planned_comparisons_are_paired_corrected_and_marked_where_fit_is_unequal():
+    table = tables.comparisons(losses({"found": 0.5, "relu": 1.0, "snake": 0.25, "gelu": 0.5}), "found",
+                               ["relu", "snake", "gelu"], CONFIG)  # fmt: skip
+    by = table.set_index("function")
+    assert by["verdict"].tolist() == ["better", "worse", "undecided"]
+    assert by["log_ratio"].tolist() == pytest.approx([-np.log(2), np.log(2), 0])
+    assert (by["p_holm"] >= by["p"]).all()
+    assert by.loc["relu", "p_holm"] == pytest.approx(3 * 2 / 256)  # all 256 flips of 8 signs, three comparisons
+    assert by["unequal_fit"].tolist() == [False, False, False]
+    far = tables.comparisons(losses({"found": 0.1, "relu": 1.0}), "found", ["relu"], CONFIG)
+    assert far["unequal_fit"].tolist() == [True]
