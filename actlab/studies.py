@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from actlab import activations, lab, tasks
-from actlab.config import LabConfig
+from actlab import activations, lab, stats, tasks
+from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import mse
 from actlab.laboratory import SCORING, Laboratory
 from actlab.records import key, source_hash
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
 HAND_MADE = ("snake", "sine", "silu", "tanh", "softplus", "mish")  # scored on every suite beside them [ours]
+
+
+def overview(suites: Mapping[str, tasks.Suite]) -> pd.DataFrame:
+    """What each suite holds: columns suite, tasks, the families, equations (distinct), inputs, ring and points a task."""
+    rows = []
+    for name, suite in suites.items():
+        dims = {task.dim for task in suite.tasks}
+        row = {"suite": name, "tasks": len(suite.tasks)} | {family: suite.families.count(family) for family in FAMILIES}
+        row |= {"equations": len({task.label for task in suite.tasks if task.family == "feynman"})}
+        row |= {"inputs": f"{min(dims)} to {max(dims)}", "ring": suite.ring}
+        row |= {"train_points": suite.blind.train_y.shape[1], "ood_points": suite.ood_y.shape[1]}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
@@ -55,21 +68,99 @@ def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
     return table
 
 
+def means(losses: pd.DataFrame, by: str, seed: int = 0) -> pd.DataFrame:
+    """Mean OOD loss of each group of losses, with its 95 % bootstrap interval over tasks within families.
+
+    Returns:
+        Columns `by`, n, ood_mse, low, high, train_mse; in the order of the rows.
+    """
+    rows = []
+    for value, part in losses.groupby(by, sort=False):
+        mean = stats.bootstrap_mean(part["ood_mse"], np.random.default_rng(seed), strata=part["family"])
+        interval = {"ood_mse": mean.estimate, "low": mean.low, "high": mean.high}
+        rows.append({by: value, "n": mean.n, **interval, "train_mse": part["train_mse"].mean()})
+    return pd.DataFrame(rows)
+
+
 def target_curves(suite: tasks.Suite, per_family: int, points: int = 241) -> pd.DataFrame:
     """Targets of one-dimensional tasks along u, from one ring's edge to the other (Figure 2).
 
     Returns:
-        Columns family, panel, u, y (standardised) and split, which is id where |u| <= 1, else ood.
+        Columns family, panel (from 1), task, u, y (standardised) and split, which is id where |u| <= 1, else ood.
     """
     parts = []
     for family in dict.fromkeys(suite.families):
         flat = [i for i, task in enumerate(suite.tasks) if task.family == family and task.dim == 1][:per_family]
-        for panel, i in enumerate(flat):
+        for panel, i in enumerate(flat, start=1):
             u = np.linspace(-1 - suite.ring, 1 + suite.ring, points)
             y = suite.target(i, u[:, None])
             split = np.where(np.abs(u) <= 1, "id", "ood")
-            parts.append(pd.DataFrame({"family": family, "panel": panel, "u": u, "y": y, "split": split}))
+            names = {"family": family, "panel": panel, "task": suite.tasks[i].label}
+            parts.append(pd.DataFrame({**names, "u": u, "y": y, "split": split}))
     return pd.concat(parts, ignore_index=True)
+
+
+def target_grid(suite: tasks.Suite, index: int, points: int = 61) -> pd.DataFrame:
+    """A two-dimensional task's target on a grid out to the ring's edge: columns task, u1, u2, y (standardised)."""
+    axis = np.linspace(-1 - suite.ring, 1 + suite.ring, points)
+    u = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    names = {"task": suite.tasks[index].label}
+    return pd.DataFrame({**names, "u1": u[:, 0], "u2": u[:, 1], "y": suite.target(index, u)})
+
+
+def aggregates(config: FitnessConfig) -> dict[str, stats.Aggregate]:
+    """Ways to sum up [functions, tasks] losses to [functions], lower is better; the first row is ReLU, the reference."""
+    return {
+        "log-ratio": lambda losses: stats.mean_log_ratio(losses, losses[0], config.clamp, config.floor),
+        "mean-log": lambda losses: stats.mean_log(losses, config.clamp, config.floor),
+        "mean-rank": lambda losses: stats.mean_rank(losses, config.clamp),
+        "clamped-mean": lambda losses: stats.clamped_mean(losses, config.clamp),
+    }
+
+
+def reliability(
+    scores: np.ndarray, families: Sequence[str], config: FitnessConfig, seed: int, splits: int = 200
+) -> pd.DataFrame:
+    """Split-half reliability of the ranks of functions by each aggregate, for parts of 1, 2, 4, ... tasks a family.
+
+    All aggregates meet the same splits.
+
+    Args:
+        scores: [functions, tasks] losses, the reference first.
+        families: of the tasks, as many of each.
+        config: clamp and floor.
+        seed: of the splits.
+        splits: number of random splits.
+
+    Returns:
+        Columns aggregate, tasks (in a part), reliability, low, high (of 95 % of the splits), stepped_up (to all tasks,
+        by Spearman-Brown) and beats_clamped_mean (share of the splits on which its correlation is higher, ties half).
+    """
+    each, rows = len(families) // len(set(families)), []
+    sizes = sorted({2**i for i in range(each.bit_length()) if 2 ** (i + 1) <= each} | {each // 2})
+    for size in sizes:
+        found = {
+            name: stats.split_half_reliability(
+                scores, aggregate, np.random.default_rng(seed), splits, families, fraction=size / each
+            )
+            for name, aggregate in aggregates(config).items()
+        }
+        base = found["clamped-mean"].correlations
+        for name, one in found.items():
+            ahead = one.correlations - base
+            ahead = np.where(np.abs(ahead) < 1e-12, 0, ahead)
+            rows.append(
+                {
+                    "aggregate": name,
+                    "tasks": one.halves.n,
+                    "reliability": one.halves.estimate,
+                    "low": one.halves.low,
+                    "high": one.halves.high,
+                    "stepped_up": one.whole.estimate,
+                    "beats_clamped_mean": np.mean(ahead > 0) + np.mean(ahead == 0) / 2,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def tuned_rates(laboratory: Laboratory, names: Iterable[str], seeds: Sequence[int] = (0,)) -> pd.DataFrame:
@@ -89,10 +180,12 @@ def tuned_rates(laboratory: Laboratory, names: Iterable[str], seeds: Sequence[in
 
 
 def tuned_scores(laboratory: Laboratory, rates: pd.DataFrame, suite: str) -> pd.DataFrame:
-    """Losses on a suite with each function at the rate that `tuned_rates` found best."""
-    best = rates[rates["best"]]
-    parts = [laboratory.scores([row.function], suite, learning_rates=(row.learning_rate,)) for row in best.itertuples()]
-    return pd.concat(parts, ignore_index=True)
+    """Losses on a suite with each function at the rate that `tuned_rates` found best, in the order of the rates."""
+    best = rates[rates["best"]].groupby("learning_rate", sort=False)["function"]
+    parts = [laboratory.scores(list(names), suite, learning_rates=(rate,)) for rate, names in best]
+    order = {name: place for place, name in enumerate(rates["function"].unique())}
+    losses = pd.concat(parts, ignore_index=True)
+    return losses.sort_values("function", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def random_constants(
@@ -112,6 +205,33 @@ def random_constants(
         drawn = {k: float(f"{v * f:.4g}") for (k, v), f in zip(constants.items(), factor, strict=True)}
         programs[f"{name}#{i}"] = activations.program_source(name, **drawn)
     return programs
+
+
+def by_form(summary: pd.DataFrame) -> pd.DataFrame:
+    """A summary of what `random_constants` wrote, as Figure 7 draws it; other functions are left out.
+
+    Returns:
+        Columns form, draw (0 for the discovered constants), discovered, ood_mse, low, high (of the discovered; NaN for
+        single draws), log_ratio, train_mse.
+    """
+    parts = summary["function"].str.split("#", expand=True).reindex(columns=[0, 1])
+    forms = parts.loc[parts[1].notna(), 0].unique()
+    table = summary.rename(columns={"ood_low": "low", "ood_high": "high"})
+    discovered = parts[1].isna()
+    table = table.assign(form=parts[0], draw=parts[1].fillna(-1).astype(int) + 1, discovered=discovered)
+    table[["low", "high"]] = table[["low", "high"]].where(discovered, np.nan)
+    columns = ["form", "draw", "discovered", "ood_mse", "low", "high", "log_ratio", "train_mse"]
+    return table.loc[table["form"].isin(forms), columns].reset_index(drop=True)
+
+
+def beaten(draws: pd.DataFrame, column: str) -> dict[str, stats.Interval]:
+    """By form, the share of the random draws that the discovered constants beat in a column, with Wilson's interval."""
+    shares = {}
+    for form, part in draws.groupby("form", sort=False):
+        drawn = part.loc[~part["discovered"], column].to_numpy()
+        written = np.full_like(drawn, part.loc[part["discovered"], column].item())
+        shares[form] = stats.probability_of_improvement(written, drawn)
+    return shares
 
 
 def preactivations(
