@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -198,20 +198,22 @@ def curves(programs: Mapping[str, str], x: np.ndarray, batch: np.ndarray) -> pd.
 
     Args:
         programs: source by name.
-        x: values of the first element, [points].
-        batch: [batch, features]; its first element is replaced. For pointwise functions it does not matter.
+        x: values of the element in the first row and second column, [points].
+        batch: [batch, features]; all other elements. For pointwise functions they do not matter.
 
     Returns:
-        Columns function, x, y, slope; in float64.
+        Columns function, x, y, slope (of that element's result along that element); in float64.
     """
-    rest, points, parts = torch.from_numpy(batch).ravel()[1:], torch.from_numpy(x), []
+    stay, points, parts = torch.from_numpy(batch).double(), torch.from_numpy(x).double(), []
+    moves = torch.zeros_like(stay, dtype=torch.bool)
+    moves[0, 1] = True
     for name, source in programs.items():
         function = compile_program(check(source))
 
-        def first(value: torch.Tensor, function=function) -> torch.Tensor:
-            return function(torch.cat([value[None], rest]).reshape(batch.shape))[0, 0]
+        def element(value: torch.Tensor, function: Callable = function) -> torch.Tensor:
+            return function(torch.where(moves, value, stay))[0, 1]
 
-        slope, y = torch.func.vmap(torch.func.grad_and_value(first))(points)
+        slope, y = torch.func.vmap(torch.func.grad_and_value(element))(points)
         parts.append(pd.DataFrame({"function": name, "x": x, "y": y.numpy(), "slope": slope.numpy()}))
     return pd.concat(parts, ignore_index=True)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import connection
 from typing import Any
@@ -147,7 +149,7 @@ class Evaluator:
 
     def describe(self, source: str) -> Future[traits.Description]:
         """Behaviour, cost, traits and fingerprint of a checked program, found in a worker."""
-        return self._pool().submit(traits.describe, source)
+        return self._run(traits.describe, source)
 
     def submit(self, source: str, suite: str, config: LabConfig, seed: int = 0) -> Pending:
         """Trains and scores a program on a suite; `seed` sets initial weights and batches, common to all programs.
@@ -181,7 +183,15 @@ class Evaluator:
         return replace(self.submit(source, suite, config, seed).result(), description=description.to_dict())
 
     def _predict(self, source: str, suite: str, config: LabConfig, seed: int) -> Future[Predictions]:
-        return self._pool().submit(_predict_here, source, suite, config, seed)
+        return self._run(_predict_here, source, suite, config, seed)
+
+    def _run(self, work: Callable[..., Any], *arguments: Any) -> Future:
+        """Queues work; where the workers were ended, as by an interrupt, others take their place."""
+        try:
+            return self._pool().submit(work, *arguments)
+        except BrokenProcessPool:
+            self._executor = None
+            return self._pool().submit(work, *arguments)
 
     def _pool(self) -> Executor:
         if self._executor is None:
@@ -225,6 +235,7 @@ _DATA: dict[str, Blind] = {}  # of a worker process: what its initialiser was gi
 
 
 def _start_worker(data: dict[str, Blind]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupted worker ends at once and in silence
     torch.set_num_threads(1)
     _DATA.update(data)
     threading.Thread(target=_end_with_parent, daemon=True).start()

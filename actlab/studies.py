@@ -20,7 +20,7 @@ HAND_MADE = ("snake", "sine", "silu", "tanh", "softplus", "mish")  # scored on e
 
 
 def overview(suites: Mapping[str, tasks.Suite]) -> pd.DataFrame:
-    """What each suite holds: columns suite, tasks, the families, equations (distinct), inputs, ring and points a task."""
+    """What each suite holds: columns suite, tasks, the families, equations (distinct), inputs, ring, points a task."""
     rows = []
     for name, suite in suites.items():
         dims = {task.dim for task in suite.tasks}
@@ -109,7 +109,7 @@ def target_grid(suite: tasks.Suite, index: int, points: int = 61) -> pd.DataFram
 
 
 def aggregates(config: FitnessConfig) -> dict[str, stats.Aggregate]:
-    """Ways to sum up [functions, tasks] losses to [functions], lower is better; the first row is ReLU, the reference."""
+    """Ways to sum up losses, [functions, tasks] to [functions], lower is better; the first row is the reference."""
     return {
         "log-ratio": lambda losses: stats.mean_log_ratio(losses, losses[0], config.clamp, config.floor),
         "mean-log": lambda losses: stats.mean_log(losses, config.clamp, config.floor),

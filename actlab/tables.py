@@ -47,9 +47,7 @@ def log_ratios(losses: pd.DataFrame, config: FitnessConfig, reference: str = "re
     return table.assign(log_ratio=table["log"] - base.loc[keys].to_numpy()).drop(columns="log")
 
 
-def summary(
-    losses: pd.DataFrame, config: FitnessConfig, seed: int = 0, reference: str = "relu"
-) -> pd.DataFrame:
+def summary(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0, reference: str = "relu") -> pd.DataFrame:
     """Each function on each suite: mean OOD loss, mean log ratio to ReLU (or another reference), and training loss.
 
     Args:
@@ -191,12 +189,17 @@ def ratio(row: Any) -> str:
     return f"{np.exp(row.log_ratio):.2f} [{np.exp(row.low):.2f}, {np.exp(row.high):.2f}]"
 
 
+def markdown(table: pd.DataFrame, digits: int = 4) -> str:
+    """A table for a notebook: numbers with so many decimals, what is missing left empty."""
+    return table.round(digits).astype(object).where(table.notna(), "").to_markdown(index=False)
+
+
 def claim(compared: pd.DataFrame) -> str:
-    """What planned comparisons say of "the subject is better than each of these": holds, fails or undecided.
+    """What planned comparisons say of "the subject is better than each of these": holds, fails or is undecided.
 
     It holds where every verdict is better, fails where one is worse.
     """
     verdicts = set(compared["verdict"])
     if verdicts == {"better"}:
         return "holds"
-    return "fails" if "worse" in verdicts else "undecided"
+    return "fails" if "worse" in verdicts else "is undecided"

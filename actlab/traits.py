@@ -89,7 +89,8 @@ def _probe(*shape: int) -> torch.Tensor:
 
 def _misbehaviour(function: Function) -> str | None:
     """The first rule of the contract that the function breaks, or None."""
-    grid = torch.linspace(-GRID, GRID, 258, dtype=torch.float64).reshape(129, 2)
+    ends = torch.linspace(-GRID, GRID, 257, dtype=torch.float64)  # 0 is among them
+    grid = torch.cat([ends, ends[:1]]).reshape(129, 2)
     for x in (grid, _probe(16, 6), _probe(16, 6).float()):
         before = x.clone()
         x.requires_grad_()

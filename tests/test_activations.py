@@ -169,14 +169,8 @@ def test_every_function_of_the_paper_has_a_numpy_oracle():
 
 
 FORMULA_WORDS = {
-    **{
-        word: getattr(np, word)
-        for word in ("pi", "abs", "arange", "clip", "conj", "cos", "exp", "expm1", "floor")
-    },
-    **{
-        word: getattr(np, word)
-        for word in ("log1p", "logaddexp", "maximum", "mean", "minimum", "roll", "sign")
-    },
+    **{word: getattr(np, word) for word in ("pi", "abs", "arange", "clip", "conj", "cos", "exp", "expm1", "floor")},
+    **{word: getattr(np, word) for word in ("log1p", "logaddexp", "maximum", "mean", "minimum", "roll", "sign")},
     **{word: getattr(np, word) for word in ("sin", "sinc", "sqrt", "std", "sum", "tanh", "where")},
     "erf": scipy.special.erf,
     "gelu": np_gelu,

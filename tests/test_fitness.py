@@ -1,4 +1,7 @@
 import math
+import os
+import signal
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, replace
 
 import numpy as np
@@ -141,3 +144,11 @@ def test_a_worker_is_given_no_ood_targets(monkeypatch):
     (data,) = given["initargs"]
     assert {type(blind) for blind in data.values()} == {tasks.Blind}
     assert [f.name for f in fields(tasks.Blind)] == ["dims", "train_x", "train_y", "ood_x"]
+
+
+def test_after_an_interrupt_ended_the_workers_others_take_their_place():
+    with Evaluator(SUITES, CONFIG, workers=1) as alone:
+        ended = alone._pool().submit(os.kill, alone._pool().submit(os.getpid).result(), signal.SIGINT)
+        with pytest.raises(BrokenProcessPool):
+            ended.result()
+        assert alone.describe(PROGRAMS["relu"]).result().error is None

@@ -150,9 +150,7 @@ def test_ctrl_c_leaves_no_output_and_no_remains(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(papermill, "execute_notebook", interrupted)
     assert notebooks.main(["run", str(source), str(tmp_path / "out.ipynb")]) == 130
-    assert capsys.readouterr().err.splitlines() == [
-        f"{source}: interrupted; {tmp_path / 'out.ipynb'} was not written"
-    ]
+    assert capsys.readouterr().err.splitlines() == [f"{source}: interrupted; {tmp_path / 'out.ipynb'} was not written"]
     assert [path.name for path in tmp_path.iterdir()] == ["essay.ipynb"]
 
 
@@ -196,9 +194,7 @@ def test_a_wrong_parameter_gets_one_line_and_exit_status_2(tmp_path, capsys, arg
 def test_a_missing_notebook_gets_one_line_and_exit_status_2(tmp_path, capsys):
     missing = tmp_path / "none.ipynb"
     assert notebooks.main(["refresh", str(missing)]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        f"notebook: wanted an existing .ipynb file; came {str(missing)!r}"
-    ]
+    assert capsys.readouterr().err.splitlines() == [f"notebook: wanted an existing .ipynb file; came {str(missing)!r}"]
 
 
 def test_the_errors_are_told_apart(tmp_path):

@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actlab import studies, tasks
+from actlab.config import FAMILIES, SUITES, FitnessConfig, profile
+
+TASKS = profile("smoke").tasks
+FITNESS = FitnessConfig()
+
+
+def summary(losses):
+    """A summary of one suite with these mean losses by function; the log ratios are made to disagree with them."""
+    table = pd.DataFrame({"function": list(losses), "ood_mse": list(losses.values())})
+    return table.assign(ood_low=table["ood_mse"] - 1, ood_high=table["ood_mse"] + 1, train_mse=0.0,
+                        log_ratio=-table["ood_mse"])  # fmt: skip
+
+
+DRAWN = {"relu": 9.0, "gmtu": 2.0, "gmtu#0": 1.0, "gmtu#1": 3.0, "gmtu#2": 4.0, "gmtu#3": 5.0}
+
+
+def test_the_reliability_of_functions_in_the_same_order_on_every_task_is_one():
+    scores = np.outer([1.0, 2.0, 3.0, 4.0], np.linspace(0.1, 0.4, 8))
+    table = studies.reliability(scores, ["a"] * 4 + ["b"] * 4, FITNESS, seed=0, splits=20)
+    assert table["tasks"].unique().tolist() == [2, 4]  # one task a family in a part, and two
+    np.testing.assert_allclose(table[["reliability", "low", "high", "stepped_up"]], 1)
+    assert table["beats_clamped_mean"].tolist() == [0.5] * 8  # ties count half
+
+
+def test_one_hard_task_upsets_the_clamped_mean_and_not_the_log_ratio():
+    scores = np.outer([1.0, 1.1, 1.2, 1.3], np.full(24, 0.1))
+    scores[:, 0] = [9.0, 7.0, 5.0, 3.0]
+    table = studies.reliability(scores, ["a"] * 24, FITNESS, seed=0, splits=50)
+    half = table[table["tasks"] == 12].set_index("aggregate")
+    assert half.loc["clamped-mean", "reliability"] == pytest.approx(-1)
+    assert half.loc["mean-rank", "reliability"] == pytest.approx(1)
+    assert half.loc["log-ratio", "reliability"] > 0
+    assert half.loc["log-ratio", "beats_clamped_mean"] > 0.5
+
+
+def test_mean_log_and_mean_log_ratio_rank_alike():
+    scores = np.random.default_rng(0).lognormal(size=(6, 16))
+    ranks = {name: np.argsort(way(scores)).tolist() for name, way in studies.aggregates(FITNESS).items()}
+    assert ranks["mean-log"] == ranks["log-ratio"]
+    assert studies.aggregates(FITNESS)["log-ratio"](scores)[0] == 0
+
+
+def test_draws_are_told_from_the_discovered_constants_and_from_other_functions():
+    table = studies.by_form(summary(DRAWN))
+    assert table["form"].tolist() == ["gmtu"] * 5
+    assert table["draw"].tolist() == [0, 1, 2, 3, 4]
+    assert table["discovered"].tolist() == [True, False, False, False, False]
+    assert table["low"].notna().tolist() == table["discovered"].tolist()
+
+
+def test_the_share_beaten_counts_the_draws_with_a_higher_loss():
+    draws = studies.by_form(summary(DRAWN))
+    share = studies.beaten(draws, "ood_mse")["gmtu"]
+    assert (share.estimate, share.n) == (0.75, 4)
+    assert 0 < share.low < 0.75 < share.high < 1
+    assert studies.beaten(draws, "log_ratio")["gmtu"].estimate == 0.25
+
+
+def test_means_come_in_the_order_of_the_rows_with_intervals_around_them():
+    losses = pd.DataFrame({"ring": [2, 2, 2, 2, 1, 1, 1, 1], "family": list("aabb") * 2,
+                           "ood_mse": [1.0, 3.0, 2.0, 6.0, 5.0, 5.0, 7.0, 7.0], "train_mse": 0.5})  # fmt: skip
+    table = studies.means(losses, "ring")
+    assert table[["ring", "n", "ood_mse"]].to_numpy().tolist() == [[2, 4, 3], [1, 4, 6]]
+    assert table.loc[0, "low"] < 3 < table.loc[0, "high"]
+    assert (table.loc[1, "low"], table.loc[1, "high"]) == (6, 6)  # nothing varies within its families
+
+
+def test_the_overview_counts_every_suite():
+    table = studies.overview({name: tasks.suite(name, TASKS) for name in SUITES})
+    assert table["suite"].tolist() == list(SUITES)
+    assert table["tasks"].tolist() == [8, 8, 16, 16]
+    assert (table[list(FAMILIES)].sum(axis=1) == table["tasks"]).all()
+    assert table["ring"].tolist() == [TASKS.ring] * 3 + [TASKS.ring * TASKS.far_factor]
+
+
+def test_a_grid_has_the_targets_values_out_to_the_rings_edge():
+    suite = tasks.suite("search", replace(TASKS, ring=0.5))
+    index = suite.families.index("harmonic2d")
+    grid = studies.target_grid(suite, index, points=4)
+    assert grid["u1"].unique().tolist() == grid["u2"].unique().tolist() == [-1.5, -0.5, 0.5, 1.5]
+    np.testing.assert_array_equal(grid["y"], suite.target(index, grid[["u1", "u2"]].to_numpy()))
