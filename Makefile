@@ -38,7 +38,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce notebooks-refresh clean
+.PHONY: help env lock test lint reproduce notebooks-refresh readme clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -92,6 +92,9 @@ notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their 
 	$(PY) -m actlab.notebooks refresh $(NOTEBOOKS)
 	$(PREFIX)/bin/nbstripout $(STRIP) $(NOTEBOOKS)
 
+readme: $(STAMP) ## write README's table of claims from the committed figures/
+	$(PY) -m actlab.readme
+
 clean: ## remove what was built, but neither the environment nor the committed figures
 	rm -rf build .pytest_cache .ruff_cache .hypothesis
 	rm -f notebooks/*.failed.ipynb notebooks/*.partial.ipynb
@@ -133,11 +136,11 @@ $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
 
 # What each notebook imports itself.
 $(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)
-$(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
+$(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES)
 $(OUT)/03_trust.ipynb: $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
-$(OUT)/04_zoo.ipynb: $(ACTIVATIONS) $(PAGE) $(PLOTTING) $(TRAITS)
-$(OUT)/05_search.ipynb: $(DISCOVERY) $(PAGE) $(PLOTTING) $(TABLES)
+$(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
+$(OUT)/05_search.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
 # Scores what the search found.
-$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(TABLES) $(OUT)/05_search.ipynb
+$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES) $(OUT)/05_search.ipynb
 $(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
 $(OUT)/08_constants.ipynb: $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)

@@ -22,6 +22,7 @@ __all__ = (
     "plotting",
     "program",
     "proposers",
+    "readme",
     "records",
     "stats",
     "studies",

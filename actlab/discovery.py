@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from actlab import activations, stats
 from actlab.archive import ENDED, Archive, Entry
@@ -17,7 +16,6 @@ from actlab.config import Profile
 from actlab.evolution import Result, search
 from actlab.fitness import contributions
 from actlab.laboratory import SCORING, Laboratory
-from actlab.program import check, compile_program
 from actlab.proposers.grammar import Grammar
 from actlab.records import BUILD, key, source_hash
 
@@ -191,31 +189,6 @@ def one_line(source: str) -> str:
         case [ast.FunctionDef(body=[ast.Return(value=value)])]:
             return ast.unparse(value)
     return "; ".join(line.strip() for line in source.splitlines())
-
-
-def curves(programs: Mapping[str, str], x: np.ndarray, batch: np.ndarray) -> pd.DataFrame:
-    """Value and slope of programs at one element of a batch whose other elements stay as they are (as in Figure 4).
-
-    Args:
-        programs: source by name.
-        x: values of the element in the first row and second column, [points].
-        batch: [batch, features]; all other elements. For pointwise functions they do not matter.
-
-    Returns:
-        Columns function, x, y, slope (of that element's result along that element); in float64.
-    """
-    stay, points, parts = torch.from_numpy(batch).double(), torch.from_numpy(x).double(), []
-    moves = torch.zeros_like(stay, dtype=torch.bool)
-    moves[0, 1] = True
-    for name, source in programs.items():
-        function = compile_program(check(source))
-
-        def element(value: torch.Tensor, function: Callable = function) -> torch.Tensor:
-            return function(torch.where(moves, value, stay))[0, 1]
-
-        slope, y = torch.func.vmap(torch.func.grad_and_value(element))(points)
-        parts.append(pd.DataFrame({"function": name, "x": x, "y": y.numpy(), "slope": slope.numpy()}))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _trait(entry: Entry, name: str) -> bool | int:

@@ -6,8 +6,8 @@ and profiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, replace
 from functools import cached_property
 
@@ -15,15 +15,22 @@ import pandas as pd
 from tqdm import tqdm
 
 from actlab import activations, tasks
-from actlab.config import SUITES, LabConfig, Profile, cores
+from actlab.config import FAMILIES, SUITES, LabConfig, Profile, cores
 from actlab.fitness import Evaluator, Pending
 from actlab.program import check
 from actlab.records import Store, key, source_hash
 from actlab.traits import describe
 
-SCORING = ("config", "feynman", "tasks", "program", "lab", "fitness", "stats")  # what a loss depends on
+SCORING = ("feynman", "tasks", "program", "lab", "fitness", "stats")  # what a loss depends on, beside its settings
 DESCRIBING = ("program", "traits")
 COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
+
+
+def sources(programs: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
+    """Source by name: as given, or of the zoo's functions of those names."""
+    if isinstance(programs, Mapping):
+        return dict(programs)
+    return {name: activations.program_source(name) for name in programs}
 
 
 class Laboratory:
@@ -81,24 +88,20 @@ class Laboratory:
         Raises:
             ValueError: where a program is refused or fails; says which and why.
         """
-        sources = (
-            dict(programs) if isinstance(programs, Mapping) else {n: activations.program_source(n) for n in programs}
-        )
+        written = sources(programs)
         rates = learning_rates or (self.profile.lab.learning_rate,)
         asked = [
-            (n, seed, replace(self.profile.lab, learning_rate=rate))
-            for n in sources
+            (name, seed, replace(self.profile.lab, learning_rate=rate))
+            for name in written
             for rate in rates
             for seed in seeds
         ]
-        keys = {ask: self._key(check(sources[ask[0]]).source, suite, *ask[1:]) for ask in asked}
+        keys = {ask: self._key(check(written[ask[0]]).source, suite, *ask[1:]) for ask in asked}
         tables = {found: self.store.load(found) for found in dict.fromkeys(keys.values())}
         missing = {found: ask for ask, found in keys.items() if tables[found] is None}
-        for found, table in self._compute(missing, sources, suite):
-            tables[found] = table
+        tables.update(self._compute(missing, written, suite))
         parts = [
-            tables[keys[name, seed, config]].assign(function=name, seed=seed, learning_rate=config.learning_rate)
-            for name, seed, config in asked
+            tables[keys[ask]].assign(function=ask[0], seed=ask[1], learning_rate=ask[2].learning_rate) for ask in asked
         ]
         return pd.concat(parts, ignore_index=True)[COLUMNS]
 
@@ -111,26 +114,27 @@ class Laboratory:
             lab=config,
             tasks=self.profile.tasks,
             clamp=self.profile.fitness.clamp,
+            order=[SUITES, FAMILIES],
             code=source_hash(*SCORING),
         )
 
     def _compute(
-        self, missing: Mapping[str, tuple[str, int, LabConfig]], sources: Mapping[str, str], suite: str
-    ) -> Iterable[tuple[str, pd.DataFrame]]:
-        """Scores what is missing, keeping each result as soon as it is there."""
-        pending: dict = {}
+        self, missing: Mapping[str, tuple[str, int, LabConfig]], written: Mapping[str, str], suite: str
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Scores what is missing, in any order, and keeps each result as soon as it is there."""
+        pending: dict[Future, list[tuple[str, Pending]]] = {}
         for found, (name, seed, config) in missing.items():
-            score = self.evaluator.submit(sources[name], suite, config, seed)
-            pending.setdefault(score.future, []).append((found, name, score))
+            score = self.evaluator.submit(written[name], suite, config, seed)
+            pending.setdefault(score.future, []).append((found, score))
         with tqdm(total=len(missing), desc=f"{suite} suite", disable=None) as bar:
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for key, name, pend in [item for future in done for item in pending.pop(future)]:
-                    table = self._table(name, suite, pend)
-                    seed, config = missing[key][1:]
-                    self.store.save(key, table, source=sources[name], suite=suite, seed=seed, lab=config, name=name)
+                for found, score in [item for future in done for item in pending.pop(future)]:
+                    name, seed, config = missing[found]
+                    table = self._table(name, suite, score)
+                    self.store.save(found, table, name=name, source=written[name], suite=suite, seed=seed, lab=config)
                     bar.update()
-                    yield key, table
+                    yield found, table
 
     def _table(self, name: str, suite: str, pending: Pending) -> pd.DataFrame:
         score = pending.result()
@@ -142,11 +146,8 @@ class Laboratory:
 
     def descriptions(self, programs: Mapping[str, str] | Iterable[str]) -> pd.DataFrame:
         """Cost and traits of programs of ours, run in this process: one row a function."""
-        sources = (
-            dict(programs) if isinstance(programs, Mapping) else {n: activations.program_source(n) for n in programs}
-        )
         rows = []
-        for name, source in sources.items():
+        for name, source in sources(programs).items():
             found = key(kind="description", source=source, code=source_hash(*DESCRIBING))
             table = self.store.load(found)
             if table is None:

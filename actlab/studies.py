@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 from actlab import activations, lab, stats, tasks
 from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import mse
-from actlab.laboratory import SCORING, Laboratory
+from actlab.laboratory import SCORING, Laboratory, sources
+from actlab.program import check, compile_program
 from actlab.records import key, source_hash
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
@@ -218,7 +219,7 @@ def by_form(summary: pd.DataFrame) -> pd.DataFrame:
     forms = parts.loc[parts[1].notna(), 0].unique()
     table = summary.rename(columns={"ood_low": "low", "ood_high": "high"})
     discovered = parts[1].isna()
-    table = table.assign(form=parts[0], draw=parts[1].fillna(-1).astype(int) + 1, discovered=discovered)
+    table = table.assign(form=parts[0], draw=parts[1].fillna("-1").astype(int) + 1, discovered=discovered)
     table[["low", "high"]] = table[["low", "high"]].where(discovered, np.nan)
     columns = ["form", "draw", "discovered", "ood_mse", "low", "high", "log_ratio", "train_mse"]
     return table.loc[table["form"].isin(forms), columns].reset_index(drop=True)
@@ -283,3 +284,32 @@ def _histograms(name: str, data: tasks.Blind, config: LabConfig, edges: np.ndarr
             )
         )
     return pd.concat(rows, ignore_index=True)
+
+
+def curves(programs: Mapping[str, str] | Iterable[str], x: np.ndarray, batch: np.ndarray) -> pd.DataFrame:
+    """Value and slope of functions at one element of a batch, whose other elements stay as they are (Figure 4).
+
+    So a function that sees other elements has a curve too, in that batch; for the others the batch does not matter.
+    [ours]
+
+    Args:
+        programs: source by name, or names of the zoo.
+        x: values of the element in the first row and second column, [points]; no mirror image of itself, as the
+            first column is to a Fourier transform.
+        batch: [batch, features]; all other elements.
+
+    Returns:
+        Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
+    """
+    stay, points, parts = torch.from_numpy(batch).double(), torch.from_numpy(x).double(), []
+    moves = torch.zeros_like(stay, dtype=torch.bool)
+    moves[0, 1] = True
+    for name, source in sources(programs).items():
+        function = compile_program(check(source))
+
+        def element(value: torch.Tensor, function: Callable = function) -> torch.Tensor:
+            return function(torch.where(moves, value, stay))[0, 1]
+
+        slope, y = torch.func.vmap(torch.func.grad_and_value(element))(points)
+        parts.append(pd.DataFrame({"function": name, "x": x, "y": y.numpy(), "slope": slope.numpy()}))
+    return pd.concat(parts, ignore_index=True)

@@ -11,7 +11,7 @@ import papermill
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("help", "env", "lock", "test", "lint", "reproduce", "notebooks-refresh", "clean")
+VERBS = ("help", "env", "lock", "test", "lint", "reproduce", "notebooks-refresh", "readme", "clean")
 NOTEBOOKS = (
     "01_quickstart",
     "02_synthetic_lab",

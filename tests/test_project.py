@@ -46,6 +46,7 @@ ORDER = (
     "tables",
     "plotting",
     "page",
+    "readme",
     "benchmarks",
     "notebooks",
     "__main__",

@@ -31,10 +31,10 @@ def test_the_reliability_of_functions_in_the_same_order_on_every_task_is_one():
 
 def test_one_hard_task_upsets_the_clamped_mean_and_not_the_log_ratio():
     scores = np.outer([1.0, 1.1, 1.2, 1.3], np.full(24, 0.1))
-    scores[:, 0] = [9.0, 7.0, 5.0, 3.0]
+    scores[:, 0] = [9.0, 5.0, 7.0, 3.0]
     table = studies.reliability(scores, ["a"] * 24, FITNESS, seed=0, splits=50)
     half = table[table["tasks"] == 12].set_index("aggregate")
-    assert half.loc["clamped-mean", "reliability"] == pytest.approx(-1)
+    assert half.loc["clamped-mean", "reliability"] == pytest.approx(-0.8)  # its order is the hard task's
     assert half.loc["mean-rank", "reliability"] == pytest.approx(1)
     assert half.loc["log-ratio", "reliability"] > 0
     assert half.loc["log-ratio", "beats_clamped_mean"] > 0.5
