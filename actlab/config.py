@@ -80,7 +80,7 @@ class Profile:
     seeds: int = 4  # lab seeds in the study of trust
     draws: int = 16  # random constants a form (Figure 7)
     sweep: int = 11  # constants of GELUSine (Figure 8, ours)
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)  # learning rates of the control
+    rates: tuple[float, ...] = (1e-3, 1e-2, 3e-2, 1e-1)  # learning rates of the control
 
 
 _LAPTOP = Profile("laptop")
@@ -100,7 +100,7 @@ _PAPER = Profile(
     search=replace(_LAPTOP.search, evaluations=2000),
     draws=64,
     sweep=21,
-    rates=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    rates=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
 )
 PROFILES = {profile.name: profile for profile in (_SMOKE, _LAPTOP, _PAPER)}
 

@@ -552,7 +552,8 @@ def rate_control(ax: Axes, table: pd.DataFrame) -> Axes:
         Line2D([], [], marker="o", ms=4, color=INK, lw=1.2, label="own rate"),
     ]
     _names_at_left(ax, names)
-    ax.set_xlabel("OOD MSE (lower is better)")
+    ax.set(xscale="log", xlabel="OOD MSE (lower is better)")
+    _plain_log(ax.xaxis, (1.0, 3.0))
     _legend_above(ax, handles)
     return ax
 
@@ -610,9 +611,9 @@ def _mark(ax: Axes, x: float, text: str) -> None:
     ax.text(x, 1.0, text, va="bottom", ha="center", transform=ax.get_xaxis_transform(), **TEXT)
 
 
-def _plain_log(axis) -> None:
-    """Write the ticks of a log axis as plain numbers at 1, 2 and 5."""
-    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+def _plain_log(axis, digits: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """Write the ticks of a log axis as plain numbers, at these digits in each decade."""
+    axis.set_major_locator(ticker.LogLocator(subs=digits))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
 

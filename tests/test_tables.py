@@ -81,3 +81,37 @@ def test_planned_comparisons_are_paired_corrected_and_marked_where_fit_is_unequa
     assert by["unequal_fit"].tolist() == [False, False, False]
     far = tables.comparisons(losses({"found": 0.1, "relu": 1.0}), "found", ["relu"], CONFIG)
     assert far["unequal_fit"].tolist() == [True]
+
+
+def test_a_win_at_a_training_loss_of_less_than_half_is_noted_and_so_is_the_calibrated_row():
+    table = tables.notes(tables.summary(losses({"relu": 1.0, "gelu": 0.9, "snake": 0.3, "sine": 3.0}), CONFIG))
+    assert dict(zip(table["function"], table["note"], strict=True)) == {
+        "relu": "calibrated", "gelu": "", "snake": "wins at unequal fit", "sine": "",
+    }  # fmt: skip
+    assert table["train_ratio"].tolist() == pytest.approx([1.0, 0.9, 0.3, 3.0])
+
+
+def test_the_batch_effect_is_the_whole_set_over_the_batches():
+    effect = tables.batch_effect(losses({"relu": 0.5}), CONFIG)
+    assert effect["log_ratio"].tolist() == pytest.approx([np.log(2)])
+    assert (effect["batches"].item(), effect["whole"].item()) == pytest.approx((0.225, 0.45))
+
+
+def test_all_pairs_of_a_plan_are_one_family_for_holm():
+    table = losses({"a": 0.5, "b": 0.5, "relu": 1.0})
+    alone = tables.planned(table, [("a", "relu")], CONFIG)
+    both = tables.planned(table, [("a", "relu"), ("b", "relu")], CONFIG)
+    assert both["p_holm"].iloc[0] == pytest.approx(2 * alone["p_holm"].item())
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [(["better", "better"], "holds"), (["better", "undecided"], "is undecided"), (["undecided", "worse"], "fails")],
+)
+def test_a_claim_holds_where_all_are_better_and_fails_where_one_is_worse(verdicts, said):
+    assert tables.claim(pd.DataFrame({"verdict": verdicts})) == said
+
+
+def test_a_ratio_reads_as_losses_with_its_interval():
+    row = pd.Series({"log_ratio": np.log(0.5), "low": np.log(0.25), "high": 0.0})
+    assert tables.ratio(row) == "0.50 [0.25, 1.00]"
