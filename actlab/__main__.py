@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         return options.run(options)
-    except (ValueError, ArchiveError, SearchStalled, OSError) as error:
+    except (ValueError, ArchiveError, SearchStalled, OSError, sqlite3.Error) as error:
         print(f"actlab {options.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"actlab {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,11 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(run=run)
-        command.add_argument("file", metavar="FILE", help="Python source that defines activation(x); - for stdin")
+        command.add_argument("file", metavar="FILE", help="source of activation(x); - for stdin; or a name of the zoo")
         if name == "score":
             command.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
             command.add_argument("--suite", default="search", help="search (default), held-out or far")
-            command.add_argument("--seed", type=int, default=0, help="of initial weights and batches (default 0)")
+            command.add_argument("--seed", type=_seed, default=0, help="of initial weights and batches (default 0)")
             command.add_argument("--json", action="store_true", help="print the whole Score as JSON")
     command = commands.add_parser(
         "search", help="search from ReLU, with the offline grammar", description=search.__doc__
@@ -50,14 +54,26 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
     command.add_argument("--evaluations", type=int, help="candidates to screen (default: the profile's)")
     command.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
-    command.add_argument("--seed", type=int, default=0, help="of the proposals (default 0)")
+    command.add_argument("--seed", type=_seed, default=0, help="of the proposals (default 0)")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's file; goes on if it exists")
     return parser
 
 
 def _source(file: str) -> str:
-    """The text of a file, or of standard input for -."""
-    return sys.stdin.read() if file == "-" else Path(file).read_text()
+    """The text of a file, of standard input for -, or of a function of the zoo."""
+    if file == "-":
+        return sys.stdin.read()
+    if Path(file).exists() or Path(file).suffix:
+        return Path(file).read_text()
+    from actlab import activations
+
+    return activations.program_source(file)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 0; got {text!r}")
+    return int(text)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -60,6 +60,11 @@ class Entry:
     score: dict[str, Any] | None = None  # of the full training
     description: dict[str, Any] | None = None  # cost and traits
 
+    @property
+    def was_screened(self) -> bool:
+        """Whether it was trained at all, hence cost an evaluation; the start did not."""
+        return self.round > 0 and self.fingerprint is not None and self.ended != "duplicate"
+
 
 COLUMNS = tuple(field.name for field in fields(Entry))
 JSON_COLUMNS = ("parents", "score", "description")

@@ -14,9 +14,11 @@ FAMILIES = ("polynomial", "harmonic", "harmonic2d", "feynman")
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """How the synthetic data sets are drawn. All [ours]; only `ring` is calibrated, the rest was fixed beforehand."""
+    """How the synthetic data sets are drawn. All [ours]; only `ring` is calibrated to a number of the paper's."""
 
-    calibration: int = 48  # tasks; used to choose the ring and the control's learning rates, never to rank
+    calibration: int = (
+        48  # tasks; they set the ring, the fitness and the control's learning rates; no claim is read off them
+    )
     search: int = 48  # tasks; 48 tasks of one seed rank functions far better than 12 of four
     held_out: int = 200  # tasks; same families, other draws, and Feynman equations kept for this alone
     far: int = 200  # tasks; as held-out, drawn anew, with a ring twice as wide

@@ -17,16 +17,24 @@ from actlab.evolution import Result, search
 from actlab.fitness import contributions
 from actlab.laboratory import SCORING, Laboratory
 from actlab.proposers.grammar import Grammar
-from actlab.records import BUILD, key, source_hash
+from actlab.records import BUILD, code_hash, key
 
-SEARCHING = (*SCORING, "traits", "proposers/__init__", "proposers/grammar", "proposers/syntax", "evolution")
+SEARCHING = (
+    *SCORING,
+    "activations",
+    "traits",
+    "proposers/__init__",
+    "proposers/grammar",
+    "proposers/syntax",
+    "evolution",
+)
 
 
 def search_file(profile: Profile, seed: int) -> Path:
     """Where a profile's search is kept: another file for other settings or other code."""
-    parts = {"tasks": profile.tasks, "lab": profile.lab, "fitness": profile.fitness, "search": profile.search}
-    name = key(kind="search", seed=seed, code=source_hash(*SEARCHING), **parts)[:12]
-    return BUILD / profile.name / "search" / f"{name}.sqlite"
+    about = {"kind": "search", "seed": seed, "code": code_hash(*SEARCHING)}
+    about |= {"tasks": profile.tasks, "lab": profile.lab, "fitness": profile.fitness, "search": profile.search}
+    return BUILD / profile.name / "search" / f"{key(about)[:12]}.sqlite"
 
 
 def run_search(laboratory: Laboratory, seed: int, path: Path | None = None) -> tuple[Result, Path]:
@@ -45,7 +53,7 @@ def run_search(laboratory: Laboratory, seed: int, path: Path | None = None) -> t
             about={
                 "tasks": asdict(profile.tasks),
                 "fitness": asdict(profile.fitness),
-                "code": source_hash(*SEARCHING),
+                "code": code_hash(*SEARCHING),
             },
         )
     return result, path
@@ -59,7 +67,7 @@ def entries(path: Path) -> list[Entry]:
 
 def screened(candidates: Iterable[Entry]) -> list[Entry]:
     """The candidates that were trained at all, hence cost an evaluation; without the start."""
-    return [entry for entry in candidates if entry.round > 0 and entry.fingerprint and entry.ended != "duplicate"]
+    return [entry for entry in candidates if entry.was_screened]
 
 
 def best_so_far(path: Path) -> list[Entry]:

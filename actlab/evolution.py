@@ -141,7 +141,7 @@ class _Run:
 
     def _note(self, rows: Sequence[Entry]) -> None:
         """Takes a committed round into the state."""
-        screened = [row for row in rows if row.round > 0 and row.fingerprint and row.ended != "duplicate"]
+        screened = [row for row in rows if row.was_screened]
         scored = [replace(row, score=None, description=None) for row in rows if row.ended == "scored"]
         self.rounds, self.size = self.rounds + 1, self.size + len(rows)
         self.screened += len(screened)

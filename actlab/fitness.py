@@ -166,7 +166,7 @@ class Evaluator:
             done.set_result(Predictions(error=str(refusal)))
             return Pending(done, lambda p: self._unscored("refused", p.error, suite))
         where = (suite, config, seed)
-        if where not in self._references:
+        if where not in self._references or _was_lost(self._references[where]):
             self._references[where] = self._predict(check(program_source("relu")).source, *where)
         reference = self._references[where]
         future = reference if canonical == check(program_source("relu")).source else self._predict(canonical, *where)
@@ -229,6 +229,11 @@ class Evaluator:
 
     def _unscored(self, ended: str, error: str | None, suite: str) -> Score:
         return Score(ended, error, -math.inf, (-math.inf, -math.inf), (), (), (), self.suites[suite].families)
+
+
+def _was_lost(future: Future) -> bool:
+    """Whether what was asked for will never come, since the workers were ended or the request was dropped."""
+    return future.cancelled() or (future.done() and future.exception() is not None)
 
 
 _DATA: dict[str, Blind] = {}  # of a worker process: what its initialiser was given

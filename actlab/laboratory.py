@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -18,11 +19,11 @@ from actlab import activations, tasks
 from actlab.config import FAMILIES, SUITES, LabConfig, Profile, cores
 from actlab.fitness import Evaluator, Pending
 from actlab.program import check
-from actlab.records import Store, key, source_hash
+from actlab.records import Store, code_hash, key
 from actlab.traits import describe
 
 SCORING = ("feynman", "tasks", "program", "lab", "fitness", "stats")  # what a loss depends on, beside its settings
-DESCRIBING = ("program", "traits")
+DESCRIBING = ("program", "traits", "activations")  # whose ReLU and GELU are the units of cost
 COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
 
 
@@ -96,43 +97,43 @@ class Laboratory:
             for rate in rates
             for seed in seeds
         ]
-        keys = {ask: self._key(check(written[ask[0]]).source, suite, *ask[1:]) for ask in asked}
-        tables = {found: self.store.load(found) for found in dict.fromkeys(keys.values())}
-        missing = {found: ask for ask, found in keys.items() if tables[found] is None}
-        tables.update(self._compute(missing, written, suite))
+        about = {ask: self._description(check(written[ask[0]]).source, suite, *ask[1:]) for ask in asked}
+        keys = {ask: key(description) for ask, description in about.items()}
+        tables = {keys[ask]: self.store.load(description) for ask, description in about.items()}
+        missing = {keys[ask]: (ask[0], description) for ask, description in about.items() if tables[keys[ask]] is None}
+        tables.update(self._compute(missing))
         parts = [
             tables[keys[ask]].assign(function=ask[0], seed=ask[1], learning_rate=ask[2].learning_rate) for ask in asked
         ]
         return pd.concat(parts, ignore_index=True)[COLUMNS]
 
-    def _key(self, source: str, suite: str, seed: int, config: LabConfig) -> str:
-        return key(
-            kind="losses",
-            source=source,
-            suite=suite,
-            seed=seed,
-            lab=config,
-            tasks=self.profile.tasks,
-            clamp=self.profile.fitness.clamp,
-            order=[SUITES, FAMILIES],
-            code=source_hash(*SCORING),
-        )
+    def _description(self, source: str, suite: str, seed: int, config: LabConfig) -> dict[str, Any]:
+        """Everything that makes a program's losses what they are."""
+        return {
+            "kind": "losses",
+            "source": source,
+            "suite": suite,
+            "seed": seed,
+            "lab": config,
+            "tasks": self.profile.tasks,
+            "clamp": self.profile.fitness.clamp,
+            "order": [SUITES, FAMILIES],
+            "code": code_hash(*SCORING),
+        }
 
-    def _compute(
-        self, missing: Mapping[str, tuple[str, int, LabConfig]], written: Mapping[str, str], suite: str
-    ) -> Iterator[tuple[str, pd.DataFrame]]:
-        """Scores what is missing, in any order, and keeps each result as soon as it is there."""
+    def _compute(self, missing: Mapping[str, tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Scores what is missing, name and description by key, and keeps each result as soon as it is there."""
         pending: dict[Future, list[tuple[str, Pending]]] = {}
-        for found, (name, seed, config) in missing.items():
-            score = self.evaluator.submit(written[name], suite, config, seed)
+        for found, (_, d) in missing.items():
+            score = self.evaluator.submit(d["source"], d["suite"], d["lab"], d["seed"])
             pending.setdefault(score.future, []).append((found, score))
-        with tqdm(total=len(missing), desc=f"{suite} suite", disable=None) as bar:
+        with tqdm(total=len(missing), desc="programs trained", disable=None) as bar:
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for found, score in [item for future in done for item in pending.pop(future)]:
-                    name, seed, config = missing[found]
-                    table = self._table(name, suite, score)
-                    self.store.save(found, table, name=name, source=written[name], suite=suite, seed=seed, lab=config)
+                    name, description = missing[found]
+                    table = self._table(name, description["suite"], score)
+                    self.store.save(description, table)
                     bar.update()
                     yield found, table
 
@@ -148,11 +149,12 @@ class Laboratory:
         """Cost and traits of programs of ours, run in this process: one row a function."""
         rows = []
         for name, source in sources(programs).items():
-            found = key(kind="description", source=source, code=source_hash(*DESCRIBING))
-            table = self.store.load(found)
-            if table is None:
-                description = describe(check(source).source)
-                table = pd.DataFrame([{**asdict(description), **description.traits}]).drop(columns="traits")
-                self.store.save(found, table, source=source, name=name)
-            rows.append(table.assign(function=name))
+            canonical = check(source).source
+            about = {"kind": "description", "source": canonical, "code": code_hash(*DESCRIBING)}
+            rows.append(self.store.get(about, partial(_described, canonical)).assign(function=name))
         return pd.concat(rows, ignore_index=True)
+
+
+def _described(source: str) -> pd.DataFrame:
+    description = describe(source)
+    return pd.DataFrame([{**asdict(description), **description.traits}]).drop(columns="traits")

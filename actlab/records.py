@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,22 +27,33 @@ def figures_folder(profile: str) -> Path:
     return ROOT / "figures" if profile == "laptop" else BUILD / profile / "figures"
 
 
-def source_hash(*modules: str) -> str:
+# What this process runs, read as it was imported: a source that is edited meanwhile does not pass for it.
+SOURCES = {p.relative_to(PACKAGE).with_suffix("").as_posix(): p.read_bytes() for p in sorted(PACKAGE.rglob("*.py"))}
+
+
+def code_hash(*modules: str) -> str:
     """Hash of the source of modules of this package, such as "lab" or "proposers/grammar"; changes when a line does.
 
     Raises:
-        FileNotFoundError: where a module is not there.
+        ValueError: where a module is not there.
     """
     digest = hashlib.sha256()
     for module in sorted(modules):
-        digest.update(module.encode() + b"\0" + (PACKAGE / f"{module}.py").read_bytes() + b"\0")
+        if module not in SOURCES:
+            raise ValueError(f"wanted modules of actlab; got {module!r}")
+        digest.update(module.encode() + b"\0" + SOURCES[module] + b"\0")
     return digest.hexdigest()
 
 
-def key(**parts: Any) -> str:
-    """Hash of a description (dataclasses, numbers, strings, lists, dicts) with torch's and numpy's versions."""
-    parts["versions"] = {name: version(name).split("+")[0] for name in ("torch", "numpy")}
-    text = json.dumps(parts, sort_keys=True, default=_plain)
+def versions() -> dict[str, str]:
+    """The versions on which a number may hang."""
+    packages = {name: version(name).split("+")[0] for name in ("torch", "numpy", "scipy")}
+    return {"python": platform.python_version(), **packages}
+
+
+def key(description: Mapping[str, Any]) -> str:
+    """Hash of a description (dataclasses, numbers, strings, lists, dicts), and of the versions that run it."""
+    text = json.dumps({**description, "versions": versions()}, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -48,28 +63,49 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"wanted numbers, strings, lists, dicts or dataclasses in a record's description; got {value!r}")
 
 
+@cache
+def commit() -> str | None:
+    """The checkout's commit, with a + where files differ from it; None where there is no checkout."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
 class Store:
-    """Tables on disk, each under the key of what made it, with that description beside it as JSON."""
+    """Tables on disk, each under the key of the description of what made it, which stands beside it as JSON."""
 
     def __init__(self, folder: Path = BUILD / "records") -> None:
         self.folder = folder
 
-    def load(self, key: str) -> pd.DataFrame | None:
-        """The table under a key, or None where there is none."""
+    def get(self, description: Mapping[str, Any], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """The table of that description: as it was kept, else computed and kept."""
+        table = self.load(description)
+        if table is None:
+            table = compute()
+            self.save(description, table)
+        return table
+
+    def load(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
+        """The table of that description, or None where there is none."""
         import pandas as pd
 
-        path = self._path(key)
+        path = self._path(description)
         return pd.read_parquet(path) if path.exists() else None
 
-    def save(self, key: str, table: pd.DataFrame, **description: Any) -> None:
-        """Writes a table and its description; a write that is cut off leaves nothing that `load` would take."""
-        path = self._path(key)
+    def save(self, description: Mapping[str, Any], table: pd.DataFrame) -> None:
+        """Writes a table, with description, versions and commit beside it; one that is cut off is never loaded."""
+        path = self._path(description)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(description, sort_keys=True, indent=1, default=_plain)
+        provenance = {**description, "versions": versions(), "commit": commit()}
+        text = json.dumps(provenance, sort_keys=True, indent=1, default=_plain)
         path.with_suffix(".json").write_text(text + "\n")
         partial = path.with_suffix(f".{os.getpid()}.partial")
         table.to_parquet(partial)
         partial.replace(path)
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.parquet"
+    def _path(self, description: Mapping[str, Any]) -> Path:
+        name = key(description)
+        return self.folder / name[:2] / f"{name}.parquet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,10 @@ from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import mse
 from actlab.laboratory import SCORING, Laboratory, sources
 from actlab.program import check, compile_program
-from actlab.records import key, source_hash
+from actlab.records import code_hash
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
+HERE = ("activations", "studies")  # what a study's own records depend on, beside `SCORING`
 HAND_MADE = ("snake", "sine", "silu", "tanh")  # scored on every suite beside them [ours]
 
 
@@ -40,19 +42,14 @@ def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
         Columns ring, family, task, ood_mse, train_mse.
     """
     profile = laboratory.profile
-    found = key(
-        kind="calibration",
-        rings=list(rings),
-        tasks=profile.tasks,
-        lab=profile.lab,
-        code=source_hash(*SCORING),
-    )
-    table = laboratory.store.load(found)
-    if table is not None:
-        return table
+    settings = {"tasks": profile.tasks, "lab": profile.lab, "clamp": profile.fitness.clamp}
+    about = {"kind": "calibration", "rings": list(rings), "code": code_hash(*SCORING, *HERE), **settings}
+    return laboratory.store.get(about, partial(_calibrate, laboratory, rings))
+
+
+def _calibrate(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
     torch.set_num_threads(1)
-    base = laboratory.suites["calibration"]
-    relu = activations.relu
+    profile, base, relu = laboratory.profile, laboratory.suites["calibration"], activations.relu
     networks = lab.train(relu, base.blind, profile.lab, seed=0)
     dtype, parts = networks.weights[0].dtype, []
     train = networks.predict(relu, torch.from_numpy(base.blind.train_x).to(dtype)).double().numpy()
@@ -64,9 +61,7 @@ def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
             "train_mse": mse(train, base.blind.train_y, profile.fitness.clamp),
         }
         parts.append(pd.DataFrame({"ring": ring, "family": suite.families, "task": suite.labels, **losses}))
-    table = pd.concat(parts, ignore_index=True)
-    laboratory.store.save(found, table, rings=list(rings))
-    return table
+    return pd.concat(parts, ignore_index=True)
 
 
 def means(losses: pd.DataFrame, by: str, seed: int = 0) -> pd.DataFrame:
@@ -250,14 +245,10 @@ def preactivations(
         Columns function, layer (from 1), bin_left, bin_right, density (1/unit), inside (share within [-2, 2]).
     """
     data, config, parts = laboratory.suites[suite].blind, laboratory.profile.lab, []
+    settings = {"suite": suite, "lab": config, "tasks": laboratory.profile.tasks, "edges": edges.tolist()}
     for name in names:
-        found = key(kind="preactivations", name=name, edges=edges.tolist(), suite=suite, lab=config,
-                    tasks=laboratory.profile.tasks, code=source_hash(*SCORING))  # fmt: skip
-        table = laboratory.store.load(found)
-        if table is None:
-            table = _histograms(name, data, config, edges)
-            laboratory.store.save(found, table, name=name, suite=suite)
-        parts.append(table)
+        about = {"kind": "preactivations", "name": name, "code": code_hash(*SCORING, *HERE), **settings}
+        parts.append(laboratory.store.get(about, partial(_histograms, name, data, config, edges)))
     return pd.concat(parts, ignore_index=True)
 
 

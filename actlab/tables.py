@@ -1,6 +1,6 @@
 """Losses summed up for tables and figures: means, log ratios and planned comparisons, each with its interval (ours).
 
-`losses` is what `studies.Laboratory.scores` returns: a row a function, suite, seed and task. Data sets are the unit
+`losses` is what `laboratory.Laboratory.scores` returns: a row a function, suite, seed and task. Data sets are the unit
 that is resampled, within their families.
 """
 

@@ -42,6 +42,29 @@ def test_score_prints_the_whole_score_as_json(candidate, capsys):
     assert capsys.readouterr().out.startswith(f"fitness {score['fitness']:.4f} [")
 
 
+def test_a_function_of_the_zoo_is_scored_by_its_name(capsys):
+    assert main(["score", "relu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fitness"] == 0
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+def test_a_seed_that_is_no_whole_number_is_refused_before_anything_is_written(seed, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["search", "--seed", seed, "--out", str(tmp_path / "run.sqlite")])
+    assert ended.value.code == 2
+    assert f"wanted a whole number from 0; got '{seed}'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_command_says_that_it_goes_on_and_ends_with_130(candidate, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("actlab.__main__._source", interrupt)
+    assert main(["score", candidate]) == 130
+    assert "goes on" in one_line(capsys)
+
+
 def test_the_score_of_a_refused_program_is_json_too(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("def activation(x):\n    return open"))
     assert main(["score", "-", "--json"]) == 1
@@ -73,6 +96,8 @@ def one_line(capsys):
         (["score", "FILE", "--profile", "latop"], "wanted one of smoke, laptop, paper; got 'latop'"),
         (["score", "FILE", "--suite", "serach"], "wanted one of calibration, search, held-out, far; got 'serach'"),
         (["score", "nowhere.py"], "nowhere.py"),
+        (["score", "gelu-sin"], "gelu-sine"),
+        (["check", "swich"], "swich"),
         (["search", "--evaluations", "0", "--out", "x"], "--evaluations: wanted 1 or more; got 0"),
         (["search", "--workers", "-2", "--out", "OUT"], "wanted one worker or more; got -2"),
     ],

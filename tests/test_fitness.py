@@ -152,3 +152,14 @@ def test_after_an_interrupt_ended_the_workers_others_take_their_place():
         with pytest.raises(BrokenProcessPool):
             ended.result()
         assert alone.describe(PROGRAMS["relu"]).result().error is None
+
+
+def test_a_reference_that_was_lost_with_its_worker_is_trained_again(scores):
+    with Evaluator(SUITES, CONFIG, workers=1) as alone:
+        process = alone._pool().submit(os.getpid).result()
+        lost = alone.submit(PROGRAMS["relu"], "search", replace(LAB, steps=100_000))
+        os.kill(process, signal.SIGKILL)
+        with pytest.raises(BrokenProcessPool):
+            lost.result()
+        alone._references = {("search", LAB, 0): lost.future}
+        assert alone.submit(PROGRAMS["gelu"], "search", LAB).result() == scores["gelu"]

@@ -5,7 +5,7 @@ import pytest
 
 from actlab import records
 from actlab.config import PROFILES, LabConfig, profile
-from actlab.records import Store, key, source_hash
+from actlab.records import Store, code_hash, key
 
 
 def test_laptop_figures_are_the_committed_ones_and_all_others_go_to_the_build_folder():
@@ -14,44 +14,61 @@ def test_laptop_figures_are_the_committed_ones_and_all_others_go_to_the_build_fo
 
 
 def test_a_key_changes_with_every_part_of_the_description():
-    keys = {key(lab=LabConfig(), seed=0), key(lab=LabConfig(steps=5), seed=0), key(lab=LabConfig(), seed=1)}
+    whole = {"lab": LabConfig(), "seed": 0}
+    keys = {key(whole), key(whole | {"lab": LabConfig(steps=5)}), key(whole | {"seed": 1})}
     assert len(keys) == 3
-    assert key(seed=0, lab=LabConfig()) in keys
+    assert key({"seed": 0, "lab": LabConfig()}) in keys
+
+
+def test_a_key_changes_with_the_versions_that_run(monkeypatch):
+    before = key({"seed": 0})
+    monkeypatch.setattr(records, "versions", lambda: {"python": "4.0"})
+    assert key({"seed": 0}) != before
 
 
 def test_a_description_that_is_no_plain_data_is_refused():
     with pytest.raises(TypeError, match="wanted numbers, strings, lists, dicts or dataclasses"):
-        key(function=print)
+        key({"function": print})
 
 
-def test_the_hash_of_sources_changes_when_one_is_edited(tmp_path, monkeypatch):
-    (tmp_path / "a.py").write_text("x = 1\n")
-    (tmp_path / "b.py").write_text("y = 1\n")
-    monkeypatch.setattr(records, "PACKAGE", tmp_path)
-    before = source_hash("a", "b")
-    assert source_hash("b", "a") == before
-    (tmp_path / "a.py").write_text("x = 2\n")
-    assert source_hash("a", "b") != before
-    with pytest.raises(FileNotFoundError):
-        source_hash("c")
+def test_the_hash_of_code_changes_when_a_module_is_edited(monkeypatch):
+    before = code_hash("lab", "stats")
+    assert code_hash("stats", "lab") == before
+    monkeypatch.setitem(records.SOURCES, "stats", b"edited")
+    assert code_hash("lab", "stats") != before
+    with pytest.raises(ValueError, match="wanted modules of actlab; got 'labs'"):
+        code_hash("labs")
 
 
-def test_a_table_comes_back_to_the_bit_with_its_description_beside_it(tmp_path):
+ABOUT = {"seed": 0, "lab": LabConfig()}
+
+
+def test_a_table_comes_back_to_the_bit_with_its_provenance_beside_it(tmp_path):
     table = pd.DataFrame({"family": ["a", "b"], "mse": [0.1 + 0.2, 1e-300]})
-    store, name = Store(tmp_path), key(seed=0)
-    assert store.load(name) is None
-    store.save(name, table, seed=0, lab=LabConfig())
-    pd.testing.assert_frame_equal(store.load(name), table, check_exact=True)
+    store = Store(tmp_path)
+    assert store.load(ABOUT) is None
+    store.save(ABOUT, table)
+    pd.testing.assert_frame_equal(store.load(ABOUT), table, check_exact=True)
     (beside,) = tmp_path.rglob("*.json")
-    assert json.loads(beside.read_text())["lab"]["steps"] == LabConfig().steps
+    provenance = json.loads(beside.read_text())
+    assert provenance["lab"]["steps"] == LabConfig().steps
+    assert provenance.keys() == {"seed", "lab", "versions", "commit"}
+    assert provenance["versions"].keys() == {"python", "torch", "numpy", "scipy"}
+
+
+def test_what_is_kept_is_not_computed_again(tmp_path):
+    store, calls = Store(tmp_path), []
+    for _ in range(2):
+        store.get(ABOUT, lambda: calls.append(1) or pd.DataFrame({"mse": [1.0]}))
+    assert calls == [1]
 
 
 def test_a_write_that_was_cut_off_is_not_taken_for_a_record(tmp_path, monkeypatch):
     store, table = Store(tmp_path), pd.DataFrame({"mse": [1.0]})
     monkeypatch.setattr(pd.DataFrame, "to_parquet", lambda self, path: path.write_bytes(b"PAR1") and 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        store.save(key(seed=0), table)
-    assert store.load(key(seed=0)) is None
+        store.save(ABOUT, table)
+    assert store.load(ABOUT) is None
 
 
 def test_an_unknown_profile_is_answered_with_those_that_exist():

@@ -46,6 +46,18 @@ def test_traits_of_known_functions(name):
     assert list(found) == ["pointwise", "parity", "monotone", "bounded", "oscillations"]
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "torch.where(x > x.mean(dim=0, keepdim=True), x, 0.1 * x)",
+        "torch.where(x > x.amax(dim=0, keepdim=True) - 1.0, x, 0.1 * x)",
+        "x + torch.roll(x, 1, -1)",
+    ],
+)
+def test_a_function_that_looks_at_others_but_seldom_changes_is_not_pointwise(expression):
+    assert describe(program(expression)).traits["pointwise"] is False
+
+
 def test_an_even_function_is_even():
     assert traits(torch.cos)["parity"] == "even"
 
