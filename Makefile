@@ -2,7 +2,8 @@
 
 PROFILE ?= laptop
 PROFILES := smoke laptop paper
-# More `-p NAME VALUE` for the notebooks; make compares files, not parameters: add -B to run again with others.
+# More `-p NAME VALUE` for one notebook: make build/laptop/notebooks/08_constants.ipynb PARAMS='-p seed 1'. Make compares
+# files, not parameters: delete the output first. A notebook without that parameter refuses it.
 PARAMS ?=
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=

@@ -234,3 +234,18 @@ def test_a_typed_value_is_a_literal_where_it_reads_as_one():
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.text())
 def test_every_value_survives_being_typed(value):
     assert notebooks.literal(repr(value)) == value
+
+
+def test_a_notebook_makes_the_records_it_needs_and_two_runs_draw_the_same_bytes(tmp_path):
+    notebook = ROOT / "notebooks" / "06_lab_scores.ipynb"  # reads the search of another notebook
+    drawn = []
+    for root in (tmp_path / "first", tmp_path / "second"):
+        root.mkdir()
+        command = [sys.executable, "-m", "actlab.notebooks", "run", str(notebook), str(root / "out.ipynb")]
+        done = subprocess.run(command, env={**os.environ, "ACTLAB_ROOT": str(root)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        figures = root / "build" / "smoke" / "figures"
+        drawn.append({path.name: path.read_bytes() for path in sorted(figures.iterdir())})
+        drawn[-1]["notebook"] = (root / "out.ipynb").read_bytes()
+    assert {"table_1.csv", "table_1.png", "table_1.pdf", "table_1.md", "comparisons.csv"} <= drawn[0].keys()
+    assert drawn[0] == drawn[1]

@@ -220,3 +220,8 @@ def test_the_licence_is_mit_and_names_its_holder():
     text = (ROOT / "LICENSE").read_text()
     assert text.startswith("MIT License\n\nCopyright (c) 2026 the actlab authors\n")
     assert PROJECT["license-files"] == ["LICENSE"]
+
+
+def test_no_number_is_left_to_be_filled_in():
+    for path in (ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))):
+        assert not re.findall(r"\b[A-Z]+_(?:TIME|TOTAL|ROWS)\b", path.read_text()), path.name
