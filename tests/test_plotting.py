@@ -257,7 +257,7 @@ def test_scores_of_several_suites_stand_side_by_side():
 def test_rate_control_draws_two_intervals_a_function_and_joins_its_dots():
     ax, _ = drawn("rate_control")
     assert len(interval_lines(ax)) == 8
-    assert [tuple(line.get_xdata()) for line in ax.lines] == [(0.06, 0.05)] * 4
+    assert [tuple(line.get_xdata()) for line in ax.lines] == [(0.06, 0.005)] * 4
 
 
 @pytest.mark.parametrize("name", ["calibration", "reliability"])
