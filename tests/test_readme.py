@@ -1,6 +1,7 @@
+import pandas as pd
 import pytest
 
-from actlab import readme
+from actlab import readme, studies
 from actlab.records import ROOT
 
 
@@ -29,3 +30,25 @@ def test_a_readme_without_its_marks_is_refused():
     with pytest.raises(ValueError, match="wanted the marks"):
         readme.updated(f"{end}\n{start}", "")
     assert readme.updated(f"a\n{start}\nold\n{end}\nb", "new") == f"a\n{start}\nnew\n{end}\nb"
+
+
+def test_what_is_said_in_words_of_the_laptop_run_holds_in_the_committed_tables():
+    folder = ROOT / "figures"
+    compared = pd.read_csv(folder / "comparisons.csv").set_index(["subject", "function"])
+    the_papers = [name for name in studies.TABLE_1 if name not in ("relu", "gelu")]
+    assert (compared.loc[[(name, "gelu") for name in the_papers], "log_ratio"] > 0).all()  # none is ahead of GELU
+    six = pd.read_csv(folder / "table_1.csv").query("suite == 'held-out'").set_index("function")
+    ratios = six["log_ratio"]
+    assert ratios[list(studies.TABLE_1)].idxmax() == "turbulent"
+    assert ratios["found"] < ratios["snake"] < ratios.drop(["found", "snake"]).min()
+    found = pd.read_csv(folder / "found.csv").set_index("function")
+    assert (found["verdict"] == "better").all()
+    assert found.index[~found["unequal_fit"]].tolist() == ["snake"]
+    assert pd.read_csv(folder / "lineage.csv")["program"].iloc[-1].endswith("torch.sin(x)")
+    ranks = pd.read_csv(folder / "rate_ranks.csv").set_index("function")
+    assert ranks["fixed_rank"].idxmin() != ranks["own_rank"].idxmin()
+    beaten = pd.read_csv(folder / "constants_beaten.csv").set_index("form")
+    clearly = [
+        form for form, text in beaten["ood_mse"].items() if float(text[text.index("[") + 1 :].split(",")[0]) > 0.5
+    ]
+    assert clearly == ["gmtu"]
