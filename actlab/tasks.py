@@ -17,6 +17,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from actlab import feynman
+from actlab.blind import Blind
 from actlab.config import FAMILIES, SUITES, TaskConfig
 
 INPUT_SCALE = 3.0**0.5  # a uniform variable on [-1, 1] has variance 1/3
@@ -34,19 +35,6 @@ class Task:
     label: str
     dim: int
     target: Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Blind:
-    """What a worker may hold of a suite: training data and OOD inputs, never OOD targets.
-
-    `train_x` [tasks, points, 4] and `ood_x` [tasks, points, 4] are padded with zeros, `train_y` is [tasks, points].
-    """
-
-    dims: tuple[int, ...]
-    train_x: np.ndarray
-    train_y: np.ndarray
-    ood_x: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
-import oracle
 import pytest
 import torch
 
-from actlab import activations, lab, tasks
+from actlab import activations, lab, naive, passes, tasks
 from actlab.config import LabConfig, TaskConfig
 
 TASKS = replace(TaskConfig(), calibration=8)
@@ -21,8 +20,13 @@ def smooth_neighbour(x):
     return torch.tanh(x) + 0.3 * torch.sin(torch.roll(x, 1, -1) - torch.roll(x, -1, -1))
 
 
+def shifted(x):
+    return x + 0.1
+
+
 COUPLED = {
     "pointwise": activations.gelu_sine,
+    "a slope that is no computation": shifted,
     "batch statistics": activations.qfw,
     "tensor statistics": activations.turbulent,
     "Fourier transform": activations.fisg,
@@ -30,14 +34,14 @@ COUPLED = {
 }
 
 
-@pytest.mark.parametrize("chunk", [3, 48])
+@pytest.mark.parametrize("chunk", [3, None])
 @pytest.mark.parametrize("kind", COUPLED)
 def test_the_stacked_lab_agrees_with_the_naive_loop_after_100_steps(data, kind, chunk):
     function, config = COUPLED[kind], replace(LAB, chunk=chunk)
     networks = lab.train(function, data, config, seed=3)
     x = torch.from_numpy(data.ood_x)
     batched, whole = networks.predict(function, x, config.batch), networks.predict(function, x)
-    for model, net in enumerate(oracle.train(function, data, config, seed=3)):
+    for model, net in enumerate(naive.train(function, data, config, seed=3)):
         inputs = x[model, :, : data.dims[model]]
         with torch.no_grad():
             expected = torch.cat([net(part) for part in inputs.split(config.batch)])[:, 0]
@@ -50,15 +54,78 @@ def test_a_function_that_jumps_has_the_naive_loops_gradients_in_one_step(data):
     networks = lab.initial_networks(data.dims, data.train_x.shape[-1], LAB, seed=3)
     gradient = lab.Networks(*(tuple(torch.zeros_like(t) for t in part) for part in (networks.weights, networks.biases)))
     x, y = torch.from_numpy(data.train_x[:, :64]), torch.from_numpy(data.train_y[:, :64, None])
-    lab._write_gradient(function, x, y, networks, gradient)
+    recorded = passes.record(function, torch.zeros(len(x), 64, LAB.width, dtype=x.dtype))
+    lab._Gradient(*recorded, networks, gradient, batch=64)(x, y)
     for model, dim in enumerate(data.dims):
-        net = oracle.network(function, networks, model, dim)
+        net = naive.network(function, networks, model, dim)
         torch.nn.functional.mse_loss(net(x[model, :, :dim]), y[model]).backward()
         for layer, linear in enumerate(net[::2]):
             ours = gradient.weights[layer][model].T
             ours = ours[:, :dim] if layer == 0 else ours
             torch.testing.assert_close(ours, linear.weight.grad, rtol=1e-10, atol=1e-12)
             torch.testing.assert_close(gradient.biases[layer][model, 0], linear.bias.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("width, batch, depth", [(64, 64, 1), (32, 256, 2), (128, 32, 4)])
+def test_the_lab_agrees_with_the_naive_loop_at_other_sizes(data, width, batch, depth):
+    config = replace(LAB, width=width, batch=batch, depth=depth, steps=10, chunk=5)
+    networks = lab.train(activations.gelu, data, config, seed=1)
+    predicted = networks.predict(activations.gelu, torch.from_numpy(data.ood_x))
+    for model, net in enumerate(naive.train(activations.gelu, data, config, seed=1)):
+        with torch.no_grad():
+            expected = net(torch.from_numpy(data.ood_x[model, :, : data.dims[model]]))[:, 0]
+        torch.testing.assert_close(predicted[model], expected, rtol=0, atol=1e-10)
+
+
+def test_the_chunk_changes_no_result_beyond_rounding(data):
+    x = torch.from_numpy(data.ood_x).float()
+    configs = [replace(LAB, dtype="float32", chunk=chunk) for chunk in (1, 3, None)]
+    first, *others = (lab.train(activations.qfw, data, c, seed=0).predict(activations.qfw, x) for c in configs)
+    for other in others:
+        torch.testing.assert_close(first, other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "models, width, batch, chunk",
+    [(48, 32, 64, 24), (48, 64, 64, 16), (8, 32, 64, 8), (48, 128, 256, 2), (3, 999, 999, 1)],
+)
+def test_stacks_are_equal_shares_that_fit_the_cache_and_a_gpu_gets_all(models, width, batch, chunk):
+    config = replace(LAB, width=width, batch=batch)
+    assert lab._chunk(models, config) == chunk
+    assert lab._chunk(models, replace(config, chunk=5)) == 5
+    assert lab._chunk(models, replace(config, chunk=5, device="cuda")) == models
+
+
+def test_a_tasks_network_does_not_hang_on_the_tasks_beside_it(data):
+    whole = lab.train(activations.qfw, data, LAB, seed=2)
+    part = lab.train(activations.qfw, data, LAB, seed=2, chosen=[5, 0, 3])
+    for some, every in zip((*part.weights, *part.biases), (*whole.weights, *whole.biases), strict=True):
+        torch.testing.assert_close(some, every[[5, 0, 3]], rtol=0, atol=1e-10)
+
+
+def test_a_function_without_a_gradient_is_refused_with_autograds_words(data):
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        lab.train(lambda x: x.detach().sin(), data, replace(LAB, steps=1), seed=0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_refused_with_advice(data):
+    with pytest.raises(ValueError, match=r"wanted device cuda:0; .* no CUDA device: use device='cpu'"):
+        lab.train(torch.tanh, data, replace(LAB, device="cuda:0"), seed=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_what_the_processor_trains(data):
+    x = torch.from_numpy(data.ood_x)
+    cpu, gpu = (lab.train(torch.tanh, data, replace(LAB, device=d), 0).predict(torch.tanh, x) for d in ("cpu", "cuda"))
+    torch.testing.assert_close(cpu, gpu, rtol=0, atol=1e-6)
+
+
+def test_every_tensor_of_a_training_is_on_the_configured_device(data):
+    # The meta device holds no values, and refuses to meet a tensor of another device.
+    networks = lab.train(activations.gelu, data, replace(LAB, device="meta", steps=5, chunk=3), seed=0)
+    assert {t.device.type for t in (*networks.weights, *networks.biases)} == {"meta"}
+    assert [tuple(w.shape) for w in networks.weights] == [(8, 4, 32), (8, 32, 32), (8, 32, 32), (8, 32, 1)]
 
 
 def test_training_lowers_the_loss(data):

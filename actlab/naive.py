@@ -1,4 +1,6 @@
-"""The lab as a reader would write it first: a loop over tasks, `nn.Sequential` and Adam. The judge of the fast one."""
+"""The lab as a reader would write it first, tasks in a loop, `nn.Sequential` and Adam: judge of the fast one (ours)."""
+
+from __future__ import annotations
 
 import math
 
@@ -6,18 +8,24 @@ import torch
 from torch import nn
 
 from actlab import lab
+from actlab.blind import Blind
+from actlab.config import LabConfig
+from actlab.passes import Function
 
 
 class Wrapped(nn.Module):
-    def __init__(self, function):
+    """A function as a layer."""
+
+    def __init__(self, function: Function) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The function's value."""
         return self.function(x)
 
 
-def network(function, start: lab.Networks, model: int, dim: int) -> nn.Sequential:
+def network(function: Function, start: lab.Networks, model: int, dim: int) -> nn.Sequential:
     """One MLP with the weights of model `model`, and inputs without padding."""
     layers = []
     for depth, (weight, bias) in enumerate(zip(start.weights, start.biases, strict=True)):
@@ -30,8 +38,8 @@ def network(function, start: lab.Networks, model: int, dim: int) -> nn.Sequentia
     return nn.Sequential(*layers[:-1])
 
 
-def train(function, data, config, seed) -> list[nn.Sequential]:
-    """One trained network a task."""
+def train(function: Function, data: Blind, config: LabConfig, seed: int, fused: bool = False) -> list[nn.Sequential]:
+    """One trained network a task; the arguments are those of `lab.train`, and whether Adam is fused."""
     dtype = getattr(torch, config.dtype)
     start = lab.initial_networks(data.dims, data.train_x.shape[-1], config, seed)
     index = lab.batches(data.train_x.shape[1], config, seed)
@@ -40,7 +48,7 @@ def train(function, data, config, seed) -> list[nn.Sequential]:
         x = torch.from_numpy(data.train_x[model, :, :dim]).to(dtype)
         y = torch.from_numpy(data.train_y[model, :, None]).to(dtype)
         net = network(function, start, model, dim)
-        optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+        optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=fused)
         for step, points in enumerate(index):
             optimiser.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / len(index))) / 2
             optimiser.zero_grad()
