@@ -1,79 +1,52 @@
 """A candidate program: Python source that defines `activation(x)`, checked against an allow-list (rules ours).
 
-`check` reads source and never runs it. `compile_program` and `describe` run it, so they belong in a worker process.
+`check` reads source and never runs it. `compile_program` runs its top level: that, and the function that it returns,
+belong in a confined process. The rules list what is there, not what is barred; the names that a program can write hold
+the listed functions alone, never a module; and what no reading can bound (growth of integers, calls within calls) is
+counted while it runs.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import math
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import EllipsisType
+from types import ModuleType
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
+
+from actlab.bounds import MAX_BITS, small_power
+from actlab.language import (
+    ALLOWED,
+    BUILTINS,
+    KEYWORDS,
+    MAX_LOOPS,
+    POSITIONAL,
+    Refused,
+    enforce,
+    short,
+)
+
+__all__ = ["Program", "Refused", "check", "compile_program"]
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
 MAX_CHARACTERS = 20_000  # of source
 MAX_NODES = 4_000  # of its syntax tree
 MAX_DEPTH = 60  # of nesting
-MAX_INTEGER = 10_000  # of a literal, hence of a loop
 
 IMPORTS = {
-    ("import", "torch", None): "torch",
-    ("import", "math", None): "math",
-    ("import", "torch.nn.functional", "F"): "F",
-    ("torch.nn", "functional", "F"): "F",
+    ("import", "torch", None),
+    ("import", "math", None),
+    ("import", "torch.nn.functional", "F"),
+    ("torch.nn", "functional", "F"),
 }
-BUILTINS = {f.__name__: f for f in (abs, enumerate, float, int, len, list, max, min, range, reversed, sum, tuple, zip)}
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_SHARED = _words("""
-    abs acos acosh arctan asin asinh atan atan2 atanh cat ceil clamp clip complex conj cos cosh cumsum deg2rad
-    detach diff erf erfc erfinv exp exp2 expm1 flip floor fmod frac full_like hypot imag isfinite isinf isnan
-    lerp lgamma log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit
-    logsumexp maximum mean median minimum mul neg norm nan_to_num ones_like polar pow prod real reciprocal relu
-    remainder roll round rsqrt sigmoid sign sin sinc sinh softmax sqrt square stack std sub sum tan tanh trunc
-    var where xlogy zeros_like add div amax amin argsort sort unsqueeze squeeze movedim arange tensor
-    view_as_real eq ne lt le gt ge nanmean heaviside copysign aminmax linspace
-""")
-ALLOWED = {
-    "torch": _SHARED | _words("fft special pi e inf float32 float64 bfloat16 float16 bool promote_types"),
-    "torch.fft": _words("rfft irfft fft ifft rfftfreq fftfreq fftshift ifftshift"),
-    "torch.special": _words("erf erfc expit log1p sinc xlogy entr i0 i0e bessel_j0 bessel_j1"),
-    "math": frozenset(n for n in dir(math) if not n.startswith("_")) - _words("factorial comb perm prod"),
-    "F": _words("""
-        relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign tanh sigmoid logsigmoid hardtanh
-        hardsigmoid hardswish softmax log_softmax tanhshrink softshrink hardshrink threshold normalize
-        layer_norm pad
-    """),
-    "tensor": _SHARED
-    | _words("""
-        shape dtype ndim device dim size numel T mT float double bfloat16 half to type_as transpose permute
-        reshape view expand expand_as unbind narrow chunk split flatten contiguous clone new_zeros new_ones
-        new_full max min new_tensor is_complex is_floating_point broadcast_to
-    """),
-}
-_NODES = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.For, ast.Lambda, ast.IfExp, ast.If,
-    ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.keyword, ast.Attribute, ast.Subscript, ast.Slice,
-    ast.Name, ast.Constant, ast.Tuple, ast.List, ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.Starred,
-    ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
-)  # fmt: skip
-
-
-class Refused(ValueError):
-    """A program that breaks a rule: which `rule`, on which `line`, and the `advice` what to write instead."""
-
-    def __init__(self, rule: str, line: int, advice: str) -> None:
-        super().__init__(f"line {line}: {rule}; {advice}")
-        self.rule, self.line, self.advice = rule, line, advice
 
 
 @dataclass(frozen=True)
@@ -84,49 +57,77 @@ class Program:
 
 
 def check(source: str) -> Program:
-    """The program that `source` holds.
+    """The program that `source` holds; reads it and runs nothing.
 
     Raises:
-        Refused: where the source breaks a rule of the candidate language.
+        Refused: where the source breaks a rule of the candidate language; the first such place.
     """
     if len(source) > MAX_CHARACTERS:
         raise Refused(f"{len(source)} characters", 1, f"write at most {MAX_CHARACTERS}")
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Refused(f"not Python ({error})", getattr(error, "lineno", 1) or 1, "mend the syntax") from error
+    tree = _parsed(source)
     _bound_size(tree)
     tree.body = [node for node in tree.body if not _is_import(node)]
-    _strip(tree)
-    _Rules(tree).visit(tree)
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "activation"]
-    if len(functions) != 1:
-        raise Refused(f"{len(functions)} functions named activation", 1, "define `def activation(x):` once")
-    arguments = functions[0].args
-    if len(arguments.args) - len(arguments.defaults) > 1 or not arguments.args or arguments.kwonlyargs:
-        raise Refused("activation takes other than one tensor", functions[0].lineno, "write `def activation(x):`")
-    return Program(ast.unparse(tree))
+    tree = _Strip().visit(tree)
+    enforce(tree)
+    program = Program(ast.unparse(tree))
+    if len(program.source) > MAX_CHARACTERS:
+        raise Refused(f"{len(program.source)} characters when written plainly", 1, f"write at most {MAX_CHARACTERS}")
+    again = _parsed(program.source)
+    if ast.dump(again) != ast.dump(tree):  # what is run is the canonical text, so it must say what was checked
+        raise Refused("a program that reads differently when written anew", 1, "write it more plainly")
+    _code(again)
+    return program
 
 
 def compile_program(program: Program) -> Function:
-    """The program's function. Runs the program's top level: call it in a worker only."""
-    # torch's C code imports through the caller's builtins; no program can write that name
-    builtins = {**BUILTINS, "__import__": __import__}
-    namespace: dict = {"__builtins__": builtins, "torch": torch, "math": math, "F": F}
-    exec(compile(program.source, "<candidate>", "exec"), namespace)
-    return namespace["activation"]
+    """The program's function, x -> tensor. Runs the program's top level: call it in a confined process.
+
+    The names torch, math and F hold the listed functions and nothing else. A call of the function raises
+    RuntimeError where its loop steps and calls go beyond `MAX_LOOPS`, OverflowError where an integer or a list does
+    beyond its bound.
+    """
+    work = _Work()
+    namespace: dict[str, Any] = {"__builtins__": {**_BUILTINS, "__import__": _loaded_torch}, **_NAMESPACES, **_GUARDS}
+    namespace |= {_TICK: work.tick, _STEPS: work.steps}
+    exec(_code(ast.parse(program.source)), namespace)
+    function = namespace["activation"]
+
+    def activation(x: torch.Tensor) -> torch.Tensor:
+        work.left = MAX_LOOPS
+        return function(x)
+
+    return activation
+
+
+# --- reading ---
+
+
+def _parsed(source: str) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd spellings, which are no errors
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _not_python(error) from error
+
+
+def _not_python(error: Exception) -> Refused:
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+    near = getattr(error, "text", None) or ""
+    advice = f"mend the syntax near `{short(near)}`" if near.strip() else "mend the syntax"
+    return Refused(f"not Python ({short(reason, 120)})", getattr(error, "lineno", 1) or 1, advice)
 
 
 def _bound_size(tree: ast.AST) -> None:
-    count, level = 0, [tree]
+    count, line, level = 0, 1, [tree]
     for _ in range(MAX_DEPTH):
         count += len(level)
         level = [child for node in level for child in ast.iter_child_nodes(node)]
+        line = next((node.lineno for node in level if hasattr(node, "lineno")), line)
         if not level:
             break
     if level:
-        raise Refused(f"nesting deeper than {MAX_DEPTH}", level[0].lineno if hasattr(level[0], "lineno") else 1,
-                      "name intermediate results")  # fmt: skip
+        raise Refused(f"nesting deeper than {MAX_DEPTH}", line, "give parts of the expression names: a = ...; b = ...")
     if count > MAX_NODES:
         raise Refused(f"{count} syntax nodes", 1, f"write at most {MAX_NODES}")
 
@@ -135,97 +136,222 @@ def _is_import(node: ast.stmt) -> bool:
     if isinstance(node, ast.Import):
         keys = [("import", alias.name, alias.asname) for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
-        keys = [(node.module, alias.name, alias.asname) for alias in node.names]
+        keys = [("." * node.level + (node.module or ""), alias.name, alias.asname) for alias in node.names]
     else:
         return False
     for key in keys:
         if key not in IMPORTS:
-            raise Refused(
-                f"import of {key[1]}",
-                node.lineno,
-                "only torch, math and `import torch.nn.functional as F` are there",
-            )
+            home = {"torch.nn.functional": "F"}.get(key[0], key[0])
+            advice = "only `import torch`, `import math` and `import torch.nn.functional as F` are there"
+            if key[1] in ALLOWED.get(home, ()) or key[:2] == ("torch", "Tensor"):
+                advice = f"write {home}.{key[1]} where it is used"
+            renamed = f" as {key[2]}" if key[2] else ""
+            raise Refused(f"import of {short(key[1] + renamed)}", node.lineno, advice)
     return True
 
 
-def _strip(tree: ast.Module) -> None:
+class _Strip(ast.NodeTransformer):
     """Removes docstrings and annotations, which do nothing."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        if isinstance(node, ast.Module | ast.FunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Return(ast.Name("None", ast.Load()), lineno=1, col_offset=0)]
 
-
-class _Rules(ast.NodeVisitor):
-    """Refuses each node that is not on the allow-list."""
-
-    def __init__(self, tree: ast.Module) -> None:
-        self.bound = {
-            node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
-        self.bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-        self.bound |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-
-    def visit(self, node: ast.AST) -> None:
-        if not isinstance(node, _NODES):
-            self._refuse(node, f"{type(node).__name__} is not part of the candidate language",
-                         "use functions, assignments, for over range, and expressions")  # fmt: skip
-        super().visit(node)
-
-    def _refuse(self, node: ast.AST, rule: str, advice: str) -> None:
-        raise Refused(rule, getattr(node, "lineno", 1), advice)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        if node.decorator_list or node.args.vararg or node.args.kwarg:
-            self._refuse(node, "decorated or variadic function", "write a plain function with named arguments")
-        self.visit_Name(ast.Name(node.name, ast.Store(), lineno=node.lineno))
+    def visit_Module(self, node: ast.Module) -> ast.Module:
         self.generic_visit(node)
+        node.body = node.body[_has_docstring(node) :]
+        return node
 
-    def visit_arg(self, node: ast.arg) -> None:
-        self.visit_Name(ast.Name(node.arg, ast.Store(), lineno=node.lineno))
-
-    def visit_Name(self, node: ast.Name) -> None:
-        reserved = {"torch", "math", "F", *BUILTINS}
-        if node.id.startswith("__") or (isinstance(node.ctx, ast.Store) and node.id in reserved):
-            self._refuse(node, f"the name {node.id}", "choose another name")
-        if isinstance(node.ctx, ast.Load) and node.id not in self.bound | reserved:
-            self._refuse(node, f"the name {node.id} is not defined", f"use torch, math, F or {', '.join(BUILTINS)}")
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        owner = ast.unparse(node.value) if isinstance(node.value, ast.Name | ast.Attribute) else "tensor"
-        allowed = ALLOWED.get(owner, ALLOWED["tensor"])
-        if not isinstance(node.ctx, ast.Load):
-            self._refuse(node, f"assignment to the attribute {node.attr}", "assign to a name")
-        if node.attr not in allowed:
-            where = owner if owner.split(".")[0] in ("torch", "math", "F") else "a tensor"
-            hint = "in-place methods change x" if node.attr.endswith("_") else "use another function"
-            self._refuse(node, f"{node.attr} of {where} is not on the allow-list", hint)
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         self.generic_visit(node)
+        nothing = ast.Return(ast.Constant(None), lineno=node.lineno, col_offset=0)
+        node.body = node.body[_has_docstring(node) :] or [nothing]
+        node.returns = None
+        return node
 
-    def visit_Assign(self, node: ast.Assign) -> None:
-        for target in node.targets:
-            if not all(isinstance(n, ast.Name | ast.Tuple | ast.List | ast.expr_context) for n in ast.walk(target)):
-                self._refuse(
-                    node,
-                    "assignment to an item or attribute",
-                    "assign to a name; use torch.where or torch.cat",
-                )
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        if node.value is None:
+            return node  # which the rules refuse
+        return ast.copy_location(ast.Assign([node.target], self.visit(node.value)), node)
+
+
+def _has_docstring(node: ast.Module | ast.FunctionDef) -> bool:
+    return bool(node.body) and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+
+
+# --- running ---
+
+
+class _Work:
+    """Counts loop steps and calls of functions, so that no program runs on for ever."""
+
+    def __init__(self) -> None:
+        self.left = MAX_LOOPS
+
+    def tick(self) -> bool:
+        """Counts one step; True, so that it can stand in an expression."""
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError(f"wanted at most {MAX_LOOPS} loop steps and calls of functions in one call; got more")
+        return True
+
+    def steps(self, items: Iterable) -> Iterator:
+        """The items, each counted."""
+        for item in items:
+            self.tick()
+            yield item
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise OverflowError(f"wanted integers below 2 ** {MAX_BITS}; got more: write floats, as in 2.0 * n")
+    if isinstance(value, list | tuple | str) and len(value) > MAX_LOOPS:
+        raise OverflowError(f"wanted at most {MAX_LOOPS} items; got {len(value)}")
+    return value
+
+
+def _add(a: Any, b: Any) -> Any:
+    return a + b if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor) else _bounded(a + b)
+
+
+def _multiply(a: Any, b: Any) -> Any:
+    if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
+        for items, times in ((a, b), (b, a)):
+            if isinstance(items, list | tuple | str) and isinstance(times, int) and len(items) * times > MAX_LOOPS:
+                raise OverflowError(f"wanted at most {MAX_LOOPS} items; got {len(items)} times {times}")
+        return _bounded(_bounded(a) * _bounded(b))
+    return a * b
+
+
+def _power(a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int) and not small_power(abs(a), b):
+        raise OverflowError(f"wanted integers below 2 ** {MAX_BITS}; got {a} ** {b}: write a float, as in 2.0 ** 100")
+    return a**b
+
+
+def _sum(items: Iterable, start: Any = 0) -> Any:
+    if not isinstance(start, int | float | complex | torch.Tensor):
+        raise TypeError(f"wanted numbers or tensors to add up; got a {type(start).__name__}: write a + b")
+    return sum(items, start)
+
+
+def _range(*bounds: int) -> range:
+    made = range(*bounds)
+    if len(made) > MAX_LOOPS:
+        raise OverflowError(f"wanted a range of at most {MAX_LOOPS}; got {len(made)}")
+    return made
+
+
+_BUILTINS = {name: getattr(builtins, name) for name in BUILTINS} | {"range": _range, "sum": _sum}
+# Names of what runs unseen: none is one that a program may write.
+_TICK, _STEPS, _DISPLAY = "__tick__", "__steps__", "__display__"
+_OPERATORS = {ast.Add: "__plus__", ast.Mult: "__times__", ast.Pow: "__power__"}
+_GUARDS = {"__plus__": _add, "__times__": _multiply, "__power__": _power, _DISPLAY: _bounded}
+
+
+class _Guard(ast.NodeTransformer):
+    """Puts counters into loops and functions, and bounds into what makes integers and lists grow."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
+        name = _OPERATORS.get(type(node.op))
+        return node if name is None else _call(name, node.left, node.right)
 
-    def visit_For(self, node: ast.For) -> None:
-        if node.orelse:
-            self._refuse(node, "else after for", "leave it out")
+    def visit_For(self, node: ast.For) -> ast.For:
         self.generic_visit(node)
+        node.iter = _call(_STEPS, node.iter)
+        return node
 
-    def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, int) and abs(node.value) > MAX_INTEGER:
-            self._refuse(node, f"the integer {node.value}", f"stay within {MAX_INTEGER}, or write a float")
-        if not isinstance(node.value, int | float | str | EllipsisType | None) or (
-            isinstance(node.value, str) and len(node.value) > 20
-        ):
-            self._refuse(node, f"a constant of type {type(node.value).__name__}", "use numbers")
+    def visit_comprehension(self, node: ast.comprehension) -> ast.comprehension:
+        self.generic_visit(node)
+        node.iter = _call(_STEPS, node.iter)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.generic_visit(node)
+        node.body = [ast.Expr(_call(_TICK)), *node.body]
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
+        self.generic_visit(node)
+        node.body = ast.BoolOp(ast.And(), [_call(_TICK), node.body])
+        return node
+
+    def visit_List(self, node: ast.List | ast.Tuple) -> ast.expr:
+        self.generic_visit(node)
+        grows = isinstance(node.ctx, ast.Load) and any(isinstance(n, ast.Starred) for n in node.elts)
+        return _call(_DISPLAY, node) if grows else node
+
+    visit_Tuple = visit_List
+
+
+def _call(name: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+
+
+def _code(tree: ast.Module) -> Any:
+    """Python's code of a checked tree, which it changes; Refused where Python itself refuses the tree."""
+    guarded = ast.fix_missing_locations(_Guard().visit(tree))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of a number that is called, which raises when it runs
+            return compile(guarded, "<candidate>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _not_python(error) from error
+
+
+class _Names:
+    """What one of the names torch, math and F holds; it cannot be changed."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.__dict__.update(names)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"wanted no change of a candidate's names; got one of {name}")
+
+
+def _listed(function: Callable, name: str, limit: int | None) -> Callable:
+    """The function without its arguments that are not on the list, however it is called."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if (limit is not None and len(args) > limit) or not KEYWORDS.issuperset(kwargs):
+            raise TypeError(f"wanted arguments of {name} that are on the allow-list; got others")
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _small(function: Callable, name: str, greatest: int) -> Callable:
+    """A function of whole numbers that grows fast, up to where its result stays below 2 ** 63."""
+
+    def call(n: int, *k: int) -> int:
+        if n > greatest:
+            raise OverflowError(f"wanted math.{name} of at most {greatest}; got {n}: math.gamma(n + 1.0) is n!")
+        return function(n, *k)
+
+    return call
+
+
+def _namespace(where: str, module: ModuleType) -> _Names:
+    names = {}
+    for name in ALLOWED[where]:
+        full, found = f"{where}.{name}", getattr(module, name)
+        if full in ALLOWED:
+            names[name] = _namespace(full, found)
+        elif where == "math" and name in ("factorial", "comb"):
+            names[name] = _small(found, name, {"factorial": 20, "comb": 60}[name])
+        elif callable(found) and not isinstance(found, torch.dtype):
+            names[name] = found if where == "math" else _listed(found, full, POSITIONAL.get(full))
+        else:
+            names[name] = found
+    return _Names(names)
+
+
+_NAMESPACES = {name: _namespace(name, module) for name, module in (("torch", torch), ("math", math), ("F", F))}
+
+
+def _loaded_torch(name: str, *_: object, **__: object) -> ModuleType:
+    """An import for torch's C code, which asks the caller's builtins for it; no program can write its name."""
+    if name.partition(".")[0] != "torch" or name not in sys.modules:
+        raise ImportError(f"wanted a loaded module of torch; got {name}")
+    return sys.modules[name]
