@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sqlite3
 import sys
 from dataclasses import replace
@@ -19,17 +20,27 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 1 for a program that did not pass, or 2 for a wrong call."""
     options = _parser().parse_args(arguments)
+    _log_to_stderr()
     from actlab.archive import ArchiveError
     from actlab.evolution import SearchStalled
+    from actlab.sandbox import SandboxError
 
     try:
         return options.run(options)
-    except (ValueError, ArchiveError, SearchStalled, OSError, sqlite3.Error) as error:
+    except (ValueError, ArchiveError, SandboxError, SearchStalled, OSError, sqlite3.Error) as error:
         print(f"actlab {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"actlab {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _log_to_stderr() -> None:
+    """Shows what actlab logs, such as which confinements hold."""
+    log, handler = logging.getLogger("actlab"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,10 +99,11 @@ def check(options: argparse.Namespace) -> int:
         print(f"refused: {refusal}")
         return 1
     with Evaluator({}, config.FitnessConfig(), workers=1) as evaluator:
-        description = evaluator.describe(program.source).result()
-    if description.error is not None:
-        print(f"failed: {description.error}")
+        finding = evaluator.describe(program.source).result()
+    if finding.ended != "open":
+        print(f"{finding.ended}: {finding.error}")
         return 1
+    description = finding.description
     traits = ", ".join(f"{name} {value}" for name, value in description.traits.items())
     print(f"ok: {description.flops_relu:.3g} times ReLU's FLOPs, {description.flops_gelu:.3g} times GELU's; {traits}")
     return 0

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 APPLICATION = 0x61637461  # "acta", in the file's header
-SCHEMA = 1
-ENDED = ("scored", "dropped", "duplicate", "refused", "failed")
+SCHEMA = 2  # 1 knew no killed candidates
+ENDED = ("scored", "dropped", "duplicate", "refused", "failed", "killed")
 TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     f"""CREATE TABLE programs (
@@ -52,7 +52,7 @@ class Entry:
     fingerprint: str | None  # of its values on probes; None where it was not run or misbehaved
     operator: str  # what the proposer did
     parents: tuple[int, ...]  # the first is the line of descent
-    ended: str  # scored, dropped (by the screening), duplicate, refused (by the check) or failed
+    ended: str  # scored, dropped (by the screening), duplicate, refused (by the check), failed or killed
     duplicate_of: int | None = None
     error: str | None = None
     screen_fitness: float | None = None
@@ -63,7 +63,7 @@ class Entry:
     @property
     def was_screened(self) -> bool:
         """Whether it was trained at all, hence cost an evaluation; the start did not."""
-        return self.round > 0 and self.fingerprint is not None and self.ended != "duplicate"
+        return self.round > 0 and self.fingerprint is not None and self.ended not in ("duplicate", "refused")
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))

@@ -42,8 +42,9 @@ class LabConfig:
     batch: int = 64  # points a training step; also the batch in which batch statistics are evaluated
     steps: int = 1000  # training steps
     learning_rate: float = 1e-3  # Adam's own default; falls to 0 over `steps` along a cosine
-    chunk: int = 48  # networks trained in one stack; changes speed, not results beyond rounding
+    chunk: int | None = None  # networks trained in one stack, or what suits the cache; changes rounding alone
     dtype: str = "float32"
+    device: str = "cpu"  # the reference; on "cuda" all networks are one stack, and rounding differs
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,21 @@ class FitnessConfig:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a candidate may cost, and when it is ended. All [ours]; far above what an honest one needs."""
+
+    flops: float = 196.0  # an element; as many as the paper's costliest function, Symmetric Phase-Flipped, needs
+    memory: int = 2_000_000_000  # bytes, beyond what its process holds when it starts
+    describe: float = 30.0  # seconds of wall-clock time on the probes
+    start: float = 30.0  # seconds that any training may take, whatever its size
+    step: float = 1e-6  # seconds more for each step, task, point and unit: ten times the costliest function's
+
+    def seconds(self, lab: LabConfig, tasks: int) -> float:
+        """Wall-clock time after which a training is ended."""
+        return self.start + self.step * lab.steps * tasks * lab.batch * lab.width * lab.depth
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """How the evolutionary search spends its evaluations. All [ours]."""
 
@@ -65,6 +81,9 @@ class SearchConfig:
     round_size: int = 12  # proposals asked for at once; fixed, so that workers do not change the run
     screen_fraction: float = 0.1  # of the training steps, with a schedule of their own
     keep_fraction: float = 0.5  # of a round's candidates that go on to the full training
+    rungs: tuple[int, ...] = ()  # numbers of tasks at which candidates race, in place of that screening; none: screen
+    incumbent: int = 8  # rank of the scored program that they race against
+    delta: float = 0.05  # the race's chance to drop a candidate that is better than that one
     tournament: int = 4  # programs drawn to choose one parent
     elites: int = 8  # best programs that parents are drawn from half of the time
     batch_statistics: bool = True  # whether the grammar may look across the batch

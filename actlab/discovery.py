@@ -27,6 +27,7 @@ SEARCHING = (
     "proposers/grammar",
     "proposers/syntax",
     "evolution",
+    "racing",
 )
 
 

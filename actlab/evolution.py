@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ from tqdm import tqdm
 from actlab.activations import program_source
 from actlab.archive import Archive, Entry, source_hash
 from actlab.config import LabConfig, SearchConfig
-from actlab.fitness import Evaluator, Score
+from actlab.fitness import Evaluator, Score, contributions
 from actlab.program import Refused, check
 from actlab.proposers import Parent, Proposer
+from actlab.racing import BEHIND, Race, task_order
 
 SUITE = "search"  # the only suite that selection ever sees
 BARREN = 20  # rounds in a row that bring nothing new before the search gives up
@@ -62,7 +63,8 @@ def search(
     A round has `config.round_size` proposals. Those that break a rule, repeat a source, fail on the probes or
     repeat a function there are recorded and cost nothing. The others are trained for `screen_fraction` of the
     steps, with a schedule of their own; of these, the better `keep_fraction` of the round is trained in full
-    and may become parents.
+    and may become parents. With `rungs` they race instead: they are trained in full on a part of the tasks after
+    another, until they are surely behind the incumbent (`actlab.racing`).
 
     Args:
         evaluator: scores programs; results are recorded in the order of asking, whenever they come.
@@ -79,8 +81,8 @@ def search(
         ArchiveError: where the archive was begun with other settings, seed, proposer or versions.
         SearchStalled: where 20 rounds in a row bring no candidate to screen.
     """
-    if min(config.round_size, config.tournament, config.elites) < 1:
-        raise ValueError(f"wanted a round size, tournament and number of elites of at least 1; got {config}")
+    if min(config.round_size, config.tournament, config.elites, config.incumbent) < 1:
+        raise ValueError(f"wanted a round size, tournament, number of elites and incumbent of at least 1; got {config}")
     packages = {name: version(name) for name in ("torch", "numpy")}
     archive.begin(
         seed=seed,
@@ -131,9 +133,12 @@ class _Run:
         """Plays the next round and commits it; the first holds ReLU alone, scored in full."""
         rows = self._start() if self.rounds == 0 else self._proposals()
         self._describe(rows)
-        if self.rounds > 0:
-            self._screen(rows)
-        self._train(rows)
+        if self.rounds > 0 and self.config.rungs:
+            self._race(rows)
+        else:
+            if self.rounds > 0:
+                self._screen(rows)
+            self._train(rows)
         if self.rounds == 0 and rows[0].ended != "scored":
             raise RuntimeError(f"wanted ReLU to start from; it {rows[0].ended}: {rows[0].error}")
         self.archive.add_round(rows)
@@ -149,7 +154,7 @@ class _Run:
         self.by_id |= {row.id: row for row in scored}
         self.ranking = sorted([*self.ranking, *scored], key=lambda row: (-row.fitness, row.id))
         for row in rows:
-            if row.ended != "refused":
+            if row.ended != "refused" or row.fingerprint:  # a source that breaks a rule has no canonical form
                 first = row.id if row.duplicate_of is None else row.duplicate_of
                 self.by_hash.setdefault(row.source_hash, first)
                 if row.fingerprint:
@@ -209,15 +214,17 @@ class _Run:
             if row.ended == OPEN and self.archive.evaluation(row.source_hash, "describe") is None:
                 waiting[i] = self.evaluator.describe(row.source), self.clock()
         for i, (future, asked) in waiting.items():
-            result = future.result().to_dict()
+            result = asdict(future.result())
             self.archive.add_evaluation(rows[i].source_hash, "describe", result, asked, self.clock())
         seen = dict(self.by_fingerprint)
         for i, row in enumerate(rows):
             if row.ended == OPEN:
                 found = self.archive.evaluation(row.source_hash, "describe")
-                rows[i] = row = replace(row, fingerprint=found["fingerprint"], description=found)
-                if found["error"] is not None:
-                    rows[i] = replace(row, ended="failed", error=found["error"])
+                described = found["description"]
+                fingerprint = None if described is None else described["fingerprint"]
+                rows[i] = row = replace(row, fingerprint=fingerprint, description=described)
+                if found["ended"] != "open":
+                    rows[i] = replace(row, ended=found["ended"], error=found["error"])
                 elif (twin := seen.setdefault(row.fingerprint, row.id)) != row.id:
                     rows[i] = replace(row, ended="duplicate", duplicate_of=twin)
             elif row.ended == "duplicate" and row.duplicate_of >= rows[0].id:  # of one of this round
@@ -228,8 +235,8 @@ class _Run:
         """Trains the open candidates briefly; ends those that fail, drops the worse part of the others."""
         steps = max(1, round(self.lab.steps * self.config.screen_fraction))
         scores = self._scores(rows, "screen", replace(self.lab, steps=steps))
-        keep = math.ceil(round(self.config.keep_fraction * len(scores), 9))
         good = [i for i in scores if scores[i].ended == "scored"]
+        keep = math.ceil(round(self.config.keep_fraction * len(good), 9))
         best = sorted(good, key=lambda i: (-scores[i].fitness, i))[:keep]
         for i, score in scores.items():
             if score.ended != "scored":
@@ -244,7 +251,39 @@ class _Run:
             fitness = score.fitness if score.ended == "scored" else None
             rows[i] = replace(rows[i], ended=score.ended, error=score.error, fitness=fitness, score=score.to_dict())
 
-    def _scores(self, rows: Sequence[Entry], stage: str, lab: LabConfig) -> dict[int, Score]:
+    def _race(self, rows: list[Entry]) -> None:
+        """Trains the open candidates on a part of the tasks after another; drops those surely behind the incumbent."""
+        race, families = Race(self.config.rungs, self.config.delta), self.evaluator.suites[SUITE].families
+        if race.rungs[-1] != len(families):
+            raise ValueError(f"wanted rungs up to the suite's {len(families)} tasks; got {race.rungs}")
+        order = task_order(families, np.random.default_rng([self.seed, 2**32 - 1]))  # of the seed alone
+        relu = Score.from_dict(self.archive.entry(0).score)
+
+        def gains(score: Score, chosen: Sequence[int]) -> np.ndarray:
+            return contributions(np.array(score.ood_mse), np.array(relu.ood_mse)[list(chosen)], self.evaluator.config)
+
+        rank = min(self.config.incumbent, len(self.ranking))
+        incumbent = self.archive.entry(self.ranking[rank - 1].id)
+        theirs = gains(Score.from_dict(incumbent.score), range(len(families)))[order]
+        parts: dict[int, list[tuple[tuple[int, ...], Score]]] = {}
+        for start, seen in pairwise((0, *race.rungs)):
+            chosen = tuple(order[start:seen].tolist())
+            for i, score in self._scores(rows, f"tasks {start} to {seen}", self.lab, chosen).items():
+                if score.ended != "scored":
+                    rows[i] = replace(rows[i], ended=score.ended, error=score.error)
+                    continue
+                parts.setdefault(i, []).append((chosen, score))
+                mine = np.concatenate([gains(score, chosen) for chosen, score in parts[i]])
+                if seen < race.rungs[-1] and race.verdict(mine - theirs[:seen]) == BEHIND:
+                    rows[i] = replace(rows[i], ended="dropped", screen_fitness=float(mine.mean()))
+        for i, row in enumerate(rows):
+            if row.ended == OPEN:
+                score = self.evaluator.joined(parts[i], SUITE, relu)
+                rows[i] = replace(row, ended="scored", fitness=score.fitness, score=score.to_dict())
+
+    def _scores(
+        self, rows: Sequence[Entry], stage: str, lab: LabConfig, chosen: tuple[int, ...] | None = None
+    ) -> dict[int, Score]:
         """Scores of the open candidates, by their place in the round; each is kept as soon as it is there."""
         scores: dict[int, Score] = {}
         pending = {}
@@ -254,7 +293,7 @@ class _Run:
                 if kept is not None:
                     scores[i] = Score.from_dict(kept)
                 else:
-                    score = self.evaluator.submit(row.source, SUITE, lab)
+                    score = self.evaluator.submit(row.source, SUITE, lab, chosen=chosen)
                     pending[score.future] = i, score, self.clock()
         try:
             while pending:

@@ -1,40 +1,39 @@
-"""A candidate's Score: worker processes train and predict, this process judges (paper, section 3; split ours).
+"""A candidate's Score: confined workers train and predict, this process judges (paper, section 3; split ours).
 
-Workers hold training data and out-of-distribution inputs. The out-of-distribution targets stay here, with the losses.
+Workers hold training data and out-of-distribution inputs. The out-of-distribution targets stay here, with the losses,
+and nothing that a worker sends is trusted: it is plain data, of the size and form that was asked for, or an outcome.
 """
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
-from multiprocessing import connection
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields, replace
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import torch
 
-from actlab import lab, stats, traits
+from actlab import stats, worker
 from actlab.activations import program_source
-from actlab.config import FitnessConfig, LabConfig
-from actlab.program import Refused, check, compile_program
-from actlab.tasks import Blind, Suite
+from actlab.config import FitnessConfig, LabConfig, Limits
+from actlab.program import Refused, check
+from actlab.sandbox import Outcome, Sandbox
+from actlab.tasks import Suite
+from actlab.traits import Description
 
 
 @dataclass(frozen=True)
 class Score:
     """How a candidate did on a suite. Losses are mean squared errors in variances of the training target, [tasks].
 
-    `ended` is scored, refused (its source breaks a rule) or failed (it raised), with the reason in `error`. `ood_mse`
-    predicts in batches of the training size, and counts for the fitness; `ood_mse_whole` predicts the whole set as
-    one batch. `fitness` is higher for better candidates, minus infinity for those that did not end well, and
-    `interval` is its bootstrap interval over tasks. `description` has the cost and the traits, where asked for.
+    `ended` is scored, refused (its source breaks a rule, or it costs too much), failed (it raised, or misbehaved) or
+    killed (it was ended from outside, or its process died), with the reason in `error`. `ood_mse` predicts in batches
+    of the training size, and counts for the fitness; `ood_mse_whole` predicts the whole set as one batch. `fitness` is
+    higher for better candidates, minus infinity for those that did not end well, and `interval` is its bootstrap
+    interval over tasks. `description` has the cost and the traits, where asked for.
     """
 
     ended: str
@@ -58,29 +57,23 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a worker returns, [tasks, points] each, or only the `error` that the candidate raised."""
+class Finding:
+    """What a candidate was found to be before any training: open to train, refused, failed or killed, and why."""
 
+    ended: str
+    error: str | None
+    description: Description | None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a training came to, [tasks, points] each; or how else it ended, and the `error`."""
+
+    ended: str
+    error: str | None = None
     train: np.ndarray | None = None
     ood: np.ndarray | None = None
     ood_whole: np.ndarray | None = None
-    error: str | None = None
-
-
-def predict(source: str, data: Blind, config: LabConfig, seed: int) -> Predictions:
-    """Trains a candidate on every task and predicts: the worker's part. `source` must have been checked."""
-    dtype = getattr(torch, config.dtype)
-    try:
-        function = compile_program(check(source))
-        networks = lab.train(function, data, config, seed)
-        train_x, ood_x = torch.from_numpy(data.train_x).to(dtype), torch.from_numpy(data.ood_x).to(dtype)
-        return Predictions(
-            networks.predict(function, train_x, config.batch).double().numpy(),
-            networks.predict(function, ood_x, config.batch).double().numpy(),
-            networks.predict(function, ood_x).double().numpy(),
-        )
-    except Exception as raised:  # whatever foreign code raises is its outcome, and is reported
-        return Predictions(error=f"raised {type(raised).__name__}: {str(raised)[:300]}")
 
 
 def mse(prediction: np.ndarray, target: np.ndarray, clamp: float) -> np.ndarray:
@@ -120,19 +113,33 @@ class Pending:
 
 
 class Evaluator:
-    """Scores candidates on suites, side by side in one-thread worker processes that stay warm.
+    """Scores candidates on suites, side by side, each in a confined process of its own with one thread.
 
     Args:
         suites: what candidates may be scored on, by name.
         config: how losses become a fitness.
-        workers: processes; a Score does not depend on their number.
+        workers: sandboxes; a Score does not depend on their number.
+        limits: what a candidate may cost, and when it is ended.
+        without: confinements to leave out, for measurements.
     """
 
-    def __init__(self, suites: Mapping[str, Suite], config: FitnessConfig, workers: int) -> None:
+    def __init__(
+        self,
+        suites: Mapping[str, Suite],
+        config: FitnessConfig,
+        workers: int,
+        limits: Limits | None = None,
+        without: Sequence[str] = (),
+    ) -> None:
         if workers < 1:
             raise ValueError(f"wanted one worker or more; got {workers}")
-        self.suites, self.config, self.workers = dict(suites), config, workers
-        self._executor: Executor | None = None  # started with the first program
+        self.suites, self.config, self.workers, self.limits = dict(suites), config, workers, limits or Limits()
+        blind = {name: suite.blind for name, suite in self.suites.items()}
+        self._sandboxes = [Sandbox(blind, self.limits, worker, without=without) for _ in range(workers)]
+        self._idle: SimpleQueue[Sandbox] = SimpleQueue()
+        for sandbox in self._sandboxes:
+            self._idle.put(sandbox)
+        self._executor: Executor = ThreadPoolExecutor(workers)  # its threads wait for sandboxes
         self._references: dict[tuple[str, LabConfig, int], Future[Predictions]] = {}
 
     def __enter__(self) -> Evaluator:
@@ -142,17 +149,42 @@ class Evaluator:
         self.close()
 
     def close(self) -> None:
-        """Ends the workers; what is still queued is dropped."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+        """Ends the workers; what is still queued is dropped, and what is under way is lost."""
+        for sandbox in self._sandboxes:
+            sandbox.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def describe(self, source: str) -> Future[traits.Description]:
-        """Behaviour, cost, traits and fingerprint of a checked program, found in a worker."""
-        return self._run(traits.describe, source)
+    def describe(self, source: str) -> Future[Finding]:
+        """Behaviour, cost, traits and fingerprint of a checked program, found in a sandbox."""
+        return self._executor.submit(self._find, source)
 
-    def submit(self, source: str, suite: str, config: LabConfig, seed: int = 0) -> Pending:
-        """Trains and scores a program on a suite; `seed` sets initial weights and batches, common to all programs.
+    def values(self, source: str, x: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A program's result and slope at one element of a batch, found in a sandbox.
+
+        Args:
+            source: the program.
+            x: values of the element in the first row and second column, [points].
+            batch: [batch, features]; all other elements.
+
+        Raises:
+            ValueError: where the program does not give them.
+        """
+        outcome = self._run("values", {"source": check(source).source}, [x, batch], self.limits.describe, 16 * len(x))
+        if outcome.ended != "answered" or [array.shape for array in outcome.arrays] != [x.shape] * 2:
+            raise ValueError(f"wanted a program's values at {len(x)} points; it {outcome.ended}: {outcome.error}")
+        return outcome.arrays[0], outcome.arrays[1]
+
+    def submit(
+        self, source: str, suite: str, config: LabConfig, seed: int = 0, chosen: tuple[int, ...] | None = None
+    ) -> Pending:
+        """Trains and scores a program on a suite.
+
+        Args:
+            source: the program.
+            suite: the name.
+            config: of the training.
+            seed: of initial weights and batches, common to all programs.
+            chosen: places of some tasks, on which alone it is trained and scored, in this order; all by default.
 
         Raises:
             ValueError: where the suite is not one of this evaluator's.
@@ -163,94 +195,157 @@ class Evaluator:
             canonical = check(source).source
         except Refused as refusal:
             done: Future[Predictions] = Future()
-            done.set_result(Predictions(error=str(refusal)))
-            return Pending(done, lambda p: self._unscored("refused", p.error, suite))
+            done.set_result(Predictions("refused", str(refusal)))
+            return Pending(done, lambda p: self._unscored(p.ended, p.error, suite))
         where = (suite, config, seed)
         if where not in self._references or _was_lost(self._references[where]):
-            self._references[where] = self._predict(check(program_source("relu")).source, *where)
+            self._references[where] = self._executor.submit(self._predict, check(program_source("relu")).source, *where)
         reference = self._references[where]
-        future = reference if canonical == check(program_source("relu")).source else self._predict(canonical, *where)
-        return Pending(future, lambda p: self._judge(p, reference.result(), suite))
+        if canonical == check(program_source("relu")).source and chosen is None:
+            future = reference
+        else:
+            future = self._executor.submit(self._predict, canonical, *where, chosen)
+        return Pending(future, lambda p: self._judge(p, reference.result(), suite, chosen))
+
+    def joined(self, parts: Sequence[tuple[tuple[int, ...], Score]], suite: str, reference: Score) -> Score:
+        """The Score of a whole suite from those of its parts, each with the places of its tasks.
+
+        Args:
+            parts: Scores that ended well, of tasks that make up the suite.
+            suite: its name.
+            reference: ReLU's Score on the whole suite.
+        """
+        places = np.concatenate([chosen for chosen, _ in parts])
+        if sorted(places) != list(range(len(self.suites[suite].tasks))):
+            raise ValueError(f"wanted parts that make up the suite {suite}; got the tasks {places.tolist()}")
+        losses = [
+            np.concatenate([getattr(score, name) for _, score in parts])[np.argsort(places)]
+            for name in ("ood_mse", "ood_mse_whole", "train_mse")
+        ]
+        return self._summed(*losses, np.array(reference.ood_mse), self.suites[suite].families)
 
     def score(self, source: str, suite: str, config: LabConfig, seed: int = 0) -> Score:
         """The whole path of a program: check, describe, train, judge; the Score carries its description."""
         try:
-            description = self.describe(check(source).source).result()
+            finding = self.describe(check(source).source).result()
         except Refused as refusal:
             return self._unscored("refused", str(refusal), suite)
-        if description.error is not None:
-            return replace(self._unscored("failed", description.error, suite), description=description.to_dict())
-        return replace(self.submit(source, suite, config, seed).result(), description=description.to_dict())
+        description = None if finding.description is None else finding.description.to_dict()
+        if finding.ended != "open":
+            return replace(self._unscored(finding.ended, finding.error, suite), description=description)
+        return replace(self.submit(source, suite, config, seed).result(), description=description)
 
-    def _predict(self, source: str, suite: str, config: LabConfig, seed: int) -> Future[Predictions]:
-        return self._run(_predict_here, source, suite, config, seed)
-
-    def _run(self, work: Callable[..., Any], *arguments: Any) -> Future:
-        """Queues work; where the workers were ended, as by an interrupt, others take their place."""
+    def _run(
+        self, job: str, request: Mapping[str, Any], arrays: Sequence[np.ndarray], seconds: float, limit: int
+    ) -> Outcome:
+        sandbox = self._idle.get()
         try:
-            return self._pool().submit(work, *arguments)
-        except BrokenProcessPool:
-            self._executor = None
-            return self._pool().submit(work, *arguments)
+            return sandbox.run(job, request, arrays, seconds, limit)
+        finally:
+            self._idle.put(sandbox)
 
-    def _pool(self) -> Executor:
-        if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                self.workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=({name: suite.blind for name, suite in self.suites.items()},),
-            )
-        return self._executor
+    def _find(self, source: str) -> Finding:
+        outcome = self._run("describe", {"source": source}, [], self.limits.describe, 0)
+        if outcome.ended != "answered":
+            return Finding(outcome.ended, outcome.error, None)
+        try:
+            found = _description(outcome.head)
+        except ValueError as error:
+            return Finding("killed", f"sent no description: {error}", None)
+        if found.error is not None:
+            return Finding("failed", found.error, found)
+        if found.flops > self.limits.flops:
+            error = f"{found.flops:.4g} FLOPs an element; write at most {self.limits.flops:g}, as with fewer terms"
+            return Finding("refused", error, found)
+        return Finding("open", None, found)
 
-    def _judge(self, predictions: Predictions, reference: Predictions, suite: str) -> Score:
-        if predictions.error is not None:
-            return self._unscored("failed", predictions.error, suite)
+    def _predict(
+        self, source: str, suite: str, config: LabConfig, seed: int, chosen: tuple[int, ...] | None = None
+    ) -> Predictions:
+        target, tasks = self.suites[suite], len(self.suites[suite].tasks) if chosen is None else len(chosen)
+        shapes = [(tasks, points.shape[1]) for points in (target.blind.train_y, target.ood_y, target.ood_y)]
+        request = {"source": source, "suite": suite, "lab": asdict(config), "seed": seed, "chosen": chosen}
+        seconds, size = self.limits.seconds(config, tasks), 8 * sum(map(math.prod, shapes))
+        outcome = self._run("predict", request, [], seconds, size)
+        if outcome.ended != "answered":
+            return Predictions(outcome.ended, outcome.error)
+        if (came := [array.shape for array in outcome.arrays]) != shapes:
+            return Predictions("killed", f"sent no predictions: wanted shapes {shapes}; got {came}")
+        return Predictions("scored", None, *outcome.arrays)
+
+    def _judge(
+        self, predictions: Predictions, reference: Predictions, suite: str, chosen: tuple[int, ...] | None = None
+    ) -> Score:
+        if predictions.ended != "scored":
+            return self._unscored(predictions.ended, predictions.error, suite)
+        if reference.ended != "scored":
+            raise RuntimeError(f"wanted ReLU's losses to compare with; it {reference.ended}: {reference.error}")
         target, clamp = self.suites[suite], self.config.clamp
-        ood = mse(predictions.ood, target.ood_y, clamp)
-        parts = contributions(ood, mse(reference.ood, target.ood_y, clamp), self.config)
-        interval = stats.bootstrap_mean(
-            parts,
-            np.random.default_rng(0),
-            strata=np.array(target.families),
-            level=self.config.level,
-            resamples=self.config.resamples,
+        which = list(range(len(target.tasks)) if chosen is None else chosen)
+        return self._summed(
+            mse(predictions.ood, target.ood_y[which], clamp),
+            mse(predictions.ood_whole, target.ood_y[which], clamp),
+            mse(predictions.train, target.blind.train_y[which], clamp),
+            mse(reference.ood[which], target.ood_y[which], clamp),
+            tuple(target.families[i] for i in which),
         )
-        return Score(
-            "scored",
-            None,
-            float(parts.mean()),
-            (float(interval.low), float(interval.high)),
-            tuple(ood.tolist()),
-            tuple(mse(predictions.ood_whole, target.ood_y, clamp).tolist()),
-            tuple(mse(predictions.train, target.blind.train_y, clamp).tolist()),
-            target.families,
-        )
+
+    def _summed(
+        self, ood: np.ndarray, whole: np.ndarray, train: np.ndarray, reference: np.ndarray, families: tuple[str, ...]
+    ) -> Score:
+        """The Score of losses, [tasks] each; `reference` are ReLU's outside of the training range.
+
+        A family of one task has no known error, so that the interval is then without bounds.
+        """
+        gains, alone = contributions(ood, reference, self.config), min(map(families.count, families)) < 2
+        interval = (-math.inf, math.inf)
+        if not alone:
+            found = stats.bootstrap_mean(
+                gains,
+                np.random.default_rng(0),
+                strata=np.array(families),
+                level=self.config.level,
+                resamples=self.config.resamples,
+            )
+            interval = (float(found.low), float(found.high))
+        losses = (tuple(part.tolist()) for part in (ood, whole, train))
+        return Score("scored", None, float(gains.mean()), interval, *losses, families)
 
     def _unscored(self, ended: str, error: str | None, suite: str) -> Score:
         return Score(ended, error, -math.inf, (-math.inf, -math.inf), (), (), (), self.suites[suite].families)
 
 
+_TRAITS = {"pointwise": bool, "parity": str, "monotone": bool, "bounded": bool, "oscillations": int, "left": str,
+           "right": str}  # fmt: skip # as `traits.traits` gives them
+
+
+def _description(head: Mapping[str, Any]) -> Description:
+    """The description that a worker sent.
+
+    Raises:
+        ValueError: where it is none; says what was wanted.
+    """
+    names = [field.name for field in fields(Description)]
+    if sorted(head) != sorted(names):
+        raise ValueError(f"wanted {', '.join(names)}; got {len(head)} other fields")
+    found = Description(**head)
+    costs = found.flops, found.flops_relu, found.flops_gelu
+    if found.error is not None:
+        if not isinstance(found.error, str) or found.fingerprint is not None or found.traits != {}:
+            raise ValueError("wanted an error alone; got more")
+        said = "".join(c if c.isprintable() else "?" for c in found.error[:1000])
+        return Description(None, math.nan, math.nan, math.nan, {}, said)
+    if not all(type(cost) is float and 0 <= cost < math.inf for cost in costs):
+        raise ValueError("wanted numbers of FLOPs; got something else")
+    if not isinstance(found.fingerprint, str) or not re.fullmatch("[0-9a-f]{64}", found.fingerprint):
+        raise ValueError("wanted a fingerprint of 64 hexadecimal digits; got something else")
+    if not isinstance(found.traits, dict) or {n: type(v) for n, v in found.traits.items()} != _TRAITS:
+        raise ValueError(f"wanted the traits {', '.join(_TRAITS)}; got others")
+    if not all(v.isprintable() and len(v) < 40 for v in found.traits.values() if isinstance(v, str)):
+        raise ValueError("wanted traits in a few words; got others")
+    return found
+
+
 def _was_lost(future: Future) -> bool:
     """Whether what was asked for will never come, since the workers were ended or the request was dropped."""
     return future.cancelled() or (future.done() and future.exception() is not None)
-
-
-_DATA: dict[str, Blind] = {}  # of a worker process: what its initialiser was given
-
-
-def _start_worker(data: dict[str, Blind]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupted worker ends at once and in silence
-    torch.set_num_threads(1)
-    _DATA.update(data)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: it ends itself."""
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
-
-
-def _predict_here(source: str, suite: str, config: LabConfig, seed: int) -> Predictions:
-    return predict(source, _DATA[suite], config, seed)

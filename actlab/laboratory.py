@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,10 +20,10 @@ from actlab.config import FAMILIES, SUITES, LabConfig, Profile, cores
 from actlab.fitness import Evaluator, Pending
 from actlab.program import check
 from actlab.records import Store, code_hash, key
-from actlab.traits import describe
 
-SCORING = ("feynman", "tasks", "program", "lab", "fitness", "stats")  # what a loss depends on, beside its settings
-DESCRIBING = ("program", "traits", "activations")  # whose ReLU and GELU are the units of cost
+# What a loss depends on, beside its settings; the sandbox only carries it.
+SCORING = ("feynman", "blind", "tasks", "language", "bounds", "program", "passes", "lab", "worker", "fitness", "stats")
+DESCRIBING = ("language", "bounds", "program", "traits", "activations")  # whose ReLU and GELU are the units of cost
 COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
 
 
@@ -146,15 +146,21 @@ class Laboratory:
         return pd.DataFrame({"suite": suite, "family": which.families, "task": which.labels, **columns})
 
     def descriptions(self, programs: Mapping[str, str] | Iterable[str]) -> pd.DataFrame:
-        """Cost and traits of programs of ours, run in this process: one row a function."""
+        """Cost and traits of programs, one row a function; found in a sandbox, once.
+
+        Raises:
+            ValueError: where a program is refused or fails; says which and why.
+        """
         rows = []
         for name, source in sources(programs).items():
             canonical = check(source).source
             about = {"kind": "description", "source": canonical, "code": code_hash(*DESCRIBING)}
-            rows.append(self.store.get(about, partial(_described, canonical)).assign(function=name))
+            rows.append(self.store.get(about, partial(self._described, name, canonical)).assign(function=name))
         return pd.concat(rows, ignore_index=True)
 
-
-def _described(source: str) -> pd.DataFrame:
-    description = describe(source)
-    return pd.DataFrame([{**asdict(description), **description.traits}]).drop(columns="traits")
+    def _described(self, name: str, source: str) -> pd.DataFrame:
+        finding = self.evaluator.describe(source).result()
+        if finding.ended != "open":
+            raise ValueError(f"{name}: wanted a program that can be trained; it {finding.ended}: {finding.error}")
+        found = finding.description
+        return pd.DataFrame([{**found.to_dict(), **found.traits}]).drop(columns="traits")

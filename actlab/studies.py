@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +14,6 @@ from actlab import activations, lab, stats, tasks
 from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import mse
 from actlab.laboratory import SCORING, Laboratory, sources
-from actlab.program import check, compile_program
 from actlab.records import code_hash
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
@@ -277,13 +276,16 @@ def _histograms(name: str, data: tasks.Blind, config: LabConfig, edges: np.ndarr
     return pd.concat(rows, ignore_index=True)
 
 
-def curves(programs: Mapping[str, str] | Iterable[str], x: np.ndarray, batch: np.ndarray) -> pd.DataFrame:
+def curves(
+    laboratory: Laboratory, programs: Mapping[str, str] | Iterable[str], x: np.ndarray, batch: np.ndarray
+) -> pd.DataFrame:
     """Value and slope of functions at one element of a batch, whose other elements stay as they are (Figure 4).
 
     So a function that sees other elements has a curve too, in that batch; for the others the batch does not matter.
     [ours]
 
     Args:
+        laboratory: whose workers run the programs.
         programs: source by name, or names of the zoo.
         x: values of the element in the first row and second column, [points]; no mirror image of itself, as the
             first column is to a Fourier transform.
@@ -292,15 +294,8 @@ def curves(programs: Mapping[str, str] | Iterable[str], x: np.ndarray, batch: np
     Returns:
         Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
     """
-    stay, points, parts = torch.from_numpy(batch).double(), torch.from_numpy(x).double(), []
-    moves = torch.zeros_like(stay, dtype=torch.bool)
-    moves[0, 1] = True
+    parts = []
     for name, source in sources(programs).items():
-        function = compile_program(check(source))
-
-        def element(value: torch.Tensor, function: Callable = function) -> torch.Tensor:
-            return function(torch.where(moves, value, stay))[0, 1]
-
-        slope, y = torch.func.vmap(torch.func.grad_and_value(element))(points)
-        parts.append(pd.DataFrame({"function": name, "x": x, "y": y.numpy(), "slope": slope.numpy()}))
+        y, slope = laboratory.evaluator.values(source, x, batch)
+        parts.append(pd.DataFrame({"function": name, "x": x, "y": y, "slope": slope}))
     return pd.concat(parts, ignore_index=True)

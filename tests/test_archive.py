@@ -165,12 +165,12 @@ def test_another_database_is_refused(path):
     assert "got another SQLite database" in refusal(path)
 
 
-@pytest.mark.parametrize("schema, word", [(2, "newer"), (0, "older")])
+@pytest.mark.parametrize("schema, word", [(3, "newer"), (1, "older")])
 def test_another_schema_is_refused_by_name(written, schema, word):
     with sqlite3.connect(written) as connection:
         connection.execute(f"PRAGMA user_version = {schema}")
     connection.close()
-    assert f"wanted a run of schema 1; got the {word} schema {schema}" in refusal(written)
+    assert f"wanted a run of schema 2; got the {word} schema {schema}" in refusal(written)
 
 
 def test_a_truncated_file_is_refused(written):

@@ -67,7 +67,7 @@ def test_the_best_so_far_are_those_that_led_when_they_were_scored(run):
 def test_endings_are_counted_by_operator_and_in_all(run):
     table = discovery.endings(run).set_index("operator")
     assert table.loc["all"].to_dict() == {
-        "scored": 3, "dropped": 1, "duplicate": 1, "refused": 1, "failed": 0, "total": 6,
+        "scored": 3, "dropped": 1, "duplicate": 1, "refused": 1, "failed": 0, "killed": 0, "total": 6,
     }  # fmt: skip
     assert table.loc["swap", ["duplicate", "refused", "total"]].tolist() == [1, 1, 2]
     assert table.loc["two at once", "total"] == 1
@@ -123,9 +123,9 @@ def test_one_line_shows_what_is_returned_or_the_whole_source():
     assert discovery.one_line("def activation(x):\n    y = x\n    return y") == "def activation(x):; y = x; return y"
 
 
-def test_curves_are_a_functions_values_and_slopes_in_the_batch_it_stands_in():
+def test_curves_are_a_functions_values_and_slopes_in_the_batch_it_stands_in(lab):
     x, batch = np.linspace(-2, 2, 5), np.random.default_rng(0).standard_normal((8, 4))
-    table = studies.curves(["sine", "turbulent"], x, batch)
+    table = studies.curves(lab, ["sine", "turbulent"], x, batch)
     sine = table[table["function"] == "sine"]
     np.testing.assert_allclose(sine["y"], np.sin(x))
     np.testing.assert_allclose(sine["slope"], np.cos(x))

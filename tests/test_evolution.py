@@ -12,16 +12,18 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from actlab import tasks
 from actlab.archive import Archive, ArchiveError, source_hash
-from actlab.config import LabConfig, SearchConfig
+from actlab.config import FitnessConfig, LabConfig, SearchConfig, TaskConfig
 from actlab.evolution import BARREN, SearchStalled, search
-from actlab.fitness import Score
+from actlab.fitness import Evaluator, Finding, Score
 from actlab.program import check, compile_program
 from actlab.proposers import Proposal
 from actlab.proposers.grammar import Grammar
@@ -39,6 +41,10 @@ def scored(fitness):
 
 def failed(error):
     return Score("failed", error, -math.inf, (-math.inf, -math.inf), (), (), (), ("polynomial",))
+
+
+def found(fingerprint, traits=None):
+    return Finding("open", None, Description(fingerprint, 1.0, 1.0, 1.0, traits or {}, None))
 
 
 def body(source):
@@ -75,8 +81,8 @@ class Fake:
     def describe(self, source):
         return self._submit(0, source, self._description)
 
-    def submit(self, source, suite, lab, seed=0):
-        assert (suite, seed) == ("search", 0)
+    def submit(self, source, suite, lab, seed=0, chosen=None):
+        assert (suite, seed, chosen) == ("search", 0, None)
         return Pending(self._submit(lab.steps, source, lambda source: self._score(source, lab.steps)))
 
     def _submit(self, steps, source, work):
@@ -98,9 +104,9 @@ class Fake:
     def _description(self, source):
         _, y = self._values(source, 13)
         if not torch.isfinite(y).all():
-            return Description(None, math.nan, math.nan, math.nan, {}, "not finite")
+            return Finding("failed", "not finite", None)
         fingerprint = hashlib.sha256(y.numpy().round(9).tobytes()).hexdigest()
-        return Description(fingerprint, 1.0, 1.0, 1.0, {"pointwise": True}, None)
+        return found(fingerprint, {"pointwise": True})
 
     def _score(self, source, steps):
         x, y = self._values(source, 1 + 2 * steps)
@@ -117,10 +123,9 @@ class Table:
     def describe(self, source):
         self.calls.append((0, body(source)))
         fingerprint = self.rows[body(source)][0]
-        error = None if fingerprint else "raised ValueError: no"
-        return self._done(Description(fingerprint, 1.0, 1.0, 1.0, {}, error))
+        return self._done(found(fingerprint) if fingerprint else Finding("failed", "raised ValueError: no", None))
 
-    def submit(self, source, suite, lab, seed=0):
+    def submit(self, source, suite, lab, seed=0, chosen=None):
         self.calls.append((lab.steps, body(source)))
         return Pending(self._done(self.rows[body(source)][1 if lab.steps == SCREEN else 2]))
 
@@ -166,13 +171,14 @@ ANSWERS = {
     "torch.cos(x)": ("cos", scored(0.2), failed("raised RuntimeError: late")),
     "torch.exp(x)": (None, None, None),
     "torch.tanh(x)": ("tanh", failed("raised RuntimeError: early"), None),
+    "torch.erf(x)": ("erf", scored(0.1), None),
     "x * x": ("square", scored(0.5), scored(0.25)),
     "torch.abs(x)": ("abs", scored(0.5), None),
 }
 ROUNDS = [
     [("x", (0,)), ("x + 0", (0,)), ("F.relu( x )", (0,)), ("open(x)", (0,)), ("(x + 0)", (0,))],
     [("torch.sin(x)", (1,)), ("torch.cos(x)", (1, 0)), ("torch.exp(x)", (0,)), ("torch.tanh(x)", (1,)),
-     ("torch.sin( x)", (1,))],
+     ("torch.erf(x)", (1,))],
     [("x * x", (6,)), ("torch.abs(x)", (6,))],
 ]  # fmt: skip
 #  id round body           parents ended        of    screen full
@@ -183,12 +189,12 @@ EXPECTED = [
     (3, 1, "F.relu(x)", (0,), "duplicate", 0, None, None),  # the same source
     (4, 1, "open(x)", (0,), "refused", None, None, None),
     (5, 1, "x + 0", (0,), "duplicate", 1, None, None),  # the same source as a duplicate
-    (6, 2, "torch.sin(x)", (1,), "scored", None, 0.2, 0.2),  # best two of three go on
+    (6, 2, "torch.sin(x)", (1,), "scored", None, 0.2, 0.2),  # best two of three that came through go on
     (7, 2, "torch.cos(x)", (1, 0), "failed", None, 0.2, None),  # in the full training
     (8, 2, "torch.exp(x)", (0,), "failed", None, None, None),  # on the probes
     (9, 2, "torch.tanh(x)", (1,), "failed", None, None, None),  # in the screening
-    (10, 2, "torch.sin(x)", (1,), "duplicate", 6, None, None),
-    (11, 3, "x * x", (6,), "scored", None, 0.5, 0.25),  # two are left of six evaluations; best one of two
+    (10, 2, "torch.erf(x)", (1,), "dropped", None, 0.1, None),
+    (11, 3, "x * x", (6,), "scored", None, 0.5, 0.25),  # two are left of seven evaluations; best one of two
     (12, 3, "torch.abs(x)", (6,), "dropped", None, 0.5, None),  # a tie: the earlier goes on
 ]
 
@@ -197,7 +203,7 @@ EXPECTED = [
 def scripted(tmp_path):
     evaluator, proposer = Table(ANSWERS), Script(ROUNDS)
     with Archive(tmp_path / "run.sqlite") as archive:
-        result = search(evaluator, proposer, archive, SearchConfig(evaluations=6, round_size=5), LAB, 0, False)
+        result = search(evaluator, proposer, archive, SearchConfig(evaluations=7, round_size=5), LAB, 0, False)
         return result, archive.entries(), evaluator, proposer
 
 
@@ -207,7 +213,7 @@ def test_the_whole_table_of_a_scripted_search(scripted):
         (e.id, e.round, body(e.source), e.parents, e.ended, e.duplicate_of, e.screen_fitness, e.fitness)
         for e in entries
     ] == EXPECTED
-    assert (result.evaluations, result.rounds) == (6, 3)
+    assert (result.evaluations, result.rounds) == (7, 3)
     assert (result.start, result.best) == (entries[0], entries[1])
     assert Score.from_dict(result.best.score) == scored(0.3)
 
@@ -224,7 +230,8 @@ def test_nothing_is_evaluated_twice_and_duplicates_never_are(scripted):
     calls = scripted[2].calls
     assert sorted(calls) == sorted(
         [(0, text) for text in ANSWERS]  # each function is run on the probes once
-        + [(SCREEN, text) for text in ("x", "torch.sin(x)", "torch.cos(x)", "torch.tanh(x)", "x * x", "torch.abs(x)")]
+        + [(SCREEN, text) for text in ("x", "torch.sin(x)", "torch.cos(x)", "torch.tanh(x)",
+                                   "torch.erf(x)", "x * x", "torch.abs(x)")]
         + [(FULL, text) for text in ("F.relu(x)", "x", "torch.sin(x)", "torch.cos(x)", "x * x")]
     )
 
@@ -309,7 +316,7 @@ def test_a_start_that_fails_stops_the_search(tmp_path):
 
 def test_no_bar_is_drawn_where_there_is_no_terminal(tmp_path, capfd):
     with Archive(tmp_path / "run.sqlite") as archive:
-        search(Table(ANSWERS), Script(ROUNDS), archive, SearchConfig(evaluations=6, round_size=5), LAB, 0)
+        search(Table(ANSWERS), Script(ROUNDS), archive, SearchConfig(evaluations=7, round_size=5), LAB, 0)
     assert capfd.readouterr() == ("", "")
 
 
@@ -386,3 +393,62 @@ def test_a_search_killed_again_and_again_ends_in_the_digest_of_the_one_that_was_
 if __name__ == "__main__":
     print("ready", flush=True)
     print(play(Path(sys.argv[1]), workers=2, delay=0.04, log=Path(sys.argv[2]))[0].digest)
+
+
+# --- racing ---
+
+SMALL = LabConfig(steps=20, width=8, depth=2)
+RACING = SearchConfig(evaluations=16, round_size=8, rungs=(4, 8), incumbent=1)
+
+
+@pytest.fixture(scope="module")
+def suites():
+    return {"search": tasks.suite("search", TaskConfig(search=8))}
+
+
+def race(suites, path, workers=1):
+    """A search whose candidates race."""
+    with Archive(path) as archive, Evaluator(suites, FitnessConfig(resamples=50), workers) as evaluator:
+        result = search(evaluator, Grammar(), archive, RACING, SMALL, 0, False)
+        return result, archive.entries()
+
+
+def test_whoever_comes_through_a_race_has_the_score_of_the_whole_suite(suites, tmp_path):
+    result, entries = race(suites, tmp_path / "run.sqlite")
+    raced = [entry for entry in entries if entry.was_screened]
+    assert {entry.ended for entry in raced} == {"scored", "dropped"}
+    with Evaluator(suites, FitnessConfig(resamples=50), 1) as evaluator:
+        whole = evaluator.submit(result.best.source, "search", SMALL).result()
+    best = Score.from_dict(result.best.score)
+    assert best.families == whole.families
+    for name in ("ood_mse", "ood_mse_whole", "train_mse", "interval"):
+        np.testing.assert_allclose(getattr(best, name), getattr(whole, name), rtol=1e-3)
+    assert result.best.fitness == pytest.approx(whole.fitness, rel=1e-4)
+
+
+def test_who_is_dropped_from_a_race_was_trained_on_its_first_part_alone(suites, tmp_path):
+    race(suites, tmp_path / "run.sqlite")
+    with Archive(tmp_path / "run.sqlite") as archive:
+        parts = {
+            entry.ended: [archive.evaluation(entry.source_hash, f"tasks {part}") for part in ("0 to 4", "4 to 8")]
+            for entry in archive.entries()
+            if entry.was_screened
+        }
+        dropped = next(entry for entry in archive.entries() if entry.ended == "dropped")
+    assert [part is None for part in parts["dropped"]] == [False, True]
+    assert [len(part["ood_mse"]) for part in parts["scored"]] == [4, 4]
+    assert dropped.fitness is None
+    first = Score.from_dict(parts["dropped"][0])
+    assert first.ended == "scored" and math.isfinite(dropped.screen_fitness)
+
+
+def test_a_race_has_the_same_record_at_one_and_two_workers(suites, tmp_path):
+    one, two = (race(suites, tmp_path / f"run{n}.sqlite", n)[0] for n in (1, 2))
+    assert one.digest == two.digest
+
+
+def test_rungs_that_do_not_reach_the_whole_suite_are_refused(suites, tmp_path):
+    path = tmp_path / "run.sqlite"
+    wrong = pytest.raises(ValueError, match=r"wanted rungs up to the suite's 8 tasks; got \(4, 6\)")
+    with Archive(path) as archive, Evaluator(suites, FitnessConfig(), 1) as evaluator, wrong:
+        search(evaluator, Grammar(), archive, replace(RACING, rungs=(4, 6)), SMALL, 0, False)

@@ -1,15 +1,18 @@
 import math
 import os
 import signal
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import fields, replace
+import time
+from concurrent.futures import CancelledError
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
+import torch
 
-from actlab import activations, fitness, stats, tasks
-from actlab.config import FitnessConfig, LabConfig, TaskConfig
+from actlab import activations, fitness, lab, stats, tasks, worker
+from actlab.config import FitnessConfig, LabConfig, Limits, TaskConfig
 from actlab.fitness import Evaluator, Score
+from actlab.sandbox import Outcome, SandboxError
 
 TASKS = TaskConfig(calibration=8, search=8, held_out=8, far=8)
 LAB = LabConfig(steps=30)
@@ -44,11 +47,13 @@ def test_relu_scores_zero_against_itself(scores):
 
 def test_losses_are_those_of_the_lab_run_by_hand(scores):
     suite = SUITES["search"]
-    made = fitness.predict(PROGRAMS["turbulent"], suite.blind, LAB, seed=0)
+    function = activations.turbulent
+    networks = lab.train(function, suite.blind, LAB, seed=0)
+    x, ood_x = (torch.from_numpy(part).float() for part in (suite.blind.train_x, suite.blind.ood_x))
     expected = {
-        "ood_mse": ((made.ood - suite.ood_y) ** 2).mean(1),
-        "ood_mse_whole": ((made.ood_whole - suite.ood_y) ** 2).mean(1),
-        "train_mse": ((made.train - suite.blind.train_y) ** 2).mean(1),
+        "ood_mse": ((networks.predict(function, ood_x, LAB.batch).numpy() - suite.ood_y) ** 2).mean(1),
+        "ood_mse_whole": ((networks.predict(function, ood_x).numpy() - suite.ood_y) ** 2).mean(1),
+        "train_mse": ((networks.predict(function, x, LAB.batch).numpy() - suite.blind.train_y) ** 2).mean(1),
     }
     for name, losses in expected.items():
         np.testing.assert_allclose(getattr(scores["turbulent"], name), losses, rtol=1e-6)
@@ -137,29 +142,109 @@ def test_unknown_names_are_answered_with_those_that_exist(evaluator):
         Evaluator(SUITES, CONFIG, workers=0)
 
 
-def test_a_worker_is_given_no_ood_targets(monkeypatch):
-    given = {}
-    monkeypatch.setattr(fitness, "ProcessPoolExecutor", lambda *args, **kwargs: given.update(kwargs))
-    Evaluator(SUITES, CONFIG, workers=1)._pool()
-    (data,) = given["initargs"]
-    assert {type(blind) for blind in data.values()} == {tasks.Blind}
+def test_a_worker_is_given_no_ood_targets(evaluator):
+    for sandbox in evaluator._sandboxes:
+        assert {type(blind) for blind in sandbox.data.values()} == {tasks.Blind}
     assert [f.name for f in fields(tasks.Blind)] == ["dims", "train_x", "train_y", "ood_x"]
 
 
-def test_after_an_interrupt_ended_the_workers_others_take_their_place():
-    with Evaluator(SUITES, CONFIG, workers=1) as alone:
-        ended = alone._pool().submit(os.kill, alone._pool().submit(os.getpid).result(), signal.SIGINT)
-        with pytest.raises(BrokenProcessPool):
-            ended.result()
-        assert alone.describe(PROGRAMS["relu"]).result().error is None
+def test_isolation_changes_no_bit_of_a_score(scores):
+    suite = SUITES["search"]
+    with Evaluator(SUITES, CONFIG, workers=1, without=("limits", "seccomp", "landlock")) as open_:
+        assert open_.submit(PROGRAMS["turbulent"], "search", LAB).result() == scores["turbulent"]
+    request = {"source": PROGRAMS["turbulent"], "suite": "search", "lab": asdict(LAB), "seed": 0}
+    _, (_, here, _) = worker.predict(request, [], {"search": suite.blind})
+    assert tuple(fitness.mse(here, suite.ood_y, CONFIG.clamp)) == scores["turbulent"].ood_mse
 
 
-def test_a_reference_that_was_lost_with_its_worker_is_trained_again(scores):
+def test_a_candidate_over_the_budget_is_refused_before_it_trains(scores):
+    with Evaluator(SUITES, CONFIG, workers=1, limits=Limits(flops=11)) as thrifty:
+        score = thrifty.score(PROGRAMS["gelu"], "search", LAB)
+        assert (score.ended, score.ood_mse) == ("refused", ())
+        assert "12 FLOPs an element; write at most 11" in score.error
+        assert score.description["flops"] == 12
+        assert thrifty.score(PROGRAMS["relu"], "search", LAB).ended == "scored"
+
+
+def test_a_candidate_over_its_time_is_killed_and_the_next_one_scores_as_ever(scores):
+    with Evaluator(SUITES, CONFIG, workers=1, limits=Limits(start=0.5, step=0)) as hasty:
+        score = hasty.submit(PROGRAMS["turbulent"], "search", replace(LAB, steps=100_000)).result()
+        assert (score.ended, score.fitness) == ("killed", -math.inf)
+        assert score.error == "ran longer than its 0.5 s, and was ended with its process group"
+        assert hasty.submit(PROGRAMS["gelu"], "search", LAB).result() == scores["gelu"]
+
+
+def test_a_nursery_that_dies_is_replaced_and_its_candidate_tried_again(scores):
     with Evaluator(SUITES, CONFIG, workers=1) as alone:
-        process = alone._pool().submit(os.getpid).result()
-        lost = alone.submit(PROGRAMS["relu"], "search", replace(LAB, steps=100_000))
-        os.kill(process, signal.SIGKILL)
-        with pytest.raises(BrokenProcessPool):
-            lost.result()
-        alone._references = {("search", LAB, 0): lost.future}
-        assert alone.submit(PROGRAMS["gelu"], "search", LAB).result() == scores["gelu"]
+        alone._sandboxes[0].start()
+        under_way = alone.submit(PROGRAMS["gelu"], "search", LAB)
+        os.killpg(alone._sandboxes[0]._process.pid, signal.SIGKILL)
+        assert under_way.result() == scores["gelu"]
+
+
+def test_what_was_closed_under_way_ends_with_an_error():
+    evaluator = Evaluator(SUITES, CONFIG, workers=1)
+    lost = evaluator.submit(PROGRAMS["relu"], "search", replace(LAB, steps=100_000))
+    while not evaluator._sandboxes[0].active:
+        time.sleep(0.01)
+    evaluator.close()
+    with pytest.raises((SandboxError, CancelledError)):
+        lost.result()
+
+
+def test_no_score_is_given_without_relus_losses(monkeypatch, evaluator):
+    ended = fitness.Predictions("killed", "ran longer than its 1 s")
+    with pytest.raises(RuntimeError, match=r"wanted ReLU's losses to compare with; it killed: ran longer than its 1 s"):
+        evaluator._judge(fitness.Predictions("scored"), ended, "search")
+
+
+FOUND = {"pointwise": True, "parity": "odd", "monotone": True, "bounded": False, "oscillations": 0, "left": "linear 1",
+         "right": "linear 1"}  # fmt: skip
+HONEST = {"fingerprint": "0f" * 32, "flops": 1.0, "flops_relu": 1.0, "flops_gelu": 0.1, "traits": FOUND, "error": None}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"flops": "1"}, {"flops": True}, {"flops": math.nan}, {"flops_relu": -1.0}, {"traits": []}, {"error": 3},
+     {"error": "both"}, {"fingerprint": None}, {"fingerprint": "\ud800"}, {"fingerprint": "0F" * 32}, {"more": 1},
+     {"traits": FOUND | {"more": True}}, {"traits": FOUND | {"left": "\x1b[2J"}}, {"traits": FOUND | {"bounded": 1}},
+     {"traits": FOUND | {"right": "linear " * 9}}],
+)  # fmt: skip
+def test_a_description_is_not_taken_on_trust(lie, monkeypatch):
+    with Evaluator(SUITES, CONFIG, workers=1) as evaluator:
+        monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, HONEST))
+        assert evaluator.describe("source").result().ended == "open"
+        monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, {**HONEST, **lie}))
+        finding = evaluator.describe("source").result()
+        assert (finding.ended, finding.description) == ("killed", None)
+
+
+def test_an_error_from_a_worker_is_shown_in_printable_characters(monkeypatch, evaluator):
+    nothing = {"fingerprint": None, "flops": math.nan, "flops_relu": math.nan, "flops_gelu": math.nan, "traits": {}}
+    monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, {**nothing, "error": "no\x1b[2J\n"}))
+    assert evaluator.describe("source").result().error == "no?[2J?"
+
+
+def test_predictions_of_another_shape_are_no_predictions(monkeypatch):
+    with Evaluator(SUITES, CONFIG, workers=1) as evaluator:
+        monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, {}, [np.zeros((8, 256))] * 2))
+        predictions = evaluator._predict("source", "search", LAB, 0)
+        assert predictions.ended == "killed"
+        assert "wanted shapes" in predictions.error
+
+
+def test_the_scores_of_parts_make_up_the_score_of_the_suite(evaluator, scores):
+    parts = [(3, 1, 7, 6), (0, 2, 5, 4)]  # each family once or more, in any order
+    found = [(part, evaluator.submit(PROGRAMS["turbulent"], "search", LAB, chosen=part).result()) for part in parts]
+    assert found[0][1].families == tuple(SUITES["search"].families[i] for i in parts[0])
+    joined, whole = evaluator.joined(found, "search", scores["relu"]), scores["turbulent"]
+    for name in ("ood_mse", "ood_mse_whole", "train_mse", "interval", "fitness"):
+        np.testing.assert_allclose(getattr(joined, name), getattr(whole, name), rtol=1e-4)
+    with pytest.raises(ValueError, match="wanted parts that make up the suite search; got the tasks"):
+        evaluator.joined(found[:1], "search", scores["relu"])
+
+
+def test_a_part_with_one_task_of_a_family_has_an_interval_without_bounds(evaluator):
+    score = evaluator.submit(PROGRAMS["gelu"], "search", LAB, chosen=(0, 2, 4, 6)).result()
+    assert score.interval == (-math.inf, math.inf)
+    assert math.isfinite(score.fitness)

@@ -26,15 +26,25 @@ PROJECT = PYPROJECT["project"]
 # A module imports only from those above it, or from its own package.
 ORDER = (
     "stats",
+    "racing",
     "config",
     "records",
     "paper",
     "activations",
     "feynman",
+    "blind",
     "tasks",
+    "bounds",
+    "language",
     "program",
     "traits",
+    "passes",
     "lab",
+    "naive",
+    "worker",
+    "messages",
+    "confinement",
+    "nursery",
     "sandbox",
     "fitness",
     "proposers",
@@ -47,12 +57,15 @@ ORDER = (
     "plotting",
     "page",
     "readme",
+    "bench",
     "benchmarks",
     "notebooks",
     "__main__",
 )
-NOTHING_OF_OURS = ("stats", "activations", "feynman", "paper", "notebooks")
-NO_TORCH = ("config", "records", "paper", "stats", "plotting")
+NOTHING_OF_OURS = (
+    "stats", "activations", "blind", "bounds", "confinement", "feynman", "messages", "paper", "notebooks", "passes",
+)  # fmt: skip
+NO_TORCH = ("config", "records", "paper", "stats", "plotting", "bounds", "language", "sandbox")
 
 
 def python(code: str) -> str:
