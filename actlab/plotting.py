@@ -621,3 +621,24 @@ def _plain_log(axis, digits: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
 def _tint(hexadecimal: str, strength: float) -> tuple[float, ...]:
     """Return the colour mixed with white; full at strength 1, the palest that is still visible near 0."""
     return tuple(1 - (0.3 + 0.7 * strength) * (1 - part) for part in to_rgb(hexadecimal))
+
+
+def growth(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    """Draw what a training step costs as one setting grows, a panel each; dotted where it grows in proportion.
+
+    Args:
+        axes: one for each setting; spare ones are hidden.
+        table: setting, value, ms_per_step.
+    """
+    _want("growth", table, "setting", "value", "ms_per_step")
+    groups = list(table.groupby("setting", sort=False))
+    axes = _panels("growth", axes, len(groups))
+    for ax, (setting, rows) in zip(axes, groups, strict=True):
+        value, ms = rows["value"].to_numpy(), rows["ms_per_step"].to_numpy()
+        ax.plot(value, ms[-1] * value / value[-1], color=INK, lw=0.8, ls=":")
+        ax.plot(value, ms, "o-", ms=3, color=SERIES[0])
+        ax.set(xlabel=setting, xscale="log", yscale="log", xticks=value, xticklabels=value)
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
+    axes[0].set_ylabel("ms a step")
+    _plain_log(axes[0].yaxis)
+    return axes

@@ -1,0 +1,240 @@
+"""What the lab costs on this machine (ours): `python -m actlab.bench lab` and other parts, each a table of its own.
+
+A rate is the time of a training less that of one of a single step, over the steps between: what is done once a
+training, such as drawing weights, is not in it. Paths take turns, and medians are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from actlab import activations, lab, naive, plotting, tasks
+from actlab.blind import Blind
+from actlab.config import LabConfig, Profile, cores, profile
+from actlab.fitness import Evaluator
+from actlab.passes import Function
+from actlab.records import figures_folder
+
+Training = Callable[[Function, Blind, LabConfig, int], object]  # as `lab.train`
+
+FUNCTIONS = ("relu", "gelu", "gelu-sine", "turbulent")
+WIDTHS = (32, 64, 128)
+BATCHES = (64, 256)
+GROWTH = {"tasks": (12, 24, 48, 96, 200), "width": (16, 32, 64, 128, 256), "batch": (16, 32, 64, 128, 256)}
+GROWTH_FUNCTIONS = (1, 2, 4, 8)  # trained in turn
+
+
+def products(function: Function, data: Blind, config: LabConfig, seed: int) -> None:
+    """The roofline: as many steps of the networks' bare matrix products, forward and backward, into buffers.
+
+    They have the lab's shapes and stacks. A product with a single column or row is written as `lab` writes it, since
+    that is faster than a matrix product. The function and the seed change nothing.
+    """
+    models, stacks = len(data.dims), []
+    chunk = lab._chunk(models, config)
+    for count in [chunk] * (models // chunk) + [models % chunk] * (models % chunk > 0):
+        sizes = [data.train_x.shape[-1], *[config.width] * config.depth]
+        values = [torch.full((count, config.batch, size), 0.5, dtype=getattr(torch, config.dtype)) for size in sizes]
+        weights = [values[0].new_full((count, *pair), 0.1) for pair in zip(sizes, [*sizes[1:], 1], strict=True)]
+        stacks.append((values, weights, [torch.empty_like(w) for w in weights], torch.empty_like(values[-1])))
+    for values, weights, gradients, buffer in stacks:
+        across = [w.transpose(1, 2) for w in weights]
+        for _ in range(config.steps):
+            for value, weight, out in zip(values, weights, [*values[1:], None], strict=True):
+                if out is not None:
+                    torch.bmm(value, weight, out=out)
+            error = torch.mul(values[-1], across[-1], out=buffer).sum(-1, keepdim=True)
+            torch.bmm(error.transpose(1, 2), values[-1], out=gradients[-1].transpose(1, 2))
+            torch.mul(error, across[-1], out=buffer)
+            for layer in reversed(range(config.depth)):
+                torch.bmm(values[layer].transpose(1, 2), values[-1], out=gradients[layer])
+                if layer:
+                    torch.bmm(values[-1], across[layer], out=buffer)
+
+
+PATHS: dict[str, Training] = {
+    "naive-adam": naive.train,
+    "naive-fused-adam": partial(naive.train, fused=True),
+    "lab": lab.train,
+    "roofline": products,
+}
+
+
+def rates(
+    paths: Mapping[str, Training], function: Function, data: Blind, config: LabConfig, repeats: int, seconds: float
+) -> dict[str, float]:
+    """Milliseconds a step of each path, the median of `repeats` that take turns.
+
+    Args:
+        paths: what trains, by name.
+        function: the activation.
+        data: the tasks.
+        config: the lab's settings; its steps do not count.
+        repeats: measurements.
+        seconds: that one measurement should take, within 2 to 500 steps.
+    """
+
+    def took(path: Training, steps: int) -> float:
+        started = time.perf_counter()
+        path(function, data, replace(config, steps=steps), 0)
+        return time.perf_counter() - started
+
+    steps = {}
+    for name, path in paths.items():
+        took(path, 1)  # what is loaded late is loaded
+        three = took(path, 3)
+        pilot = max(three - took(path, 1), three / 10) / 2  # a disturbed pilot must not ask for hours
+        steps[name] = 1 + min(max(round(seconds / pilot), 2), 500)
+    found: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(repeats):
+        for name, path in paths.items():
+            once = took(path, 1)
+            found[name].append((took(path, steps[name]) - once) / (steps[name] - 1) * 1e3)
+    return {name: median(times) for name, times in found.items()}
+
+
+def lab_speed(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """The lab beside the loop that a reader would write, and beside matrix products alone; one thread.
+
+    Returns:
+        Columns function, batch, width, path, ms_per_step (of all models of the search suite), ratio_to_naive (how many
+        times faster than the loop with default Adam) and roofline_fraction (the bare products' share of the time).
+    """
+    data, rows = tasks.suite("search", which.tasks).blind, []
+    cells = [(64, 32, "gelu")] if quick else list(product(BATCHES, WIDTHS, FUNCTIONS))
+    repeats, seconds = (1, 0.02) if quick else (5, 0.25)
+    with _one_thread():
+        for batch, width, name in tqdm(cells, desc="lab", disable=None):
+            config = replace(which.lab, batch=batch, width=width)
+            found = rates(PATHS, activations.REGISTRY[name].function, data, config, repeats, seconds)
+            for path, ms in found.items():
+                shares = {"ratio_to_naive": found["naive-adam"] / ms, "roofline_fraction": found["roofline"] / ms}
+                rows.append(
+                    {"function": name, "batch": batch, "width": width, "path": path, "ms_per_step": ms} | shares
+                )
+    return pd.DataFrame(rows)
+
+
+def population(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """How fast a population is scored by 1 worker, 2, 4 and so on to as many as there are cores.
+
+    Returns:
+        Columns workers, functions, seconds (of all, once the workers are warm) and functions_an_hour.
+    """
+    suite, rows = tasks.suite("search", which.tasks), []
+    names = FUNCTIONS[:2] if quick else [name for name in activations.names() if name != "relu"][:12]
+    counts = sorted({2**i for i in range(cores().bit_length()) if 2**i <= cores()} | {cores()})
+    for workers in tqdm(counts[:1] if quick else counts, desc="population", disable=None):
+        with Evaluator({"search": suite}, which.fitness, workers) as evaluator:
+            warm = [
+                evaluator.submit(activations.program_source("relu"), "search", which.lab, s) for s in range(workers)
+            ]
+            for pending in warm:
+                pending.result()
+            started = time.perf_counter()
+            pending = [evaluator.submit(activations.program_source(name), "search", which.lab) for name in names]
+            ended = {p.result().ended for p in pending}
+            took = time.perf_counter() - started
+        if ended != {"scored"}:
+            raise RuntimeError(f"wanted functions of the zoo to be scored; got {ended}")
+        per_hour = {"functions_an_hour": len(names) / took * 3600}
+        rows.append({"workers": workers, "functions": len(names), "seconds": took} | per_hour)
+    return pd.DataFrame(rows)
+
+
+def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """What a training of GELU costs as one setting at a time leaves the profile's; each in a fresh process.
+
+    Returns:
+        Columns setting (tasks, width, batch or functions, which are trained in turn), value, ms_per_step, seconds (of
+        a whole training at the profile's steps) and peak_mb (the process's largest resident memory).
+    """
+    usual = {"tasks": which.tasks.search, "width": which.lab.width, "batch": which.lab.batch}
+    cells = [(setting, value) for setting in GROWTH for value in (GROWTH[setting][:2] if quick else GROWTH[setting])]
+    cells += [("functions", value) for value in (GROWTH_FUNCTIONS[:1] if quick else GROWTH_FUNCTIONS)]
+    repeats, seconds = (1, 0.02) if quick else (5, 0.25)
+    rows = []
+    for setting, value in tqdm(cells, desc="growth", disable=None):
+        sizes = {**usual, "functions": 1, setting: value}
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            ms, peak = fresh.submit(_grown, which, sizes, repeats, seconds).result()
+        whole = ms * which.lab.steps / 1e3
+        rows.append({"setting": setting, "value": value, "ms_per_step": ms, "seconds": whole, "peak_mb": peak})
+    return pd.DataFrame(rows)
+
+
+def _grown(which: Profile, sizes: Mapping[str, int], repeats: int, seconds: float) -> tuple[float, float]:
+    """Milliseconds a step of GELU, all functions together, and this process's peak memory in MB."""
+    torch.set_num_threads(1)
+    data = tasks.suite("search", replace(which.tasks, search=sizes["tasks"])).blind
+    config = replace(which.lab, width=sizes["width"], batch=sizes["batch"])
+    gelu = activations.REGISTRY["gelu"].function
+
+    def train(function: Function, data: Blind, config: LabConfig, seed: int) -> None:
+        for _ in range(sizes["functions"]):
+            lab.train(function, data, config, seed)
+
+    ms = rates({"lab": train}, gelu, data, config, repeats, seconds)["lab"]
+    networks = lab.train(gelu, data, replace(config, steps=2), 0)
+    networks.predict(gelu, torch.from_numpy(data.ood_x).to(networks.weights[0].dtype))
+    return ms, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
+    "lab": lab_speed,
+    "population": population,
+    "growth": growth,
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measures the named parts, or all; writes `bench_PART.csv` and prints each table."""
+    parser = argparse.ArgumentParser(prog="python -m actlab.bench", description=main.__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--profile", default="laptop", help="whose settings are measured")
+    parser.add_argument("--folder", type=Path, help="where the tables go: by default, with the profile's figures")
+    parser.add_argument("--quick", action="store_true", help="a corner of each table, measured once: to try it out")
+    wanted = parser.parse_args(argv)
+    if unknown := [part for part in wanted.parts if part not in PARTS]:
+        parser.error(f"unknown part: wanted one of {', '.join(PARTS)}; got {', '.join(unknown)}")
+    which = profile(wanted.profile)
+    folder = wanted.folder or figures_folder(wanted.profile)
+    for part in wanted.parts or PARTS:
+        table = PARTS[part](which, wanted.quick)
+        path, _ = plotting.save_table(table, f"bench_{part}", folder)
+        if part == "growth":
+            plotting.use_style()
+            figure = Figure(figsize=(plotting.TWO_COLUMNS, 1.9))
+            plotting.growth(figure.subplots(1, table["setting"].nunique(), sharey=True), table)
+            plotting.save(figure, f"bench_{part}", table, folder)
+        print(f"{path}\n{table.to_string(index=False, float_format='{:.4g}'.format)}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+import itertools
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from actlab import activations, bench, lab, tasks
+from actlab.config import LabConfig, TaskConfig, profile
+
+DATA = tasks.suite("calibration", replace(TaskConfig(), calibration=8)).blind
+
+
+def test_the_quick_lab_table_has_a_row_a_path_and_ratios_that_follow_from_its_times():
+    table = bench.lab_speed(profile("smoke"), quick=True).set_index("path")
+    assert list(table.columns) == ["function", "batch", "width", "ms_per_step", "ratio_to_naive", "roofline_fraction"]
+    assert list(table.index) == ["naive-adam", "naive-fused-adam", "lab", "roofline"]
+    pd.testing.assert_series_equal(
+        table["ratio_to_naive"], table.loc["naive-adam", "ms_per_step"] / table["ms_per_step"], check_names=False
+    )
+    pd.testing.assert_series_equal(
+        table["roofline_fraction"], table.loc["roofline", "ms_per_step"] / table["ms_per_step"], check_names=False
+    )
+
+
+def test_a_rate_leaves_out_what_is_done_once_and_paths_take_turns(monkeypatch):
+    clock, calls = [0.0], []
+
+    def path(name, setup, step):
+        def train(function, data, config, seed):
+            calls.append(name)
+            clock[0] += setup + step * config.steps
+
+        return train
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    paths = {"a": path("a", 5.0, 0.001), "b": path("b", 0.0, 0.002)}
+    found = bench.rates(paths, torch.tanh, DATA, LabConfig(), repeats=3, seconds=0.1)
+    assert found == {"a": pytest.approx(1.0), "b": pytest.approx(2.0)}
+    assert calls[-12:] == ["a", "a", "b", "b"] * 3
+
+
+def test_the_roofline_does_the_labs_matrix_products_and_no_other(monkeypatch):
+    """Counts multiplications, of both, by the shapes that torch is given."""
+    config = LabConfig(width=16, depth=3, steps=2, chunk=3)
+
+    def multiplications(train):
+        count = [0]
+        for name in ("bmm", "baddbmm"):
+            plain = getattr(torch, name)
+
+            def spy(*args, plain=plain, first=name == "baddbmm", **kwargs):
+                a, b = args[first : first + 2]
+                count[0] += a.numel() * b.shape[-1]
+                return plain(*args, **kwargs)
+
+            monkeypatch.setattr(torch, name, spy)
+        train(activations.relu, DATA, config, 0)
+        monkeypatch.undo()
+        return count[0]
+
+    sizes = [4, 16, 16, 16]
+    layers = [2 * a * b for a, b in itertools.pairwise(sizes)]  # forward, and the weights' gradient
+    layers += [16 * 16] * 2 + [16]  # backward to the inputs; and the last layer's gradient, its one matrix product
+    assert multiplications(bench.products) == multiplications(lab.train) == 2 * 8 * 64 * sum(layers)
+
+
+def test_a_path_leaves_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    with bench._one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_a_fresh_process_reports_its_rate_and_its_memory():
+    sizes = {"tasks": 8, "width": 16, "batch": 64, "functions": 1}
+    _, peak = bench._grown(profile("smoke"), sizes, repeats=1, seconds=0.01)
+    assert 100 < peak < 20_000  # MB: torch alone is above, and a wrong unit is far off
+
+
+def test_a_named_part_is_saved_and_printed(tmp_path, capsys, monkeypatch):
+    table = pd.DataFrame({"workers": [1], "functions_an_hour": [1234.5]})
+    monkeypatch.setitem(bench.PARTS, "population", lambda which, quick: table)
+    bench.main(["population", "--folder", str(tmp_path)])
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bench_population.csv"), table)
+    assert "functions_an_hour" in capsys.readouterr().out
+
+
+def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
+    rows = [
+        {"setting": s, "value": v, "ms_per_step": v / 10, "seconds": 1.0, "peak_mb": 500.0}
+        for s in "ab"
+        for v in (1, 2)
+    ]
+    monkeypatch.setitem(bench.PARTS, "growth", lambda which, quick: pd.DataFrame(rows))
+    bench.main(["growth", "--folder", str(tmp_path)])
+    assert {path.name for path in tmp_path.iterdir()} == {f"bench_growth.{end}" for end in ("csv", "md", "pdf", "png")}
+
+
+def test_an_unknown_part_is_answered_with_those_there_are(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["lap"])
+    assert "wanted one of lab, population, growth" in capsys.readouterr().err
