@@ -5,6 +5,8 @@ PROFILES := smoke laptop paper
 # More `-p NAME VALUE` for one notebook: make build/laptop/notebooks/08_constants.ipynb PARAMS='-p seed 1'. Make compares
 # files, not parameters: delete the output first. A notebook without that parameter refuses it.
 PARAMS ?=
+# Parts of `make bench`, for example BENCH='lab isolation'; all by default.
+BENCH ?=
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
 # The first of python3.11 and python3 that is 3.11 or newer.
@@ -39,7 +41,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce notebooks-refresh readme clean
+.PHONY: help env lock test lint reproduce bench notebooks-refresh readme clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -89,6 +91,9 @@ lint: $(STAMP) ## ruff, and the notebooks' metadata: what pre-commit checks
 	$(PY) -m ruff check .
 	$(if $(NOTEBOOKS),$(PREFIX)/bin/nbstripout --verify $(STRIP) $(NOTEBOOKS))
 
+bench: $(STAMP) ## measure the lab, a population, the confinement, searches and growth (BENCH: some of them) into figures/
+	$(PY) -m actlab.bench $(BENCH)
+
 notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their own smoke parameters
 	$(PY) -m actlab.notebooks refresh $(NOTEBOOKS)
 	$(PREFIX)/bin/nbstripout $(STRIP) $(NOTEBOOKS)
@@ -130,7 +135,7 @@ ARCHIVE     := actlab/archive.py
 EVOLUTION   := actlab/evolution.py $(ACTIVATIONS) $(ARCHIVE) $(CONFIG) $(FITNESS) $(PROGRAM) $(PROPOSERS) $(RACING)
 LABORATORY  := actlab/laboratory.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(PROGRAM) $(RECORDS) $(TASKS)
 DISCOVERY   := actlab/discovery.py $(ARCHIVE) $(CONFIG) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDS)
-STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RECORDS) $(TASKS)
+STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RACING) $(RECORDS) $(TASKS)
 TABLES      := actlab/tables.py $(CONFIG) $(STATS)
 PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
 PAGE        := actlab/page.py $(RECORDS)

@@ -13,22 +13,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from actlab import activations, lab, naive, plotting, tasks
+from actlab import activations, lab, naive, plotting, program, stats, tasks, worker
+from actlab.archive import Archive
 from actlab.blind import Blind
 from actlab.config import LabConfig, Profile, cores, profile
+from actlab.evolution import SUITE, search
 from actlab.fitness import Evaluator
 from actlab.passes import Function
+from actlab.proposers.grammar import Grammar
 from actlab.records import figures_folder
 
 Training = Callable[[Function, Blind, LabConfig, int], object]  # as `lab.train`
@@ -158,6 +163,81 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def isolation(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """What confinement adds to the evaluation of a candidate, which is described, then trained for ten steps.
+
+    What it adds does not depend on the steps; few of them show it best. Both ways take turns, and their results are the
+    same to the bit.
+
+    Returns:
+        Columns function, repeats, bare_ms (in this process), confined_ms (two forked processes a candidate) and
+        added_ms, the median of the differences.
+
+    Raises:
+        RuntimeError: where the two results differ.
+    """
+    suite, repeats, rows = tasks.suite("search", which.tasks), 2 if quick else 25, []
+    config = replace(which.lab, steps=10)
+    blind = {"search": suite.blind}
+    with _one_thread(), Evaluator({"search": suite}, which.fitness, workers=1) as evaluator:
+
+        def bare(source: str) -> object:
+            head, _ = worker.describe({"source": source}, [], blind)
+            request = {"source": source, "suite": "search", "lab": asdict(config), "seed": 0}
+            return head, [array.tobytes() for array in worker.predict(request, [], blind)[1]]
+
+        def confined(source: str) -> object:
+            found = evaluator.describe(source).result().description.to_dict()
+            made = evaluator.submit(source, "search", config).future.result()
+            return found, [array.tobytes() for array in (made.train, made.ood, made.ood_whole)]
+
+        for name in tqdm(FUNCTIONS[1:2] if quick else FUNCTIONS[1:], desc="isolation", disable=None):
+            source = program.check(activations.program_source(name)).source
+            if bare(source) != confined(source):
+                raise RuntimeError(f"wanted the same description and predictions of {name} to the bit; got others")
+            times: dict[Callable, list[float]] = {bare: [], confined: []}
+            for _, way in product(range(repeats), times):
+                started = time.perf_counter()
+                way(source)
+                times[way].append((time.perf_counter() - started) * 1e3)
+            added = median(b - a for a, b in zip(times[bare], times[confined], strict=True))
+            row = {"function": name, "repeats": repeats, "bare_ms": median(times[bare])}
+            rows.append(row | {"confined_ms": median(times[confined]), "added_ms": added})
+    return pd.DataFrame(rows)
+
+
+def searches(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """The profile's search as it is, and with its candidates racing over tasks, on as many workers as cores.
+
+    Returns:
+        Columns plan (screening, or racing against the best or the eighth best), seconds, evaluations, scored, best (its
+        fitness on the search suite), held_out (its fitness there), and over_screening with low and high: the paired
+        difference to what the search with screening found, on the held-out suite (95 % bootstrap over tasks).
+    """
+    suites = {name: tasks.suite(name, which.tasks) for name in (SUITE, "held-out")}
+    size, rows, first = len(suites[SUITE].tasks), [], None
+    settings = replace(which.search, evaluations=3) if quick else which.search
+    rungs = size // 4, size // 2, size
+    raced = {f"racing, rank {rank}": replace(settings, rungs=rungs, incumbent=rank) for rank in (1, 8)}
+    with Evaluator(suites, which.fitness, cores()) as evaluator, TemporaryDirectory() as folder:
+        for plan, config in tqdm({"screening": settings, **raced}.items(), desc="searches", disable=None):
+            started = time.perf_counter()
+            with Archive(Path(folder) / f"{plan}.sqlite") as archive:
+                found = search(evaluator, Grammar(), archive, config, which.lab, seed=0, progress=False)
+                scored = sum(entry.ended == "scored" for entry in archive.entries())
+            took = time.perf_counter() - started
+            worth = evaluator.submit(found.best.source, "held-out", which.lab).result()
+            gains = np.log(np.maximum(which.fitness.floor, worth.ood_mse))
+            first = gains if first is None else first
+            over = stats.bootstrap_mean(
+                first - gains, np.random.default_rng(0), strata=np.array(worth.families), level=which.fitness.level
+            )
+            row = {"plan": plan, "seconds": took, "evaluations": found.evaluations, "scored": scored}
+            row |= {"best": found.best.fitness, "held_out": worth.fitness}
+            rows.append(row | {"over_screening": over.estimate, "low": over.low, "high": over.high})
+    return pd.DataFrame(rows)
+
+
 def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
     """What a training of GELU costs as one setting at a time leaves the profile's; each in a fresh process.
 
@@ -209,6 +289,8 @@ def _one_thread() -> Iterator[None]:
 PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
     "lab": lab_speed,
     "population": population,
+    "isolation": isolation,
+    "searches": searches,
     "growth": growth,
 }
 

@@ -642,3 +642,29 @@ def growth(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
     axes[0].set_ylabel("ms a step")
     _plain_log(axes[0].yaxis)
     return axes
+
+
+def racing(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    """Draw what plans save and what they risk, with intervals: a row a plan, a marker a rank of the incumbent.
+
+    Args:
+        axes: two that share their rows; for the shares of steps saved and of better candidates dropped.
+        table: plan, incumbent (rank), and saved, dropped, each with _low and _high; shares, NaN where none came.
+    """
+    panels = {"saved": "steps saved", "dropped": "better candidates dropped"}
+    _want("racing", table, "plan", "incumbent", *(f"{name}{end}" for name in panels for end in ("", "_low", "_high")))
+    axes = _panels("racing", axes, len(panels))
+    plans, ranks = _once(table["plan"]), _once(table["incumbent"])
+    asides = 0.24 * (np.arange(len(ranks)) - (len(ranks) - 1) / 2)
+    for ax, (name, text) in zip(axes, panels.items(), strict=True):
+        for rank, aside, marker, ink in zip(ranks, asides, _markers("racing", ranks), SERIES, strict=False):
+            rows = table[table["incumbent"] == rank].dropna(subset=name)
+            place = rows["plan"].map(plans.index) + aside
+            words = "against the best" if rank == 1 else f"against number {rank}"
+            ax.hlines(place, rows[f"{name}_low"], rows[f"{name}_high"], color=ink, lw=1.4)
+            ax.scatter(rows[name], place, s=16, marker=marker, color=ink, zorder=3, label=words)
+        ax.set_yticks(range(len(plans)), plans)
+        ax.set(xlabel=f"share of {text}", xlim=(-0.03, 1.03), ylim=(len(plans) - 0.5, -0.5))
+        ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
+    _legend_above(axes[-1], axes[-1].get_legend_handles_labels()[0])
+    return axes

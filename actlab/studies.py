@@ -9,11 +9,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats as distributions
 
 from actlab import activations, lab, stats, tasks
 from actlab.config import FAMILIES, FitnessConfig, LabConfig
-from actlab.fitness import mse
+from actlab.fitness import contributions, mse
 from actlab.laboratory import SCORING, Laboratory, sources
+from actlab.racing import Plan, Race, risk, study
 from actlab.records import code_hash
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
@@ -299,3 +301,61 @@ def curves(
         y, slope = laboratory.evaluator.values(source, x, batch)
         parts.append(pd.DataFrame({"function": name, "x": x, "y": y, "slope": slope}))
     return pd.concat(parts, ignore_index=True)
+
+
+def racing(
+    laboratory: Laboratory,
+    functions: Iterable[str],
+    generator: np.random.Generator,
+    orders: int = 500,
+    tie_orders: int = 2000,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What it saves, and what it risks, to end trainings early: searches replayed over functions of the zoo (ours).
+
+    Their gains on the search suite are known in full and after the search's short training, a tenth of the steps by
+    default. Three plans meet them: all in full; the search's own screen, which keeps the better part of a round after
+    the short training; and a race at a quarter, a half and all of the tasks, from one task a family on.
+
+    Args:
+        laboratory: whose lab, search suite and settings of the search are used.
+        functions: names of the zoo, ReLU first: there a search starts.
+        generator: of the orders of functions and tasks.
+        orders: searches replayed.
+        tie_orders: of the tasks, for each of the two measurements at a tie.
+
+    Returns:
+        The plans: plan, incumbent (its rank: the best, and the one that the search's setting asks for) and the columns
+        of `actlab.racing.study`. And the exact ties, a row an ordered pair: function, rival, dropped (the share of
+        orders in which the function is dropped though it is as good as its rival), and the same over fresh orders as
+        again, low, high (Wilson, 95 %) of `orders`: the pair with the largest `dropped` is no pick of chance there.
+
+    Raises:
+        ValueError: where ReLU is not the first.
+    """
+    profile, names = laboratory.profile, list(functions)
+    if names[:1] != ["relu"]:
+        raise ValueError(f"wanted functions that begin with relu, where a search starts; got {', '.join(names)}")
+    search, families = profile.search, laboratory.suites["search"].families
+    short = replace(profile.lab, steps=max(1, round(profile.lab.steps * search.screen_fraction)))
+    full = _gains(laboratory, names)
+    with Laboratory(replace(profile, lab=short), laboratory.workers, laboratory.store) as brief:
+        early = _gains(brief, names)
+    rungs = tuple(len(families) // part for part in (4, 2, 1) if len(families) // part >= len(FAMILIES))
+    race = Race(rungs, search.delta)
+    plans = [Plan("all in full"), Plan("screen", keep=search.keep_fraction), Plan("race over tasks", race=race)]
+    settings = {"share": short.steps / profile.lab.steps, "families": families, "plans": plans, "orders": orders}
+    settings |= {"generator": generator, "round_size": search.round_size}
+    ranks = dict.fromkeys((1, search.incumbent))
+    played = [study(full, early, elites=rank, **settings).assign(incumbent=rank) for rank in ranks]
+    dropped, again = (risk(full, families, race, generator, tie_orders) for _ in range(2))
+    hits = np.rint(again * tie_orders).astype(int)
+    ends = [distributions.binomtest(int(n), tie_orders).proportion_ci(method="wilson") for n in hits]
+    ties = pd.DataFrame([(a, b) for a in names for b in names if a != b], columns=["function", "rival"])
+    ties = ties.assign(dropped=dropped, again=again, orders=tie_orders)
+    return pd.concat(played, ignore_index=True), ties.assign(low=[e.low for e in ends], high=[e.high for e in ends])
+
+
+def _gains(laboratory: Laboratory, names: Sequence[str]) -> np.ndarray:
+    """What each task of the search suite adds to each function's fitness, [functions, tasks]; the reference first."""
+    losses = laboratory.scores(names, "search")["ood_mse"].to_numpy().reshape(len(names), -1)
+    return np.stack([contributions(row, losses[0], laboratory.profile.fitness) for row in losses])

@@ -100,4 +100,29 @@ def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
 def test_an_unknown_part_is_answered_with_those_there_are(capsys):
     with pytest.raises(SystemExit):
         bench.main(["lap"])
-    assert "wanted one of lab, population, growth" in capsys.readouterr().err
+    assert "wanted one of lab, population, isolation, searches, growth" in capsys.readouterr().err
+
+
+def test_the_quick_isolation_table_compares_the_same_evaluation():
+    (row,) = bench.isolation(profile("smoke"), quick=True).to_dict("records")
+    assert (row["function"], row["repeats"]) == ("gelu", 2)
+    assert 0 < row["bare_ms"] < row["confined_ms"]
+
+
+def test_isolation_is_not_measured_where_it_changes_a_result(monkeypatch):
+    plain = bench.worker.predict
+
+    def other(request, arrays, data):
+        head, made = plain(request, arrays, data)
+        return head, [made[0] + 1e-12, *made[1:]]
+
+    monkeypatch.setattr(bench.worker, "predict", other)
+    with pytest.raises(RuntimeError, match="wanted the same description and predictions of gelu to the bit"):
+        bench.isolation(profile("smoke"), quick=True)
+
+
+def test_the_quick_searches_are_compared_with_the_one_that_screens():
+    table = bench.searches(profile("smoke"), quick=True).set_index("plan")
+    assert list(table.index) == ["screening", "racing, rank 1", "racing, rank 8"]
+    assert table.loc["screening", ["over_screening", "low", "high"]].tolist() == [0, 0, 0]
+    assert (table["evaluations"] >= 3).all()

@@ -11,7 +11,7 @@ import papermill
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("help", "env", "lock", "test", "lint", "reproduce", "notebooks-refresh", "readme", "clean")
+VERBS = ("help", "env", "lock", "test", "lint", "reproduce", "bench", "notebooks-refresh", "readme", "clean")
 NOTEBOOKS = (
     "01_quickstart",
     "02_synthetic_lab",
@@ -30,6 +30,7 @@ NOT_INHERITED = {
     "MAKEOVERRIDES",
     "PROFILE",
     "PARAMS",
+    "BENCH",
     "ENV",
     "PYTHON",
     "PIP_OPTIONS",
@@ -145,6 +146,12 @@ def test_a_mistyped_environment_gets_one_line(tree):
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert "ENV: wanted venv or conda; came 'cnda'" in refused.stderr
+
+
+def test_bench_measures_the_parts_that_are_named(tree):
+    for parts in ("", "lab isolation"):
+        shown = make(tree, "bench", f"BENCH={parts}", "--dry-run").stdout
+        assert shown.split() == [".venv/bin/python", "-m", "actlab.bench", *parts.split()]
 
 
 def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):

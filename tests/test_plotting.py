@@ -260,6 +260,26 @@ def test_rate_control_draws_two_intervals_a_function_and_joins_its_dots():
     assert [tuple(line.get_xdata()) for line in ax.lines] == [(0.06, 0.005)] * 4
 
 
+def test_a_race_has_an_interval_for_each_plan_and_incumbent_in_both_panels():
+    table = pd.DataFrame({"plan": ["screen", "race"] * 2, "incumbent": [1, 1, 8, 8],
+                          "saved": [0.4, 0.6, 0.4, 0.3], "dropped": [0.2, 0.0, 0.5, np.nan]})  # fmt: skip
+    ends = {
+        f"{name}{end}": table[name] + by
+        for name in ("saved", "dropped")
+        for end, by in (("_low", -0.01), ("_high", 0.02))
+    }
+    table = table.assign(**ends)
+    panels = plotting.racing(axes(1, 2, plotting.TWO_COLUMNS), table)
+    saved = {(-0.12, 0.39, 0.42), (0.88, 0.59, 0.62), (0.12, 0.39, 0.42), (1.12, 0.29, 0.32)}
+    dropped = {(-0.12, 0.19, 0.22), (0.88, -0.01, 0.02), (0.12, 0.49, 0.52)}
+    assert interval_lines(panels[0]) == saved
+    assert interval_lines(panels[1]) == dropped  # none where no better candidate came
+    assert {"screen", "race", "share of steps saved"} <= texts(panels[0])
+    assert {"against the best", "against number 8", "share of better candidates dropped"} <= texts(panels[1])
+    with pytest.raises(ValueError, match="racing: wanted column 'dropped_low'"):
+        plotting.racing(axes(1, 2), table.drop(columns="dropped_low"))
+
+
 @pytest.mark.parametrize("name", ["calibration", "reliability"])
 def test_points_over_an_axis_have_vertical_intervals(name):
     ax, data = drawn(name)

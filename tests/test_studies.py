@@ -4,10 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actlab import studies, tasks
+from actlab import laboratory, racing, studies, tables, tasks
 from actlab.config import FAMILIES, SUITES, FitnessConfig, profile
+from actlab.laboratory import Laboratory
+from actlab.racing import Plan, Race
+from actlab.records import Store
 
-TASKS = profile("smoke").tasks
+SMOKE = profile("smoke")
+TASKS = SMOKE.tasks
 FITNESS = FitnessConfig()
 
 
@@ -86,3 +90,73 @@ def test_a_grid_has_the_targets_values_out_to_the_rings_edge():
     grid = studies.target_grid(suite, index, points=4)
     assert grid["u1"].unique().tolist() == grid["u2"].unique().tolist() == [-1.5, -0.5, 0.5, 1.5]
     np.testing.assert_array_equal(grid["y"], suite.target(index, grid[["u1", "u2"]].to_numpy()))
+
+
+# --- racing, on a few functions that are hardly trained ---
+
+QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20), search=replace(SMOKE.search, incumbent=2))
+ZOO = ("relu", "snake", "softplus", "gmtu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def raced(store):
+    with Laboratory(QUICK, workers=1, store=store) as lab:
+        return studies.racing(lab, ZOO, np.random.default_rng(0), orders=30, tie_orders=50)
+
+
+def kept(which, store):
+    """Gains over ReLU [functions, tasks] and families, from what a laboratory of that profile has kept."""
+    losses = Laboratory(which, workers=1, store=store).scores(ZOO, "search")
+    ratios = -tables.log_ratios(losses, which.fitness)["log_ratio"].to_numpy()
+    return ratios.reshape(len(ZOO), -1), losses["family"].tolist()[: TASKS.search]
+
+
+def test_the_plans_are_replayed_over_gains_in_full_and_after_a_tenth_of_the_steps(raced, store, monkeypatch):
+    monkeypatch.setattr(laboratory, "Evaluator", None)  # so that all of this was kept
+    full, families = kept(QUICK, store)
+    short, _ = kept(replace(QUICK, lab=replace(QUICK.lab, steps=2)), store)
+    race, generator = Race((4, 8)), np.random.default_rng(0)
+    plans = [Plan("all in full"), Plan("screen", keep=0.5), Plan("race over tasks", race=race)]
+    expected = [
+        racing.study(full, short, 0.1, families, plans, generator, 30, 8, elites).assign(incumbent=elites)
+        for elites in (1, 2)
+    ]
+    pd.testing.assert_frame_equal(raced[0], pd.concat(expected, ignore_index=True))
+    dropped, again = (racing.risk(full, families, race, generator, 50) for _ in range(2))
+    np.testing.assert_array_equal(raced[1][["dropped", "again"]], np.column_stack([dropped, again]))
+
+
+def test_the_screens_saving_is_its_arithmetic_and_training_all_saves_nothing(raced):
+    saved = raced[0].set_index(["plan", "incumbent"])["saved"]
+    assert saved["all in full"].tolist() == [0, 0]
+    np.testing.assert_allclose(saved["screen"], 1 - (0.1 * 3 + 2) / 3)  # two of three go on
+
+
+def test_every_tie_has_its_pair_and_an_interval_around_the_fresh_share(raced):
+    ties = raced[1]
+    assert list(zip(ties["function"], ties["rival"], strict=True))[:4] == [
+        ("relu", "snake"),
+        ("relu", "softplus"),
+        ("relu", "gmtu"),
+        ("snake", "relu"),
+    ]
+    assert len(ties) == 4 * 3
+    assert (ties["low"] <= ties["again"]).all() and (ties["again"] <= ties["high"]).all()
+    assert (ties["high"] > ties["low"]).all() and ties["orders"].unique().tolist() == [50]
+
+
+def test_the_same_generator_gives_the_same_tables_and_nothing_is_trained_again(raced, store, monkeypatch):
+    monkeypatch.setattr(laboratory, "Evaluator", None)
+    again = studies.racing(Laboratory(QUICK, workers=1, store=store), ZOO, np.random.default_rng(0), 30, 50)
+    for one, other in zip(again, raced, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_races_that_do_not_begin_with_relu_are_refused():
+    with pytest.raises(ValueError, match=r"begin with relu.*; got snake, relu"):
+        studies.racing(Laboratory(QUICK, workers=1), ["snake", "relu"], np.random.default_rng(0))
