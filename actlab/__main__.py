@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--evaluations", type=int, help="candidates to screen (default: the profile's)")
     command.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
     command.add_argument("--seed", type=_seed, default=0, help="of the proposals (default 0)")
+    command.add_argument("--race", action="store_true", help="train on a quarter, half and all of the tasks, and drop "
+                         "who is surely behind, in place of screening after few steps")  # fmt: skip
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's file; goes on if it exists")
     return parser
 
@@ -146,6 +148,9 @@ def search(options: argparse.Namespace) -> int:
         if options.evaluations < 1:
             raise ValueError(f"--evaluations: wanted 1 or more; got {options.evaluations}")
         profile = replace(profile, search=replace(profile.search, evaluations=options.evaluations))
+    if options.race:
+        rungs = profile.tasks.search // 4, profile.tasks.search // 2, profile.tasks.search
+        profile = replace(profile, search=replace(profile.search, rungs=rungs))
     with Laboratory(profile, options.workers) as laboratory:
         result, _ = discovery.run_search(laboratory, options.seed, options.out)
         held_out = laboratory.evaluator.submit(result.best.source, "held-out", profile.lab).result()

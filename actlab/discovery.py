@@ -92,6 +92,8 @@ def loop(path: Path, profile: Profile) -> pd.DataFrame:
     part = f"{profile.search.screen_fraction:.0%} of the steps, worse half dropped"
     if profile.search.keep_fraction != 0.5:
         part = f"{profile.search.screen_fraction:.0%} of the steps, {profile.search.keep_fraction:.0%} kept"
+    if profile.search.rungs:
+        part = f"races at {', '.join(map(str, profile.search.rungs))} tasks"
     full = sum(entry.score is not None for entry in all_of_it[1:])
     rows = [
         ("Database", "programs, parents, scores", "actlab.archive", f"{len(ended)} programs with ReLU"),

@@ -156,8 +156,8 @@ def study(
     """What plans save and what they risk: searches are played over scores that are known.
 
     The first function is where a search starts; the others come in random order, `round_size` at a time, and the tasks
-    too are in random order, anew each time. The incumbent of a round is the `elites`-th best of those scored before;
-    until there are so many, nobody races. All plans meet the same orders.
+    too are in random order, anew each time. The incumbent of a round is the `elites`-th best of those scored before,
+    or the last while there are fewer. All plans meet the same orders.
 
     Args:
         full: gain of each function on each task after the full training, [functions, tasks]; higher is better.
@@ -204,25 +204,24 @@ def _play(
     fitness, brief = full.mean(axis=1), short.mean(axis=1)
     ranking, cost, better, dropped = [0], 0.0, 0, 0
     for candidates in rounds:
-        incumbent = ranking[elites - 1] if len(ranking) >= elites else None
+        incumbent = ranking[min(elites, len(ranking)) - 1]
         going = list(candidates)
         if plan.keep is not None or plan.margin is not None:
             cost += share * len(going)
         if plan.keep is not None:
             going = sorted(going, key=lambda i: -brief[i])[: int(np.ceil(plan.keep * len(going)))]
-        if plan.margin is not None and incumbent is not None:
+        if plan.margin is not None:
             going = [i for i in going if brief[i] - brief[incumbent] >= -plan.margin]
         scored = []
         for i in going:
             part, came_through = 1.0, True
-            if plan.race is not None and incumbent is not None:
+            if plan.race is not None:
                 part, came_through = _race(plan.race, full[i] - full[incumbent])
             cost += part
             if came_through:
                 scored.append(i)
-        if incumbent is not None:
-            were_better = {i for i in candidates if fitness[i] > fitness[incumbent]}
-            better, dropped = better + len(were_better), dropped + len(were_better - set(scored))
+        were_better = {i for i in candidates if fitness[i] > fitness[incumbent]}
+        better, dropped = better + len(were_better), dropped + len(were_better - set(scored))
         ranking = sorted([*ranking, *scored], key=lambda i: -fitness[i])
     return cost, better, dropped, float(fitness.max() - fitness[ranking[0]])
 

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from actlab.__main__ import main
+from actlab.archive import Archive
 
 PROGRAM = "def activation(x):\n    return x + torch.sin(x) ** 2\n"
 
@@ -82,6 +83,14 @@ def test_a_search_ends_with_one_line_of_json_and_has_the_same_digest_at_one_and_
     assert reports[0].keys() >= {"best", "held_out", "digest"}
     assert reports[0]["held_out"]["tasks"] == 16
     assert "def activation(x)" in reports[0]["best"]["source"]
+
+
+def test_a_search_by_racing_trains_candidates_on_parts_of_the_tasks(tmp_path, capsys):
+    run = tmp_path / "run.sqlite"
+    assert main(["search", "--evaluations", "4", "--race", "--workers", "1", "--out", str(run)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["evaluations"] >= 4
+    with Archive(run, read_only=True) as archive:
+        assert {"tasks 0 to 2", "tasks 2 to 4"} <= set(archive.timings()["stage"])
 
 
 def one_line(capsys):
