@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sqlite3
 import sys
 from dataclasses import replace
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(run=run)
         command.add_argument("file", metavar="FILE", help="source of activation(x); - for stdin; or a name of the zoo")
+        _add_budget(command)
         if name == "score":
             command.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
             command.add_argument("--suite", default="search", help="search (default), held-out or far")
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "search", help="search from ReLU, with the offline grammar", description=search.__doc__
     )
     command.set_defaults(run=search)
+    _add_budget(command)
     command.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
     command.add_argument("--evaluations", type=int, help="candidates to screen (default: the profile's)")
     command.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
@@ -70,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
                          "who is surely behind, in place of screening after few steps")  # fmt: skip
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's file; goes on if it exists")
     return parser
+
+
+def _add_budget(command: argparse.ArgumentParser) -> None:
+    about = "refuse what costs more FLOPs an element (default: the paper's costliest function's)"
+    command.add_argument("--flops", type=float, default=config.Limits().flops, metavar="N", help=about)
+
+
+def _profile(options: argparse.Namespace) -> config.Profile:
+    profile = config.profile(options.profile)
+    return replace(profile, limits=replace(profile.limits, flops=options.flops))
 
 
 def _source(file: str) -> str:
@@ -100,7 +113,8 @@ def check(options: argparse.Namespace) -> int:
     except Refused as refusal:
         print(f"refused: {refusal}")
         return 1
-    with Evaluator({}, config.FitnessConfig(), workers=1) as evaluator:
+    limits = replace(config.Limits(), flops=options.flops)
+    with Evaluator({}, config.FitnessConfig(), workers=1, limits=limits) as evaluator:
         finding = evaluator.describe(program.source).result()
     if finding.ended != "open":
         print(f"{finding.ended}: {finding.error}")
@@ -115,10 +129,10 @@ def score(options: argparse.Namespace) -> int:
     """Trains a program on a suite in worker processes and prints its Score."""
     from actlab.laboratory import Laboratory
 
-    with Laboratory(config.profile(options.profile), workers=1) as laboratory:
+    with Laboratory(_profile(options), workers=1) as laboratory:
         result = laboratory.evaluator.score(_source(options.file), options.suite, laboratory.profile.lab, options.seed)
     if options.json:
-        print(json.dumps(_plain(result)))
+        print(json.dumps(_plain(result), allow_nan=False))
     elif result.ended == "scored":
         mean = sum(result.ood_mse) / len(result.ood_mse)
         low, high = result.interval
@@ -135,7 +149,9 @@ def _plain(score: Score) -> dict[str, Any]:
     description = report.pop("description") or {}
     if score.ended != "scored":
         report |= {"fitness": None, "interval": None}
-    return report | {name: description.get(name) for name in ("flops", "flops_relu", "flops_gelu", "traits")}
+    costs = {name: description.get(name) for name in ("flops", "flops_relu", "flops_gelu")}
+    report |= {name: cost if cost is not None and math.isfinite(cost) else None for name, cost in costs.items()}
+    return report | {"traits": description.get("traits")}
 
 
 def search(options: argparse.Namespace) -> int:
@@ -143,13 +159,15 @@ def search(options: argparse.Namespace) -> int:
     from actlab import discovery
     from actlab.laboratory import Laboratory
 
-    profile = config.profile(options.profile)
+    profile = _profile(options)
     if options.evaluations is not None:
         if options.evaluations < 1:
             raise ValueError(f"--evaluations: wanted 1 or more; got {options.evaluations}")
         profile = replace(profile, search=replace(profile.search, evaluations=options.evaluations))
     if options.race:
-        rungs = profile.tasks.search // 4, profile.tasks.search // 2, profile.tasks.search
+        from actlab.racing import quarters
+
+        rungs = quarters(profile.tasks.search, len(config.FAMILIES))
         profile = replace(profile, search=replace(profile.search, rungs=rungs))
     with Laboratory(profile, options.workers) as laboratory:
         result, _ = discovery.run_search(laboratory, options.seed, options.out)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -29,11 +29,12 @@ from tqdm import tqdm
 from actlab import activations, lab, naive, plotting, program, stats, tasks, worker
 from actlab.archive import Archive
 from actlab.blind import Blind
-from actlab.config import LabConfig, Profile, cores, profile
+from actlab.config import FAMILIES, LabConfig, Profile, cores, profile
 from actlab.evolution import SUITE, search
 from actlab.fitness import Evaluator
 from actlab.passes import Function
 from actlab.proposers.grammar import Grammar
+from actlab.racing import quarters
 from actlab.records import figures_folder
 
 Training = Callable[[Function, Blind, LabConfig, int], object]  # as `lab.train`
@@ -140,7 +141,8 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
     """How fast a population is scored by 1 worker, 2, 4 and so on to as many as there are cores.
 
     Returns:
-        Columns workers, functions, seconds (of all, once the workers are warm) and functions_an_hour.
+        Columns workers, functions, seconds (of all, once the workers are warm; trained and judged, not described) and
+        functions_an_hour.
     """
     suite, rows = tasks.suite("search", which.tasks), []
     names = FUNCTIONS[:2] if quick else [name for name in activations.names() if name != "relu"][:12]
@@ -217,7 +219,7 @@ def searches(which: Profile, quick: bool = False) -> pd.DataFrame:
     suites = {name: tasks.suite(name, which.tasks) for name in (SUITE, "held-out")}
     size, rows, first = len(suites[SUITE].tasks), [], None
     settings = replace(which.search, evaluations=3) if quick else which.search
-    rungs = size // 4, size // 2, size
+    rungs = quarters(size, len(FAMILIES))
     raced = {f"racing, rank {rank}": replace(settings, rungs=rungs, incumbent=rank) for rank in (1, 8)}
     with Evaluator(suites, which.fitness, cores()) as evaluator, TemporaryDirectory() as folder:
         for plan, config in tqdm({"screening": settings, **raced}.items(), desc="searches", disable=None):
@@ -260,7 +262,9 @@ def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
 
 
 def _grown(which: Profile, sizes: Mapping[str, int], repeats: int, seconds: float) -> tuple[float, float]:
-    """Milliseconds a step of GELU, all functions together, and this process's peak memory in MB."""
+    """Milliseconds a step of GELU, all functions together, and this process's peak memory in MB; a worker has less."""
+    import resource  # not everywhere
+
     torch.set_num_threads(1)
     data = tasks.suite("search", replace(which.tasks, search=sizes["tasks"])).blind
     config = replace(which.lab, width=sizes["width"], batch=sizes["batch"])
@@ -273,7 +277,7 @@ def _grown(which: Profile, sizes: Mapping[str, int], repeats: int, seconds: floa
     ms = rates({"lab": train}, gelu, data, config, repeats, seconds)["lab"]
     networks = lab.train(gelu, data, replace(config, steps=2), 0)
     networks.predict(gelu, torch.from_numpy(data.ood_x).to(networks.weights[0].dtype))
-    return ms, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return ms, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 @contextmanager

@@ -98,6 +98,7 @@ class Profile:
     lab: LabConfig = field(default_factory=LabConfig)
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    limits: Limits = field(default_factory=Limits)
     seeds: int = 4  # lab seeds in the study of trust
     draws: int = 16  # random constants a form (Figure 7)
     sweep: int = 11  # constants of GELUSine (Figure 8, ours)

@@ -89,6 +89,28 @@ class Confinement:
                 apply()
 
 
+    def try_out(self) -> None:
+        """Has a forked child apply each part; one that the system refuses there is missing, and said to be."""
+        parts = {"landlock": self._apply_landlock, "seccomp": self._apply_seccomp}
+        for name, apply in parts.items():
+            if apply is not None and not _works(apply):
+                self.missing[name] = "this system refuses it"
+        self._apply_landlock, self._apply_seccomp = (parts[n] if n not in self.missing else None for n in parts)
+
+
+def _works(apply: Callable[[], None]) -> bool:
+    """Whether a forked child can apply a confinement."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            apply()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def die_with_parent(parent: int) -> None:
     """Has the kernel end this process with the one that forked it, where it can; `parent` is that one's number."""
     if sys.platform == "linux":

@@ -35,6 +35,7 @@ def search_file(profile: Profile, seed: int) -> Path:
     """Where a profile's search is kept: another file for other settings or other code."""
     about = {"kind": "search", "seed": seed, "code": code_hash(*SEARCHING)}
     about |= {"tasks": profile.tasks, "lab": profile.lab, "fitness": profile.fitness, "search": profile.search}
+    about |= {"limits": profile.limits}
     return BUILD / profile.name / "search" / f"{key(about)[:12]}.sqlite"
 
 
@@ -54,6 +55,7 @@ def run_search(laboratory: Laboratory, seed: int, path: Path | None = None) -> t
             about={
                 "tasks": asdict(profile.tasks),
                 "fitness": asdict(profile.fitness),
+                "limits": asdict(profile.limits),
                 "code": code_hash(*SEARCHING),
             },
         )

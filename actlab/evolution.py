@@ -83,6 +83,9 @@ def search(
     """
     if min(config.round_size, config.tournament, config.elites, config.incumbent) < 1:
         raise ValueError(f"wanted a round size, tournament, number of elites and incumbent of at least 1; got {config}")
+    if config.rungs and Race(config.rungs, config.delta).rungs[-1] != len(evaluator.suites[SUITE].families):
+        tasks = len(evaluator.suites[SUITE].families)
+        raise ValueError(f"wanted rungs up to the suite's {tasks} tasks; got {config.rungs}")
     packages = {name: version(name) for name in ("torch", "numpy")}
     archive.begin(
         seed=seed,
@@ -254,9 +257,7 @@ class _Run:
     def _race(self, rows: list[Entry]) -> None:
         """Trains the open candidates on a part of the tasks after another; drops those surely behind the incumbent."""
         race, families = Race(self.config.rungs, self.config.delta), self.evaluator.suites[SUITE].families
-        if race.rungs[-1] != len(families):
-            raise ValueError(f"wanted rungs up to the suite's {len(families)} tasks; got {race.rungs}")
-        order = task_order(families, np.random.default_rng([self.seed, 2**32 - 1]))  # of the seed alone
+        order = task_order(families, np.random.default_rng([self.seed, self.rounds, 1]))
         relu = Score.from_dict(self.archive.entry(0).score)
 
         def gains(score: Score, chosen: Sequence[int]) -> np.ndarray:

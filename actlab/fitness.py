@@ -150,9 +150,10 @@ class Evaluator:
 
     def close(self) -> None:
         """Ends the workers; what is still queued is dropped, and what is under way is lost."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
         for sandbox in self._sandboxes:
             sandbox.close()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor.shutdown(wait=True)
 
     def describe(self, source: str) -> Future[Finding]:
         """Behaviour, cost, traits and fingerprint of a checked program, found in a sandbox."""
@@ -187,8 +188,10 @@ class Evaluator:
             chosen: places of some tasks, on which alone it is trained and scored, in this order; all by default.
 
         Raises:
-            ValueError: where the suite is not one of this evaluator's.
+            ValueError: where the suite is not one of this evaluator's, or the device is not the processor.
         """
+        if config.device != "cpu":
+            raise ValueError(f"wanted device cpu, all that confined processes have; got {config.device}")
         if suite not in self.suites:
             raise ValueError(f"unknown suite: wanted one of {', '.join(self.suites)}; got {suite!r}")
         try:
@@ -348,4 +351,6 @@ def _description(head: Mapping[str, Any]) -> Description:
 
 def _was_lost(future: Future) -> bool:
     """Whether what was asked for will never come, since the workers were ended or the request was dropped."""
-    return future.cancelled() or (future.done() and future.exception() is not None)
+    if not future.done():
+        return False
+    return future.cancelled() or future.exception() is not None or future.result().ended == "killed"

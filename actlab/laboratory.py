@@ -64,7 +64,7 @@ class Laboratory:
     def evaluator(self) -> Evaluator:
         """The evaluator of this laboratory, with all four suites."""
         if self._evaluator is None:
-            self._evaluator = Evaluator(self.suites, self.profile.fitness, self.workers)
+            self._evaluator = Evaluator(self.suites, self.profile.fitness, self.workers, self.profile.limits)
         return self._evaluator
 
     def scores(

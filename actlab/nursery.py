@@ -30,6 +30,7 @@ from actlab import messages
 from actlab.blind import Blind
 from actlab.confinement import Confinement, die_with_parent
 
+CAN_FORK = sys.platform == "linux"  # macOS has fork, but neither waitid for it nor a way for a child to die with it
 LENGTH = struct.Struct("<Q")  # before each message between the sandbox and the nursery
 PR_SET_CHILD_SUBREAPER = 36
 CANNOT_ALLOCATE = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")  # torch's words
@@ -69,7 +70,9 @@ def main() -> None:
     os.environ.clear()  # what torch put there
     data = _suites(head["suites"], arrays)
     confinement = Confinement(head["memory"], head["without"])
-    can_fork = head["fork"] and hasattr(os, "fork")
+    can_fork = head["fork"] and CAN_FORK
+    if can_fork:
+        confinement.try_out()
     active = ["fork" if can_fork else "one process a candidate", *confinement.active]
     write(answers, messages.pack({"active": active, "missing": confinement.missing}))
     if can_fork and sys.platform == "linux":
@@ -103,10 +106,13 @@ def _in_child(
     sandbox: BinaryIO,
 ) -> tuple[dict[str, Any], bytes]:
     """Forks, confines and watches; returns how the child ended, and the bytes that it wrote."""
-    nursery, scratch = os.getpid(), tempfile.mkdtemp(dir=os.getcwd())
-    reading, writing = os.pipe()
-    started = time.monotonic()
-    child = os.fork()
+    nursery, started = os.getpid(), time.monotonic()
+    try:
+        scratch = tempfile.mkdtemp(dir=os.getcwd())
+        reading, writing = os.pipe()
+        child = os.fork()
+    except OSError as error:  # of this machine, not of the candidate
+        return {"how": "host", "why": str(error)}, b""
     if child == 0:
         status = 70
         try:

@@ -1,13 +1,14 @@
 """Racing: a candidate's training ends as soon as what is known of it decides (ours; after Maron and Moore, 1994).
 
 A fitness is the mean of a gain over the tasks of a suite. Networks of different tasks are trained apart, so a
-candidate can be trained on a few tasks at a time, at no loss: whoever comes through has the very fitness that training
-on all tasks at once gives. After each part it is compared with an incumbent on the tasks that both have seen, under
-common initial weights and batches; it is dropped when even the upper confidence bound of its mean paired gain, over
-the whole suite, lies below zero.
+candidate can be trained on a few tasks at a time, at no loss: whoever comes through has the fitness that training on
+all tasks at once gives, up to rounding. After each part it is compared with an incumbent on the tasks that both have
+seen, under common initial weights and batches; it is dropped when even the upper confidence bound of its mean paired
+gain, over the whole suite, lies below zero.
 
 The chance to drop a candidate that is better than the incumbent is at most `delta`, over all looks together, if
-1. the tasks come in random order, drawn before any candidate is seen, with families in turn; and
+1. the tasks come in random order, with families in turn, that is independent of both functions: a search draws it
+   anew for each round, since an incumbent that came through an earlier order owes its place to it; and
 2. the mean of the paired gains seen is close enough to normal for Student's interval. Where a few tasks hold most of a
    candidate's gain it is not, and the chance is higher: `risk` measures it. Bounds that need no such thing, as
    Hoeffding's and Bernstein's, decide nothing within 48 tasks.
@@ -39,6 +40,11 @@ def task_order(families: Sequence[str], generator: np.random.Generator) -> np.nd
     shuffled = [generator.permutation(np.flatnonzero(families == family)) for family in dict.fromkeys(families)]
     most = max(map(len, shuffled))
     return np.array([group[i] for i in range(most) for group in shuffled if i < len(group)])
+
+
+def quarters(tasks: int, families: int) -> tuple[int, ...]:
+    """Rungs at a quarter, a half and all of the tasks; those with less than a task a family are left out."""
+    return tuple(tasks // part for part in (4, 2, 1) if tasks // part >= families)
 
 
 @dataclass(frozen=True)

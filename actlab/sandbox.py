@@ -76,7 +76,7 @@ class Sandbox:
         without: Sequence[str] = (),
     ) -> None:
         self.data, self.limits, self.jobs, self.without = data, limits, jobs, tuple(without)
-        self.fork = fork and hasattr(os, "fork")
+        self.fork = fork and nursery.CAN_FORK
         self.active: tuple[str, ...] = ()
         self._process: subprocess.Popen | None = None
         self._lock = threading.RLock()
@@ -99,6 +99,8 @@ class Sandbox:
                 self._start()
 
     def _start(self) -> None:
+        if self._closed:
+            raise SandboxError("wanted an open sandbox; this one is closed")
         roots = [_root(nursery), _root(self.jobs)]
         boot = f"import sys; sys.path[:0] = {roots}; from actlab.nursery import main; main()"
         self._scratch = tempfile.TemporaryDirectory(prefix="actlab-")
@@ -143,7 +145,7 @@ class Sandbox:
             How it ended, whatever the candidate did.
 
         Raises:
-            SandboxError: where no nursery starts, or the sandbox is closed meanwhile.
+            SandboxError: where no nursery starts, the system gives no process, or the sandbox is closed meanwhile.
         """
         limit += messages.MAX_HEAD + 1
         try:
@@ -242,6 +244,8 @@ def _outcome(how: Mapping[str, Any], answer: bytes, seconds: float, limit: int) 
     match how:
         case {"how": "time"}:
             return Outcome("killed", _OVERDUE.format(seconds))
+        case {"how": "host", "why": str(why)}:
+            raise SandboxError(f"wanted a process for a candidate; this system gave none: {why}")
         case {"how": "output"}:
             return Outcome("killed", f"sent more than {limit} bytes")
         case {"how": "signal", "number": int(number)}:
@@ -275,3 +279,5 @@ def _kill(process: subprocess.Popen) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         except AttributeError:  # a system without process groups
             process.kill()
+        except ProcessLookupError:  # it ended meanwhile
+            return

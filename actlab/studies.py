@@ -15,7 +15,7 @@ from actlab import activations, lab, stats, tasks
 from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import contributions, mse
 from actlab.laboratory import SCORING, Laboratory, sources
-from actlab.racing import Plan, Race, risk, study
+from actlab.racing import Plan, Race, quarters, risk, study
 from actlab.records import code_hash
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
@@ -261,7 +261,7 @@ def _histograms(name: str, data: tasks.Blind, config: LabConfig, edges: np.ndarr
     with torch.no_grad():
         entering = networks.preactivations(function, x[:, : config.batch])[:-1]
     for layer, z in enumerate(entering, start=1):
-        values = z.double().numpy().ravel()
+        values = z.double().cpu().numpy().ravel()
         density = np.histogram(values, edges)[0] / values.size / np.diff(edges)
         rows.append(
             pd.DataFrame(
@@ -340,8 +340,7 @@ def racing(
     full = _gains(laboratory, names)
     with Laboratory(replace(profile, lab=short), laboratory.workers, laboratory.store) as brief:
         early = _gains(brief, names)
-    rungs = tuple(len(families) // part for part in (4, 2, 1) if len(families) // part >= len(FAMILIES))
-    race = Race(rungs, search.delta)
+    race = Race(quarters(len(families), len(FAMILIES)), search.delta)
     plans = [Plan("all in full"), Plan("screen", keep=search.keep_fraction), Plan("race over tasks", race=race)]
     settings = {"share": short.steps / profile.lab.steps, "families": families, "plans": plans, "orders": orders}
     settings |= {"generator": generator, "round_size": search.round_size}

@@ -43,6 +43,23 @@ def test_score_prints_the_whole_score_as_json(candidate, capsys):
     assert capsys.readouterr().out.startswith(f"fitness {score['fitness']:.4f} [")
 
 
+def test_a_program_that_fails_is_reported_in_json_that_any_reader_takes(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("def activation(x):\n    return x.sign()"))
+    assert main(["score", "-", "--json"]) == 1
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    score = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert (score["ended"], score["flops"]) == ("failed", None)
+
+
+def test_the_budget_is_set_on_the_command_line(capsys):
+    assert main(["check", "gelu", "--flops", "11"]) == 1
+    assert capsys.readouterr().out.startswith("refused: 12 FLOPs an element; write at most 11")
+    assert main(["check", "gelu", "--flops", "12"]) == 0
+
+
 def test_a_function_of_the_zoo_is_scored_by_its_name(capsys):
     assert main(["score", "relu", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["fitness"] == 0
@@ -90,7 +107,7 @@ def test_a_search_by_racing_trains_candidates_on_parts_of_the_tasks(tmp_path, ca
     assert main(["search", "--evaluations", "4", "--race", "--workers", "1", "--out", str(run)]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["evaluations"] >= 4
     with Archive(run, read_only=True) as archive:
-        assert {"tasks 0 to 2", "tasks 2 to 4"} <= set(archive.timings()["stage"])
+        assert {"tasks 0 to 4", "tasks 4 to 8"} <= set(archive.timings()["stage"])
 
 
 def one_line(capsys):

@@ -157,3 +157,16 @@ def test_a_process_dies_with_its_parent_and_at_once_where_that_one_is_gone():
     source = f"from actlab.confinement import die_with_parent\ndie_with_parent({os.getpid()})\nprint('alive')"
     came = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert (came.stdout, came.returncode) == ("alive\n", 0)
+
+
+def test_a_part_that_the_system_refuses_is_missing_and_said_to_be(monkeypatch):
+    def refuse():
+        raise OSError("not here")
+
+    monkeypatch.setattr(confinement, "_seccomp", lambda: refuse)
+    monkeypatch.setattr(confinement, "_landlock", lambda: lambda: None)
+    walls = Confinement(10**9)
+    assert {"seccomp", "landlock"} <= set(walls.active)
+    walls.try_out()
+    assert walls.missing["seccomp"] == "this system refuses it"
+    assert "landlock" in walls.active

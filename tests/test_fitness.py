@@ -2,7 +2,7 @@ import math
 import os
 import signal
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from dataclasses import asdict, fields, replace
 
 import numpy as np
@@ -248,3 +248,15 @@ def test_a_part_with_one_task_of_a_family_has_an_interval_without_bounds(evaluat
     score = evaluator.submit(PROGRAMS["gelu"], "search", LAB, chosen=(0, 2, 4, 6)).result()
     assert score.interval == (-math.inf, math.inf)
     assert math.isfinite(score.fitness)
+
+
+def test_another_device_is_refused_since_a_confined_process_has_none(evaluator):
+    with pytest.raises(ValueError, match=r"wanted device cpu, all that confined processes have; got cuda"):
+        evaluator.submit(PROGRAMS["gelu"], "search", replace(LAB, device="cuda"))
+
+
+def test_a_reference_that_was_killed_is_trained_again(scores, evaluator):
+    killed = Future()
+    killed.set_result(fitness.Predictions("killed", "ran longer than its 1 s"))
+    evaluator._references["search", LAB, 0] = killed
+    assert evaluator.submit(PROGRAMS["gelu"], "search", LAB).result() == scores["gelu"]

@@ -157,3 +157,8 @@ def test_on_noisy_scores_racing_saves_and_seldom_drops_a_better_function():
     row = racing.study(full, full, 0.1, FAMILIES, [Plan("race", race=RACE)], rng(7), orders=200).iloc[0]
     assert row["saved_low"] > 0.1
     assert row["dropped_high"] < RACE.delta
+
+
+def test_rungs_are_a_quarter_a_half_and_all_of_the_tasks_from_one_a_family_on():
+    assert racing.quarters(48, 4) == (12, 24, 48)
+    assert racing.quarters(8, 4) == (4, 8)
