@@ -412,8 +412,8 @@ def _trend(places: torch.Tensor, near: torch.Tensor, far: torch.Tensor, size: fl
     rise = abs(slopes[1]) * float(places[-1] - places[0])
     if rise > 0 and rests[1] <= 0.02 * rise and abs(slopes[1] - slopes[0]) <= 0.02 * abs(slopes[1]):
         return f"linear {side * slopes[1]:.3g}"
-    signs = torch.sign(torch.diff(far))
-    if int((signs[1:] != signs[:-1]).sum()) >= 3:
+    turns = [torch.sign(torch.diff(values)) for values in (near, far)]
+    if sum(int((signs[1:] != signs[:-1]).sum()) for signs in turns) >= 3:  # at one distance a wave may look smooth
         return "oscillating" if scale <= 2 * max(float(near.abs().max()), size) else "swinging"
     return "superlinear" if abs(slopes[1]) > abs(slopes[0]) else "sublinear"
 

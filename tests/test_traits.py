@@ -165,6 +165,7 @@ ENDS = {
     "torch.sqrt(1 + torch.abs(x))": ("sublinear", "sublinear"),
     "x * torch.sin(x)": ("swinging", "swinging"),
     "x + torch.sin(x)": ("linear 1", "linear 1"),
+    "F.silu(x) + 0.1 * torch.sin(2 * x)": ("oscillating", "linear 1"),  # a wave that looks smooth at one distance
     "torch.cos(x) + F.relu(x)": ("oscillating", "linear 1"),
     "x * torch.exp(-x * x)": ("constant 0", "constant 0"),
     "1e-6 * torch.tanh(x)": ("constant -1e-06", "constant 1e-06"),
