@@ -141,5 +141,5 @@ def test_a_runs_settings_and_sources_are_part_of_it(lab, tmp_path):
         _, path = discovery.run_search(one, 0, tmp_path / "run.sqlite")
     with Archive(path, read_only=True) as archive:
         about = archive.meta()["about"]
-    assert about.keys() == {"tasks", "fitness", "code"}
+    assert about.keys() == {"tasks", "fitness", "limits", "code"}
     assert json.dumps(about["tasks"])
