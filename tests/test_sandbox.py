@@ -446,3 +446,14 @@ def test_without_fork_each_job_has_a_process_and_the_same_walls():
             assert outcome.head == ({"a": 1} if ended == "answered" else None)
             assert box._process is None
         assert box.active == ("one process a candidate", *ACTIVE)
+
+
+def test_a_system_that_gives_no_process_is_no_fault_of_the_candidates(monkeypatch):
+    def refuse(dir):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nursery.tempfile, "mkdtemp", refuse)
+    how, answer = nursery._in_child(None, {"seconds": 1.0, "limit": 1}, [], {}, None, None)
+    assert answer == b""
+    with pytest.raises(SandboxError, match=r"this system gave none: .*No space left"):
+        sandbox._outcome(how, answer, 1.0, 1)
