@@ -22,7 +22,7 @@ endif
 ifeq ($(filter venv conda,$(ENV)),)
 $(error ENV: wanted venv or conda; came '$(ENV)')
 endif
-ifneq ($(filter reproduce build/%,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce compare-search build/%,$(MAKECMDGOALS)),)
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
 $(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
 endif
@@ -41,7 +41,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench notebooks-refresh readme clean
+.PHONY: help env lock test lint reproduce bench compare-search clrs-data clrs-all notebooks-refresh readme clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -91,8 +91,28 @@ lint: $(STAMP) ## ruff, and the notebooks' metadata: what pre-commit checks
 	$(PY) -m ruff check .
 	$(if $(NOTEBOOKS),$(PREFIX)/bin/nbstripout --verify $(STRIP) $(NOTEBOOKS))
 
-bench: $(STAMP) ## measure the lab, a population, the confinement, searches and growth (BENCH: some of them) into figures/
+bench: $(STAMP) ## measure the lab, a population, confinement, searches, overhead and growth (BENCH: some of them) into figures/
 	$(PY) -m actlab.bench $(BENCH)
+
+compare-search: $(STAMP) ## search by five arms from five seeds with PROFILE, for an hour, into records/; goes on if cut off
+	$(PY) -m actlab.arms --profile $(PROFILE)
+
+# dm-clrs brings TensorFlow and JAX: an environment of its own, 2.9 GB. What it writes is committed.
+CLRS_PY := build/clrs/env/bin/python actlab/benchmarks/clrs_sampler.py
+CLRS_LAPTOP := insertion_sort,binary_search,bfs,bellman_ford,activity_selector,lcs_length
+CLRS_DATA ?= build/clrs/data
+
+clrs-data: build/clrs/env/.stamp ## sample the committed part of CLRS-30 anew, and dm-clrs's answers for the tests
+	$(CLRS_PY) --data data/clrs --algorithms $(CLRS_LAPTOP) --test 256
+	$(CLRS_PY) --answers tests/fixtures/clrs_answers.npz
+
+clrs-all: build/clrs/env/.stamp ## sample all of CLRS-30 into CLRS_DATA (build/clrs/data), for the paper profile
+	$(CLRS_PY) --data $(CLRS_DATA)
+
+build/clrs/env/.stamp: data/clrs/pins.txt
+	$(PYTHON) -m venv --clear build/clrs/env
+	build/clrs/env/bin/python -m pip install $(PIP_OPTIONS) -r data/clrs/pins.txt
+	touch $@
 
 notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their own smoke parameters
 	$(PY) -m actlab.notebooks refresh $(NOTEBOOKS)
@@ -128,15 +148,23 @@ MESSAGES    := actlab/messages.py
 CONFINEMENT := actlab/confinement.py
 NURSERY     := actlab/nursery.py $(BLIND) $(CONFINEMENT) $(MESSAGES)
 SANDBOX     := actlab/sandbox.py $(BLIND) $(CONFIG) $(MESSAGES) $(NURSERY)
-FITNESS     := actlab/fitness.py $(ACTIVATIONS) $(CONFIG) $(PROGRAM) $(SANDBOX) $(STATS) $(TASKS) $(TRAITS) $(WORKER)
+POOL        := actlab/pool.py $(BLIND) $(CONFIG) $(RECORDS) $(SANDBOX) $(WORKER)
+FITNESS     := actlab/fitness.py $(ACTIVATIONS) $(CONFIG) $(POOL) $(PROGRAM) $(SANDBOX) $(STATS) $(TASKS) $(TRAITS)
 PROPOSERS   := actlab/proposers/__init__.py
-GRAMMAR     := actlab/proposers/grammar.py actlab/proposers/syntax.py $(PROPOSERS)
-ARCHIVE     := actlab/archive.py
-EVOLUTION   := actlab/evolution.py $(ACTIVATIONS) $(ARCHIVE) $(CONFIG) $(FITNESS) $(PROGRAM) $(PROPOSERS) $(RACING)
-LABORATORY  := actlab/laboratory.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(PROGRAM) $(RECORDS) $(TASKS)
-DISCOVERY   := actlab/discovery.py $(ARCHIVE) $(CONFIG) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDS)
-STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RACING) $(RECORDS) $(TASKS)
+SYNTAX      := actlab/proposers/syntax.py $(PROPOSERS)
+GRAMMAR     := actlab/proposers/grammar.py $(SYNTAX)
+MIXTURE     := actlab/proposers/mixture.py $(PROPOSERS) $(RECORDS)
+DATABASE    := actlab/database.py
+ARCHIVE     := actlab/archive.py $(DATABASE)
+ISLANDS     := actlab/islands.py $(ARCHIVE) $(CONFIG)
+EVOLUTION   := actlab/evolution.py $(ACTIVATIONS) $(FITNESS) $(ISLANDS) $(PROGRAM) $(PROPOSERS) $(RACING)
 TABLES      := actlab/tables.py $(CONFIG) $(STATS)
+LABORATORY  := actlab/laboratory.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(PROGRAM) $(RECORDS) $(TASKS)
+CHOICE      := actlab/choice.py $(ISLANDS) $(LABORATORY) $(SYNTAX) $(TABLES)
+DISCOVERY   := actlab/discovery.py $(CHOICE) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDS)
+ARMS        := actlab/arms.py $(DISCOVERY) $(SANDBOX)
+CONTRASTS   := actlab/contrasts.py $(ARMS) $(STATS)
+STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RACING) $(RECORDS) $(TASKS)
 PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
 PAGE        := actlab/page.py $(RECORDS)
 
@@ -155,8 +183,10 @@ $(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)
 $(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES)
 $(OUT)/03_trust.ipynb: $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
 $(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
-$(OUT)/05_search.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
+$(OUT)/05_search.ipynb: $(DISCOVERY) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
 # Scores what the search found.
 $(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES) $(OUT)/05_search.ipynb
 $(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
 $(OUT)/08_constants.ipynb: $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
+# Reads what `make compare-search` wrote.
+$(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING) $(TABLES) $(wildcard records/compare_search*)

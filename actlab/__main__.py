@@ -1,13 +1,16 @@
-"""The command line: `python -m actlab check|score|search`; what was asked wrongly is one line and exit status 2."""
+"""The command line: `python -m actlab check|score|search|show`; a wrong call is one line and exit status 2."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import math
+import os
 import sqlite3
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,12 @@ from actlab import config
 
 if TYPE_CHECKING:
     from actlab.fitness import Score
+    from actlab.proposers import Proposer
+    from actlab.proposers.answers import Answers
+    from actlab.proposers.recording import Recording
+
+KEY = "ANTHROPIC_API_KEY"  # the environment variable; read when a search wants live answers, and nowhere else
+PAID = ("models", "cap", "record", "replay", "service")  # options that only a search with Claude has a use for
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,11 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
     _log_to_stderr()
     from actlab.archive import ArchiveError
     from actlab.evolution import SearchStalled
+    from actlab.pool import PoolError
+    from actlab.proposers.recording import AnswersError
     from actlab.sandbox import SandboxError
 
+    wrong = (ValueError, ArchiveError, AnswersError, PoolError, SandboxError, SearchStalled, OSError, sqlite3.Error)
+    if options.command == "search":
+        wrong += (RuntimeError,)  # ReLU, where a search starts, cannot be scored as things are
     try:
         return options.run(options)
-    except (ValueError, ArchiveError, SandboxError, SearchStalled, OSError, sqlite3.Error) as error:
+    except wrong as error:
         print(f"actlab {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -60,24 +74,43 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--suite", default="search", help="search (default), held-out or far")
             command.add_argument("--seed", type=_seed, default=0, help="of initial weights and batches (default 0)")
             command.add_argument("--json", action="store_true", help="print the whole Score as JSON")
-    command = commands.add_parser(
-        "search", help="search from ReLU, with the offline grammar", description=search.__doc__
-    )
+    _add_search(commands.add_parser("search", help="search from ReLU for better functions", description=search.__doc__))
+    command = commands.add_parser("show", help="say what a run is and found", description=show.__doc__)
+    command.set_defaults(run=show)
+    command.add_argument("file", metavar="RUN", type=Path, help="the run's file; it may be being written")
+    command.add_argument("--program", type=_seed, metavar="ID", help="one program: lineage, traits, scores, source")
+    command.add_argument("--record", type=Path, metavar="PATH", help="of its answers (default RUN.answers, if there)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _add_search(command: argparse.ArgumentParser) -> None:
+    usual = config.SearchConfig()
     command.set_defaults(run=search)
     _add_budget(command)
     command.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
-    command.add_argument("--evaluations", type=int, help="candidates to screen (default: the profile's)")
+    command.add_argument("--evaluations", type=int, help="candidates to train (default: the profile's)")
     command.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
     command.add_argument("--seed", type=_seed, default=0, help="of the proposals (default 0)")
-    command.add_argument("--race", action="store_true", help="train on a quarter, half and all of the tasks, and drop "
-                         "who is surely behind, in place of screening after few steps")  # fmt: skip
+    command.add_argument("--islands", type=int, metavar="N", default=usual.islands,
+                         help="populations that meet only by migration (default %(default)s)")
+    command.add_argument("--pointwise", action="store_true", help="refuse functions that look across the tensor")
+    command.add_argument("--no-race", action="store_true", help="train every candidate on all tasks, in place of "
+                         "dropping who is surely behind the program whose place it would take")
+    command.add_argument("--proposer", default="grammar", metavar="WHO", help="grammar (default, offline) or claude; "
+                         "both with weights: grammar=0.5,claude=0.5")
+    command.add_argument("--models", type=Path, metavar="FILE", help="models, weights and prices (default: ours)")
+    command.add_argument("--cap", type=float, metavar="USD", help="what live answers of this run may cost in all")
+    command.add_argument("--record", type=Path, metavar="PATH", help="where answers are kept (default RUN.answers)")
+    command.add_argument("--replay", type=Path, metavar="FILE", help="take answers from this recording: no key")
+    command.add_argument("--service", metavar="URL", help="address of the Messages API (default: Anthropic's)")
+    command.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="train on a Dask cluster, not on this machine")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's file; goes on if it exists")
-    return parser
 
 
 def _add_budget(command: argparse.ArgumentParser) -> None:
     about = "refuse what costs more FLOPs an element (default: the paper's costliest function's)"
-    command.add_argument("--flops", type=float, default=config.Limits().flops, metavar="N", help=about)
+    command.add_argument("--flops", type=_flops, default=config.Limits().flops, metavar="N", help=about)
 
 
 def _profile(options: argparse.Namespace) -> config.Profile:
@@ -100,6 +133,16 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"wanted a whole number from 0; got {text!r}")
     return int(text)
+
+
+def _flops(text: str) -> float:
+    try:
+        flops = float(text)
+    except ValueError:
+        flops = math.nan
+    if not flops > 0:
+        raise argparse.ArgumentTypeError(f"wanted a number above 0; got {text!r}")
+    return flops
 
 
 def check(options: argparse.Namespace) -> int:
@@ -155,36 +198,157 @@ def _plain(score: Score) -> dict[str, Any]:
 
 
 def search(options: argparse.Namespace) -> int:
-    """Searches from ReLU with the offline grammar; the last line is a JSON object: best, held_out, digest."""
+    """Searches from ReLU; the last line is a JSON object: best, final (the choice), held_out (of it), digest."""
     from actlab import discovery
     from actlab.laboratory import Laboratory
+    from actlab.pool import connect
+    from actlab.show import finite
 
-    profile = _profile(options)
-    if options.evaluations is not None:
-        if options.evaluations < 1:
-            raise ValueError(f"--evaluations: wanted 1 or more; got {options.evaluations}")
-        profile = replace(profile, search=replace(profile.search, evaluations=options.evaluations))
-    if options.race:
-        from actlab.racing import quarters
-
-        rungs = quarters(profile.tasks.search, len(config.FAMILIES))
-        profile = replace(profile, search=replace(profile.search, rungs=rungs))
-    with Laboratory(profile, options.workers) as laboratory:
-        result, _ = discovery.run_search(laboratory, options.seed, options.out)
-        held_out = laboratory.evaluator.submit(result.best.source, "held-out", profile.lab).result()
+    profile = _searched(options)
+    with contextlib.ExitStack() as opened:
+        executor = None if options.scheduler is None else opened.enter_context(connect(options.scheduler))
+        laboratory = opened.enter_context(Laboratory(profile, options.workers, executor=executor))
+        evaluator = laboratory.evaluator  # which refuses settings, hence before any file is made
+        proposer, answers = opened.enter_context(_proposer(options, profile.search.pointwise))
+        spent, bind = (None, None) if answers is None else (lambda: answers.spent, answers.bind)
+        result, path = discovery.run_search(laboratory, options.seed, options.out, proposer, spent, bind)
+        final = discovery.final(path, profile.fitness)
+        held_out = evaluator.submit(final.source, "held-out", profile.lab).result()
+        paid = {} if answers is None else {"spent": answers.spent}
     report = {
         "best": {"id": result.best.id, "fitness": result.best.fitness, "source": result.best.source},
-        "held_out": {
-            "fitness": held_out.fitness,
-            "interval": held_out.interval,
-            "ood_mse": sum(held_out.ood_mse) / len(held_out.ood_mse),
-            "tasks": len(held_out.ood_mse),
-        },
+        "final": {"id": final.id, "fitness": final.fitness, "source": final.source},
+        "held_out": _worth(held_out),
         "evaluations": result.evaluations,
         "digest": result.digest,
+        **paid,
     }
-    print(json.dumps(report))
+    print(json.dumps(finite(report), allow_nan=False))
     return 0
+
+
+def _worth(score: Score) -> dict[str, Any]:
+    """What a search tells of its choice on another suite, where it need not come through."""
+    if score.ended != "scored":
+        return {"ended": score.ended, "error": score.error}
+    tasks = len(score.ood_mse)
+    mean = sum(score.ood_mse) / tasks
+    return {"fitness": score.fitness, "interval": score.interval, "ood_mse": mean, "tasks": tasks}
+
+
+def _searched(options: argparse.Namespace) -> config.Profile:
+    """The profile with what the options say of the search."""
+    profile = _profile(options)
+    if options.out.is_dir():
+        raise ValueError(f"--out: wanted a file; got the folder {options.out}")
+    if options.evaluations is not None and options.evaluations < 1:
+        raise ValueError(f"--evaluations: wanted 1 or more; got {options.evaluations}")
+    if not 1 <= options.islands <= profile.search.round_size:
+        most = profile.search.round_size
+        raise ValueError(f"--islands: wanted 1 to {most}, an ask a round for each; got {options.islands}")
+    changes = {"islands": options.islands, "pointwise": options.pointwise, "race": not options.no_race}
+    changes |= {} if options.evaluations is None else {"evaluations": options.evaluations}
+    return replace(profile, search=replace(profile.search, **changes))
+
+
+@contextlib.contextmanager
+def _proposer(options: argparse.Namespace, pointwise: bool) -> Iterator[tuple[Proposer, Answers | None]]:
+    """The proposer that the options ask for, and where its answers come from, if it asks for any."""
+    from actlab.proposers.grammar import Grammar
+    from actlab.proposers.mixture import Mixture
+
+    weights = _weights(options.proposer)
+    with contextlib.ExitStack() as opened:
+        answers, parts = None, {"grammar": Grammar(batch_statistics=not pointwise)}
+        if "claude" in weights:
+            from actlab.proposers.claude import Claude
+            from actlab.proposers.models import TABLE, choose, read_models
+
+            models = choose(read_models(options.models or TABLE))
+            answers = opened.enter_context(_answers(options, models))
+            parts["claude"] = Claude(answers, models)
+        elif given := [name for name in PAID if getattr(options, name) is not None]:
+            raise ValueError(f"--{given[0]}: wanted with --proposer claude alone; got --proposer {options.proposer}")
+        chosen = [(parts[name], weight) for name, weight in weights.items()]
+        yield chosen[0][0] if len(chosen) == 1 else Mixture(chosen), answers
+
+
+def _weights(text: str) -> dict[str, float]:
+    """Proposers with their weights: `grammar`, or `grammar=0.5,claude=0.5`."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.partition("=")
+        if name not in ("grammar", "claude") or name in weights:
+            raise ValueError(f"--proposer: wanted grammar, claude, or both with weights; got {text!r}")
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError as error:
+            raise ValueError(f"--proposer: wanted a number as the weight of {name}; got {weight!r}") from error
+        if not 0 < weights[name] < math.inf:
+            raise ValueError(f"--proposer: wanted a weight above 0 for {name}; got {weight}")
+    return weights
+
+
+@contextlib.contextmanager
+def _answers(options: argparse.Namespace, models: tuple[Any, ...]) -> Iterator[Answers]:
+    """Where Claude's answers come from: a recording, or the service, which is asked with the key of the environment."""
+    from actlab.proposers.answers import SERVICE, Live, Replayed, client
+    from actlab.proposers.recording import Recording
+
+    if options.replay is not None:
+        for name in ("cap", "record", "service"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name}: wanted without --replay, which asks and pays nobody; got both")
+        with Recording(options.replay, read_only=True) as recording:
+            if recording.origin != "live":
+                logging.getLogger("actlab").info("the answers are %s: no model's output", recording.origin)
+            yield Replayed(recording)
+        return
+    with client(os.environ.get(KEY), options.service or SERVICE) as service:
+        if options.cap is None:
+            raise ValueError("--cap: wanted the US dollars that the answers of this run may cost in all; got none")
+        if not 0 <= options.cap < math.inf:
+            raise ValueError(f"--cap: wanted US dollars, from 0; got {options.cap}")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with Recording(options.record or _beside(options.out)) as recording:
+            yield Live(service, recording, models, options.cap)
+
+
+def _beside(run: Path) -> Path:
+    """Where the answers of a run are kept, if nobody says otherwise."""
+    return run.with_name(f"{run.name}.answers")
+
+
+def show(options: argparse.Namespace) -> int:
+    """Says what a run is and what it found, or what is known of one program; changes nothing."""
+    from actlab import show as shown
+
+    path: Path = options.file
+    if options.program is not None:
+        report = shown.program(path, options.program)
+        print(json.dumps(report, allow_nan=False) if options.json else shown.program_text(report))
+        return 0
+    with contextlib.ExitStack() as opened:
+        recording = _recording(path, options.record)
+        bills: list[dict[str, Any]] = []
+        if recording is not None:
+            with opened.enter_context(recording).reading():
+                bills = recording.summary()
+                answers = {"origin": recording.origin, "spent": recording.spent(), "models": bills}
+        report = shown.run(path, bills)
+        if recording is not None:
+            report |= {"answers": answers}
+    print(json.dumps(report, allow_nan=False) if options.json else shown.run_text(report))
+    return 0
+
+
+def _recording(run: Path, given: Path | None) -> Recording | None:
+    """The recording of a run's answers: the one that is named, or the one beside it if there is one."""
+    from actlab.proposers.recording import Recording
+
+    if given is None and not _beside(run).exists():
+        return None
+    return Recording(given or _beside(run), read_only=True)
 
 
 if __name__ == "__main__":

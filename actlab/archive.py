@@ -1,8 +1,10 @@
 """The program database: all candidates of a search, one SQLite file a run (paper, Figure 1; layout [ours]).
 
-One process writes at a time; any number may read. The candidates of a round are written in one transaction;
-the result of an evaluation is kept the moment it is known, so that a killed run loses at most what was in
-flight. Nothing is ever deleted.
+One process writes at a time; any number may read. The candidates of a round are written in one transaction, with
+the moves by which programs took, and islands lost, their cells; the result of an evaluation is kept the moment it is
+known, so that a killed run loses at most what was in flight. Nothing is ever deleted: a program that lost its cell
+stays, and so does every line of descent through it. While a run is written, and after it was killed, the latest part
+stands in a file with the ending -wal beside it; whoever opens the run next puts the two together.
 """
 
 from __future__ import annotations
@@ -16,19 +18,26 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actlab.database import DatabaseFile
+
 if TYPE_CHECKING:
     import pandas as pd
 
-APPLICATION = 0x61637461  # "acta", in the file's header
-SCHEMA = 2  # 1 knew no killed candidates
-ENDED = ("scored", "dropped", "duplicate", "refused", "failed", "killed")
+ENDED = ("scored", "dropped", "duplicate", "refused", "failed", "killed", "unanswered")
+UNTRAINED = ("duplicate", "refused", "unanswered")  # endings that cost no evaluation, whatever was found before
+HOW = ("start", "born", "migrated", "reset", "seeded")
 TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     f"""CREATE TABLE programs (
-        id INTEGER PRIMARY KEY, round INTEGER NOT NULL, source TEXT NOT NULL, source_hash TEXT NOT NULL,
-        fingerprint TEXT, operator TEXT NOT NULL, parents TEXT NOT NULL,
+        id INTEGER PRIMARY KEY, round INTEGER NOT NULL, island INTEGER NOT NULL, cell TEXT,
+        source TEXT NOT NULL, source_hash TEXT NOT NULL, fingerprint TEXT, operator TEXT NOT NULL,
+        author TEXT NOT NULL, title TEXT NOT NULL, rationale TEXT NOT NULL, parents TEXT NOT NULL,
         ended TEXT NOT NULL CHECK (ended IN {ENDED}), duplicate_of INTEGER REFERENCES programs (id),
-        error TEXT, screen_fitness REAL, fitness REAL, score TEXT, description TEXT)""",
+        error TEXT, fitness REAL, seen INTEGER, early REAL, score TEXT, description TEXT)""",
+    f"""CREATE TABLE moves (
+        number INTEGER PRIMARY KEY, round INTEGER NOT NULL, island INTEGER NOT NULL, cell TEXT,
+        program INTEGER REFERENCES programs (id), how TEXT NOT NULL CHECK (how IN {HOW}),
+        CHECK ((cell IS NULL) = (how = 'reset') AND (program IS NULL) = (how = 'reset')))""",
     """CREATE TABLE evaluations (
         source_hash TEXT NOT NULL, stage TEXT NOT NULL, result TEXT NOT NULL,
         PRIMARY KEY (source_hash, stage))""",
@@ -47,27 +56,45 @@ class Entry:
 
     id: int  # in the order of asking; 0 is the start of the search
     round: int
-    source: str  # canonical; as it was proposed, where it was refused
+    island: int  # that it was asked for
+    cell: str | None  # where it belongs among the functions of its kind; None where it was not described
+    source: str  # canonical; as it was proposed, where it was refused or is no program
     source_hash: str
     fingerprint: str | None  # of its values on probes; None where it was not run or misbehaved
     operator: str  # what the proposer did
-    parents: tuple[int, ...]  # the first is the line of descent
-    ended: str  # scored, dropped (by the screening), duplicate, refused (by the check), failed or killed
+    author: str  # who proposed it, such as the grammar or a model
+    title: str
+    rationale: str
+    parents: tuple[int, ...]  # the first is the line of descent; none, where it was written from scratch
+    ended: str  # scored, dropped (from the race), duplicate, refused (by the check), failed, killed or unanswered
     duplicate_of: int | None = None
     error: str | None = None
-    screen_fitness: float | None = None
-    fitness: float | None = None  # of the full training; higher is better
-    score: dict[str, Any] | None = None  # of the full training
+    fitness: float | None = None  # of the training on the whole suite; higher is better
+    seen: int | None = None  # tasks that it was trained on, to the end or until it failed
+    early: float | None = None  # mean of what these tasks would add to its fitness, where it was dropped
+    score: dict[str, Any] | None = None  # of the training on the whole suite
     description: dict[str, Any] | None = None  # cost and traits
 
     @property
-    def was_screened(self) -> bool:
+    def was_trained(self) -> bool:
         """Whether it was trained at all, hence cost an evaluation; the start did not."""
-        return self.round > 0 and self.fingerprint is not None and self.ended not in ("duplicate", "refused")
+        return self.round > 0 and self.fingerprint is not None and self.ended not in UNTRAINED
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of who stands in the cells of an island."""
+
+    round: int
+    island: int
+    cell: str | None  # that the program takes, whoever stood there; None where the island is emptied
+    program: int | None  # id; None likewise
+    how: str  # start, born, migrated (from the island before), reset (the island is emptied) or seeded (thereafter)
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
 JSON_COLUMNS = ("parents", "score", "description")
+MOVE_COLUMNS = tuple(field.name for field in fields(Move))
 OUTSIDE_DIGEST = ("error", "description")  # words may carry addresses; a description follows from the source
 
 
@@ -76,7 +103,7 @@ def source_hash(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-class Archive:
+class Archive(DatabaseFile):
     """A run's file, open; a context manager.
 
     Args:
@@ -89,29 +116,17 @@ class Archive:
             another process; with `read_only`, also where it is not there.
     """
 
-    def __init__(self, path: str | Path, read_only: bool = False) -> None:
-        self.path, self.read_only = Path(path), read_only
-        if read_only and not self.path.is_file():
-            raise ArchiveError(f"{self.path}: wanted a run's file; found none")
-        if not self.path.parent.is_dir():
-            raise ArchiveError(f"{self.path}: wanted a folder to put it in; {self.path.parent} is none")
-        with contextlib.ExitStack() as opened:
-            if not read_only:
-                opened.enter_context(_lock(self.path))
+    NOUN, KIND, ERROR, TABLES = "a run's file", "a run", ArchiveError, TABLES
+    APPLICATION = 0x61637461  # "acta"
+    SCHEMA = 3  # 2 knew no islands, 1 no killed candidates
+
+    def _open(self, opened: contextlib.ExitStack) -> None:
+        if not self.read_only:
+            opened.enter_context(_lock(self.path))
+        super()._open(opened)
+        if not self.read_only:  # one write to the disk a commit, where SQLite's usual journal has several
             with self._damage_named():
-                self._db = opened.enter_context(contextlib.closing(_connect(self.path, read_only)))
-                self._check_file()
-            self._opened = opened.pop_all()
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the file and gives the lock back."""
-        self._opened.close()
+                self._db.execute("PRAGMA journal_mode = WAL")
 
     def begin(self, **meta: Any) -> None:
         """Notes what the run is made of, or, where it was begun before, makes sure that it is the same.
@@ -134,8 +149,8 @@ class Archive:
         rows = self._db.execute("SELECT key, value FROM meta ORDER BY key")
         return {key: self._json(text) for key, text in rows}
 
-    def add_round(self, entries: Sequence[Entry]) -> None:
-        """Writes all candidates of a round, or none of them."""
+    def add_round(self, entries: Sequence[Entry], moves: Sequence[Move] = ()) -> None:
+        """Writes all candidates of a round and the moves that came of it, in order; or nothing."""
         rows = []
         for entry in entries:
             values = {name: getattr(entry, name) for name in COLUMNS}
@@ -144,13 +159,15 @@ class Archive:
         marks = ", ".join(f":{name}" for name in COLUMNS)
         with self._writing():
             self._db.executemany(f"INSERT INTO programs ({', '.join(COLUMNS)}) VALUES ({marks})", rows)
+            changes = [tuple(getattr(move, name) for name in MOVE_COLUMNS) for move in moves]
+            self._db.executemany(f"INSERT INTO moves ({', '.join(MOVE_COLUMNS)}) VALUES (?, ?, ?, ?, ?)", changes)
 
     def add_evaluation(
         self, source_hash: str, stage: str, result: Mapping[str, Any], asked: float, finished: float
     ) -> None:
         """Keeps the result of one evaluation, and when it was asked for and came, in seconds of a clock."""
         key = (source_hash, stage)
-        with self._writing():
+        with self._writing(durably=False):
             self._db.execute("INSERT INTO evaluations VALUES (?, ?, ?)", (*key, json.dumps(result)))
             self._db.execute("INSERT INTO timings VALUES (?, ?, ?, ?)", (*key, asked, finished))
 
@@ -160,9 +177,10 @@ class Archive:
         row = self._db.execute(query, (source_hash, stage)).fetchone()
         return None if row is None else self._json(row[0])
 
-    def entries(self) -> list[Entry]:
-        """All candidates, by id."""
-        rows = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM programs ORDER BY id")
+    def entries(self, whole: bool = True) -> list[Entry]:
+        """All candidates, by id; without scores and descriptions, which take long to read, where not `whole`."""
+        names = [name if whole or name not in ("score", "description") else "NULL" for name in COLUMNS]
+        rows = self._db.execute(f"SELECT {', '.join(names)} FROM programs ORDER BY id")
         return [self._entry(row) for row in rows]
 
     def entry(self, id: int) -> Entry:
@@ -177,8 +195,13 @@ class Archive:
             raise ArchiveError(f"{self.path}: wanted one of {count} programs, counted from 0; got {id!r}")
         return self._entry(row)
 
+    def moves(self) -> list[Move]:
+        """All moves, in order; who stands where follows from them (`actlab.islands.after`)."""
+        rows = self._db.execute(f"SELECT {', '.join(MOVE_COLUMNS)} FROM moves ORDER BY number")
+        return [Move(*row) for row in rows]
+
     def lineage(self, id: int) -> list[Entry]:
-        """A candidate, the one that it was made from, and so on to the start of the search."""
+        """A candidate, the one that it was made from, and so on to the start or to one written from scratch."""
         line = [self.entry(id)]
         while line[-1].parents:
             line.append(self.entry(line[-1].parents[0]))
@@ -190,6 +213,13 @@ class Archive:
 
         return pd.DataFrame([vars(entry) for entry in self.entries()], columns=list(COLUMNS))
 
+    def moves_table(self) -> pd.DataFrame:
+        """All moves as a table, one a row, with the columns of `Move`; a program that there is not is <NA>."""
+        import pandas as pd
+
+        table = pd.DataFrame([vars(move) for move in self.moves()], columns=list(MOVE_COLUMNS))
+        return table.astype({"program": "Int64"})
+
     def timings(self) -> pd.DataFrame:
         """When each evaluation was asked for and came: source_hash, stage, asked, finished (seconds)."""
         import pandas as pd
@@ -199,52 +229,15 @@ class Archive:
         return pd.DataFrame(rows, columns=columns)
 
     def digest(self) -> str:
-        """SHA-256 of the trajectory: programs, parents, operators, scores and how each ended; no times."""
+        """SHA-256 of the trajectory: programs and who wrote them, islands, cells, scores, endings, moves; no times."""
         kept = [name for name in COLUMNS if name not in OUTSIDE_DIGEST]
         digest = hashlib.sha256()
         for entry in self.entries():
             row = [getattr(entry, name) for name in kept]
             digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+        for move in self.moves():
+            digest.update(json.dumps([getattr(move, name) for name in MOVE_COLUMNS]).encode() + b"\n")
         return digest.hexdigest()
-
-    def _check_file(self) -> None:
-        """Refuses what is no run's file, and makes a new one of an empty file."""
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        (schema,) = self._db.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not (application or tables or self.read_only):
-            with self._writing():
-                for statement in TABLES:
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA application_id = {APPLICATION}")
-                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
-            return
-        if application != APPLICATION:
-            raise ArchiveError(f"{self.path}: wanted a run's file; got another SQLite database")
-        if schema != SCHEMA:
-            age = "newer" if schema > SCHEMA else "older"
-            raise ArchiveError(f"{self.path}: wanted a run of schema {SCHEMA}; got the {age} schema {schema}")
-        (report,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if report != "ok":
-            raise self._damaged(report.splitlines()[-1])
-
-    @contextlib.contextmanager
-    def _damage_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from error
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A transaction: all that is written within, or nothing."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def _entry(self, row: Iterable[Any]) -> Entry:
         values = dict(zip(COLUMNS, row, strict=True))
@@ -259,21 +252,6 @@ class Archive:
             return json.loads(text)
         except ValueError as error:
             raise self._damaged(error) from error
-
-    def _damaged(self, how: object) -> ArchiveError:
-        return ArchiveError(f"{self.path}: wanted a run's file; got a damaged or foreign one ({how})")
-
-
-def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    """A connection whose transactions are begun by hand; a commit waits for the disk, hence survives all.
-
-    A reader has to undo what a killed writer left half done, as SQLite does by itself: hence `rw` for both.
-    """
-    uri = f"{path.resolve().as_uri()}?mode={'rw' if read_only else 'rwc'}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA query_only = {int(read_only)}")
-    return connection
 
 
 @contextlib.contextmanager

@@ -10,15 +10,17 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,15 +29,17 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from actlab import activations, lab, naive, plotting, program, stats, tasks, worker
-from actlab.archive import Archive
+from actlab.archive import Archive, source_hash
 from actlab.blind import Blind
-from actlab.config import FAMILIES, LabConfig, Profile, cores, profile
-from actlab.evolution import SUITE, search
-from actlab.fitness import Evaluator
+from actlab.config import FitnessConfig, LabConfig, Profile, cores, profile
+from actlab.evolution import search
+from actlab.fitness import Evaluator, Score
 from actlab.passes import Function
+from actlab.pool import Call
+from actlab.proposers import Brief, Proposal, Proposer
 from actlab.proposers.grammar import Grammar
-from actlab.racing import quarters
 from actlab.records import figures_folder
+from actlab.sandbox import Outcome
 
 Training = Callable[[Function, Blind, LabConfig, int], object]  # as `lab.train`
 
@@ -149,11 +153,7 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
     counts = sorted({2**i for i in range(cores().bit_length()) if 2**i <= cores()} | {cores()})
     for workers in tqdm(counts[:1] if quick else counts, desc="population", disable=None):
         with Evaluator({"search": suite}, which.fitness, workers) as evaluator:
-            warm = [
-                evaluator.submit(activations.program_source("relu"), "search", which.lab, s) for s in range(workers)
-            ]
-            for pending in warm:
-                pending.result()
+            _warm(evaluator, which.lab, "search")
             started = time.perf_counter()
             pending = [evaluator.submit(activations.program_source(name), "search", which.lab) for name in names]
             ended = {p.result().ended for p in pending}
@@ -163,6 +163,13 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
         per_hour = {"functions_an_hour": len(names) / took * 3600}
         rows.append({"workers": workers, "functions": len(names), "seconds": took} | per_hour)
     return pd.DataFrame(rows)
+
+
+def _warm(evaluator: Evaluator, config: LabConfig, suite: str) -> None:
+    """Has each worker train ReLU once."""
+    source = activations.program_source("relu")
+    for pending in [evaluator.submit(source, suite, config, seed) for seed in range(evaluator.workers)]:
+        pending.result()
 
 
 def isolation(which: Profile, quick: bool = False) -> pd.DataFrame:
@@ -209,35 +216,166 @@ def isolation(which: Profile, quick: bool = False) -> pd.DataFrame:
 
 
 def searches(which: Profile, quick: bool = False) -> pd.DataFrame:
-    """The profile's search as it is, and with its candidates racing over tasks, on as many workers as cores.
+    """The profile's search with all candidates trained on the whole suite, and with those surely behind dropped.
+
+    Both have the same seed, and as many workers as there are cores. A race changes what stands in the cells only where
+    it drops a candidate that would have taken one.
 
     Returns:
-        Columns plan (screening, or racing against the best or the eighth best), seconds, evaluations, scored, best (its
-        fitness on the search suite), held_out (its fitness there), and over_screening with low and high: the paired
-        difference to what the search with screening found, on the held-out suite (95 % bootstrap over tasks).
+        Columns plan (whole suite or racing), seconds, evaluations, trained (the share of their tasks that was trained),
+        scored, best (its fitness on the search suite), held_out (its fitness there), parted (the first round in which
+        the moves are not those of the first plan; 0 where there is none), and for each of search and held-out NAME_gain
+        with low and high: by how much the mean log loss of the best is below that of the first plan's, paired (95 %
+        bootstrap over tasks).
     """
-    suites = {name: tasks.suite(name, which.tasks) for name in (SUITE, "held-out")}
-    size, rows, first = len(suites[SUITE].tasks), [], None
-    settings = replace(which.search, evaluations=3) if quick else which.search
-    rungs = quarters(size, len(FAMILIES))
-    raced = {f"racing, rank {rank}": replace(settings, rungs=rungs, incumbent=rank) for rank in (1, 8)}
+    suites = {name: tasks.suite(name, which.tasks) for name in (which.search.suite, "held-out")}
+    settings = replace(which.search, evaluations=3, round_size=3) if quick else which.search
+    plans = {"whole suite": replace(settings, race=False), "racing": replace(settings, race=True)}
+    rows, first, size = [], None, len(suites[settings.suite].tasks)
     with Evaluator(suites, which.fitness, cores()) as evaluator, TemporaryDirectory() as folder:
-        for plan, config in tqdm({"screening": settings, **raced}.items(), desc="searches", disable=None):
+        _warm(evaluator, which.lab, settings.suite)
+        for plan, config in tqdm(plans.items(), desc="searches", disable=None):
             started = time.perf_counter()
             with Archive(Path(folder) / f"{plan}.sqlite") as archive:
                 found = search(evaluator, Grammar(), archive, config, which.lab, seed=0, progress=False)
-                scored = sum(entry.ended == "scored" for entry in archive.entries())
-            took = time.perf_counter() - started
-            worth = evaluator.submit(found.best.source, "held-out", which.lab).result()
-            gains = np.log(np.maximum(which.fitness.floor, worth.ood_mse))
-            first = gains if first is None else first
-            over = stats.bootstrap_mean(
-                first - gains, np.random.default_rng(0), strata=np.array(worth.families), level=which.fitness.level
-            )
-            row = {"plan": plan, "seconds": took, "evaluations": found.evaluations, "scored": scored}
-            row |= {"best": found.best.fitness, "held_out": worth.fitness}
-            rows.append(row | {"over_screening": over.estimate, "low": over.low, "high": over.high})
+                took = time.perf_counter() - started
+                entries, moves = archive.entries(whole=False)[1:], archive.moves()
+            worth = {name: evaluator.submit(found.best.source, name, which.lab).result() for name in suites}
+            first = first or (moves, worth)
+            parted = [a.round for a, b in zip_longest(moves, first[0], fillvalue=moves[-1]) if a != b]
+            row = {"plan": plan, "seconds": took, "evaluations": found.evaluations}
+            row["trained"] = sum(entry.seen or 0 for entry in entries) / (found.evaluations * size)
+            row["scored"] = sum(entry.ended == "scored" for entry in entries)
+            row |= {"best": found.best.fitness, "held_out": worth["held-out"].fitness, "parted": min(parted, default=0)}
+            for name, score in worth.items():
+                row |= _gain(name.replace("-", "_"), first[1][name], score, which.fitness)
+            rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _gain(name: str, before: Score, after: Score, config: FitnessConfig) -> dict[str, float]:
+    """By how much the mean log loss falls, with its paired interval."""
+    logs = [stats.mean_log(np.array(score.ood_mse)[:, None], config.clamp, config.floor) for score in (before, after)]
+    found = stats.paired_difference(*logs, np.random.default_rng(0), np.array(after.families), config.level)
+    return {f"{name}_gain": found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def overhead(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """What a search spends on a candidate beside its evaluation, as its archive grows; one thread.
+
+    The profile's search runs with the grammar, and its sandboxes are replaced by made-up answers that come at once:
+    whatever takes time then is the search. The rounds of about 500 candidates before each size are measured.
+
+    Returns:
+        Columns programs (in the archive), candidates (measured), total_ms (a candidate, in the mean) and what it is
+        made of: propose_ms (by the grammar), check_ms (the rules, once), archive_ms (what is kept and read, and the
+        commits, which wait for the disk), judge_ms (losses and intervals of each part of a race), rest_ms (choosing
+        parents, sending jobs, placing).
+    """
+    sizes, window = ((40, 80), 30) if quick else ((1000, 10_000), 500)
+    suite, spent, rows = tasks.suite(which.search.suite, which.tasks), Counter(), []
+    config = replace(which.search, evaluations=10**9)
+    with (
+        _one_thread(),
+        Evaluator({config.suite: suite}, which.fitness, 1, executor=_MadeUp(suite, spent)) as evaluator,
+        TemporaryDirectory() as folder,
+        Archive(Path(folder) / "run.sqlite") as archive,
+        tqdm(total=sizes[-1], desc="overhead", disable=None) as bar,
+    ):
+        for name in ("add_round", "add_evaluation", "evaluation", "entry"):
+            setattr(archive, name, _timed(getattr(archive, name), "archive", spent))
+        for name in ("_judge", "joined"):
+            setattr(evaluator, name, _timed(getattr(evaluator, name), "judge", spent))
+        grammar = _Observed(Grammar(), spent, sizes[-1], bar)
+        with suppress(_Enough):
+            search(evaluator, grammar, archive, config, which.lab, seed=0, progress=False)
+    for size in sizes:
+        first = max(r for r in grammar.rounds if r.programs <= size - window)
+        last = min(r for r in grammar.rounds if r.programs >= size)
+        n, made = last.programs - first.programs, [grammar.sources[i] for i in range(first.programs, last.programs)]
+        parts = {name: last.spent[name] - first.spent[name] for name in ("propose", "archive", "judge", "made up")}
+        started = time.perf_counter()
+        for source in made:
+            with suppress(program.Refused):
+                program.check(source)
+        parts["check"] = time.perf_counter() - started
+        total = last.at - first.at - parts.pop("made up")
+        parts = {name: parts[name] for name in ("propose", "check", "archive", "judge")}
+        parts["rest"] = total - sum(parts.values())
+        row = {"programs": last.programs, "candidates": n, "total_ms": total / n * 1e3}
+        rows.append(row | {f"{name}_ms": seconds / n * 1e3 for name, seconds in parts.items()})
+    return pd.DataFrame(rows)
+
+
+class _Enough(Exception):
+    """The archive is as large as was wanted."""
+
+
+class _Round(NamedTuple):
+    """The start of a round: programs there are, the time, and the seconds spent in each part so far."""
+
+    programs: int
+    at: float
+    spent: Counter
+
+
+class _Observed:
+    """A proposer whose rounds are timed, until there are enough programs."""
+
+    def __init__(self, proposer: Proposer, spent: Counter, enough: int, bar: tqdm) -> None:
+        self.name, self.rounds, self.sources = proposer.name, [], {}
+        self._propose, self._enough, self._bar = _timed(proposer.propose, "propose", spent), enough, bar
+        self._spent = spent
+
+    def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
+        programs = brief.asks[0].id
+        self.rounds.append(_Round(programs, time.perf_counter(), self._spent.copy()))
+        self._bar.update(programs - self._bar.n)
+        if programs >= self._enough:
+            raise _Enough
+        made = self._propose(brief, generator)
+        self.sources |= {ask.id: proposal.source for ask, proposal in zip(brief.asks, made, strict=True)}
+        return made
+
+
+class _MadeUp(Executor):
+    """Answers calls at once: a description and predictions that follow from the program's hash and mean nothing."""
+
+    def __init__(self, suite: tasks.Suite, spent: Counter) -> None:
+        self._suite, self._answer = suite, _timed(self._answer, "made up", spent)
+
+    def submit(self, perform: Callable, call: Call) -> Future:
+        future: Future[Outcome] = Future()
+        future.set_result(self._answer(call))
+        return future
+
+    def _answer(self, call: Call) -> Outcome:
+        fingerprint = source_hash(call.request["source"])
+        rng = np.random.default_rng(int(fingerprint[:16], 16))
+        if call.job == "describe":
+            flops, parity = float(rng.integers(1, 100)), ("odd", "even", "neither")[rng.integers(3)]
+            traits = {"pointwise": bool(rng.integers(2)), "parity": parity, "monotone": False, "bounded": False}
+            traits |= {"oscillations": int(rng.integers(8)), "left": "linear 1", "right": "linear 1"}
+            costs = {"flops": flops, "flops_relu": flops, "flops_gelu": flops / 12}
+            return Outcome("answered", None, {"fingerprint": fingerprint, **costs, "traits": traits, "error": None})
+        off = 0.3 * np.exp(0.1 * rng.normal() + 0.3 * rng.normal(size=(len(self._suite.tasks), 1)))
+        chosen = call.request["chosen"]
+        which = slice(None) if chosen is None else list(chosen)
+        targets = self._suite.blind.train_y, self._suite.ood_y, self._suite.ood_y
+        return Outcome("answered", None, {}, [(target + off)[which] for target in targets])
+
+
+def _timed(function: Callable, part: str, spent: Counter) -> Callable:
+    """The function, whose seconds are added to a part."""
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent[part] += time.perf_counter() - started
+
+    return timed
 
 
 def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
@@ -295,6 +433,7 @@ PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
     "population": population,
     "isolation": isolation,
     "searches": searches,
+    "overhead": overhead,
     "growth": growth,
 }
 

@@ -77,16 +77,19 @@ class Limits:
 class SearchConfig:
     """How the evolutionary search spends its evaluations. All [ours]."""
 
-    evaluations: int = 200  # candidates that are screened; duplicates and refused programs are free
+    evaluations: int = 200  # candidates that are trained, in part or in full; duplicates and refused programs are free
     round_size: int = 12  # proposals asked for at once; fixed, so that workers do not change the run
-    screen_fraction: float = 0.1  # of the training steps, with a schedule of their own
-    keep_fraction: float = 0.5  # of a round's candidates that go on to the full training
-    rungs: tuple[int, ...] = ()  # numbers of tasks at which candidates race, in place of that screening; none: screen
-    incumbent: int = 8  # rank of the scored program that they race against
+    suite: str = "search"  # what selection sees, and nothing else; "in-distribution" tests the paper's main claim
+    race: bool = True  # whether training ends once a candidate is surely behind the program whose place it would take
     delta: float = 0.05  # the race's chance to drop a candidate that is better than that one
-    tournament: int = 4  # programs drawn to choose one parent
-    elites: int = 8  # best programs that parents are drawn from half of the time
-    batch_statistics: bool = True  # whether the grammar may look across the batch
+    islands: int = 3  # populations that meet only by migration
+    migrate_every: int = 5  # rounds; each island's best is then offered to the next one; 0: never
+    reset_every: int = 12  # rounds; the worse half of the islands then starts anew from a better one's best; 0: never
+    explore: float = 0.5  # chance that a parent is drawn from all cells of its island, in place of its elites
+    elites: int = 8  # the island's best programs, that other parents are drawn from
+    inspirations: int = 3  # programs from other cells of the island that are shown beside a parent
+    failures: int = 2  # latest failed programs of the island that are shown, with what was wrong
+    pointwise: bool = False  # whether programs that look across the tensor are refused
 
 
 @dataclass(frozen=True)

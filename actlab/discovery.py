@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
-from dataclasses import asdict
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from actlab import activations, stats
-from actlab.archive import ENDED, Archive, Entry
-from actlab.config import Profile
+from actlab import activations, choice
+from actlab.archive import ENDED, Archive, ArchiveError, Entry, Move
+from actlab.config import FitnessConfig, Profile
 from actlab.evolution import Result, search
-from actlab.fitness import contributions
 from actlab.laboratory import SCORING, Laboratory
+from actlab.proposers import Brief, Proposal, Proposer
 from actlab.proposers.grammar import Grammar
 from actlab.records import BUILD, code_hash, key
 
@@ -26,6 +33,7 @@ SEARCHING = (
     "proposers/__init__",
     "proposers/grammar",
     "proposers/syntax",
+    "islands",
     "evolution",
     "racing",
 )
@@ -39,15 +47,37 @@ def search_file(profile: Profile, seed: int) -> Path:
     return BUILD / profile.name / "search" / f"{key(about)[:12]}.sqlite"
 
 
-def run_search(laboratory: Laboratory, seed: int, path: Path | None = None) -> tuple[Result, Path]:
-    """The profile's search from ReLU with the grammar; goes on where an earlier call was cut off."""
-    profile = laboratory.profile
+def run_search(
+    laboratory: Laboratory,
+    seed: int,
+    path: Path | None = None,
+    proposer: Proposer | None = None,
+    spent: Callable[[], float] | None = None,
+    bind: Callable[[str, Mapping[int, str]], None] | None = None,
+) -> tuple[Result, Path]:
+    """The profile's search from ReLU; goes on where an earlier call was cut off.
+
+    Args:
+        laboratory: whose profile is searched, and whose workers train.
+        seed: of the run.
+        path: of the run's file; by default where `search_file` says, which is the grammar's alone.
+        proposer: writes programs; the offline grammar by default.
+        spent: US dollars that the proposer has cost so far, for the progress bar.
+        bind: is told the run's name and its authors by id, before anything is proposed; raises where the proposer's
+            answers are of another run (`answers.Answers.bind`).
+    """
+    profile, evaluator = laboratory.profile, laboratory.evaluator
+    if proposer is not None and path is None:
+        raise ValueError(f"wanted a file for the run of {proposer.name}; got none")
+    proposer = proposer or Grammar(batch_statistics=not profile.search.pointwise)
     path = path or search_file(profile, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with Archive(path) as archive:
+        if bind is not None:
+            proposer = _Bound(proposer, partial(_bind, bind, _name(profile, seed, proposer), archive))
         result = search(
-            laboratory.evaluator,
-            Grammar(batch_statistics=profile.search.batch_statistics),
+            evaluator,
+            proposer,
             archive,
             profile.search,
             profile.lab,
@@ -58,28 +88,86 @@ def run_search(laboratory: Laboratory, seed: int, path: Path | None = None) -> t
                 "limits": asdict(profile.limits),
                 "code": code_hash(*SEARCHING),
             },
+            spent=spent,
         )
     return result, path
 
 
+def _name(profile: Profile, seed: int, proposer: Proposer) -> str:
+    """A name of a run, the same wherever its file lies: the hash of what it is begun with."""
+    parts = {name: asdict(getattr(profile, name)) for name in ("tasks", "lab", "fitness", "search", "limits")}
+    about = {"seed": seed, "proposer": proposer.name, **parts}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+class _Bound:
+    """A proposer whose answers are bound to the run when it is first asked: its file is then found to be right."""
+
+    def __init__(self, proposer: Proposer, bind: Callable[[], None]) -> None:
+        self.name, self._proposer, self._bind, self._is_bound = proposer.name, proposer, bind, False
+
+    def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
+        if not self._is_bound:
+            self._bind()
+            self._is_bound = True
+        return self._proposer.propose(brief, generator)
+
+
+def _bind(bind: Callable[[str, Mapping[int, str]], None], name: str, archive: Archive) -> None:
+    bind(name, {entry.id: entry.author for entry in archive.entries(whole=False)})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it was read: its candidates by id, and what happened on its islands, in order."""
+
+    entries: list[Entry]
+    moves: list[Move]
+
+    @property
+    def authors(self) -> list[str]:
+        """Who proposed, in the order of their first proposal."""
+        return list(dict.fromkeys(entry.author for entry in self.entries if entry.round > 0))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Archive]:
+    """A run's file, open to be read as it is at one moment, whoever writes meanwhile.
+
+    Raises:
+        ArchiveError: where there is no such file, or it is no run's.
+    """
+    with Archive(path, read_only=True) as archive, archive.reading():
+        yield archive
+
+
+def read(path: Path) -> Run:
+    """A run, or as much of it as is there.
+
+    Raises:
+        ArchiveError: where there is no such file, it is no run's, or nothing was written to it yet.
+    """
+    with reading(path) as archive:
+        run = Run(archive.entries(), archive.moves())
+    if not run.entries:
+        raise ArchiveError(f"{path}: wanted a run with programs; got one that has not trained ReLU yet, its start")
+    return run
+
+
 def entries(path: Path) -> list[Entry]:
     """All candidates of a run, in the order of asking; the first is ReLU."""
-    with Archive(path, read_only=True) as archive:
-        return archive.entries()
+    return read(path).entries
 
 
-def screened(candidates: Iterable[Entry]) -> list[Entry]:
-    """The candidates that were trained at all, hence cost an evaluation; without the start."""
-    return [entry for entry in candidates if entry.was_screened]
+def final(path: Path, config: FitnessConfig) -> Entry:
+    """The final choice of a run, by the rule of `choice.shortlist`."""
+    run = read(path)
+    return choice.final(run.entries, run.moves, config)
 
 
-def best_so_far(path: Path) -> list[Entry]:
-    """The programs of a run that were the best when they were scored, in order; the last is what it found."""
-    best: list[Entry] = []
-    for entry in entries(path):
-        if entry.ended == "scored" and (not best or entry.fitness > best[-1].fitness):
-            best.append(entry)
-    return best
+def trained(candidates: Iterable[Entry]) -> list[Entry]:
+    """The candidates that were trained, in part or in full, hence cost an evaluation; without the start."""
+    return [entry for entry in candidates if entry.was_trained]
 
 
 def loop(path: Path, profile: Profile) -> pd.DataFrame:
@@ -88,32 +176,28 @@ def loop(path: Path, profile: Profile) -> pd.DataFrame:
     Returns:
         Columns component, role, module, counts; in the loop's order, as `plotting.loop_diagram` wants them.
     """
-    all_of_it = entries(path)
-    ended = [entry.ended for entry in all_of_it]
-    tried, barred = screened(all_of_it), sum(e.fingerprint is None and e.ended == "failed" for e in all_of_it)
-    part = f"{profile.search.screen_fraction:.0%} of the steps, worse half dropped"
-    if profile.search.keep_fraction != 0.5:
-        part = f"{profile.search.screen_fraction:.0%} of the steps, {profile.search.keep_fraction:.0%} kept"
-    if profile.search.rungs:
-        part = f"races at {', '.join(map(str, profile.search.rungs))} tasks"
-    full = sum(entry.score is not None for entry in all_of_it[1:])
+    run = read(path)
+    ended = [entry.ended for entry in run.entries]
+    tried, barred = trained(run.entries), sum(e.fingerprint is None and e.ended == "failed" for e in run.entries)
+    race = "drops who is surely behind" if profile.search.race else "none: all are trained in full"
+    who = "changes syntax trees of parents" if run.authors == ["grammar"] else ", ".join(run.authors)
     rows = [
-        ("Database", "programs, parents, scores", "actlab.archive", f"{len(ended)} programs with ReLU"),
-        ("Proposer", "changes syntax trees of parents", "actlab.proposers.grammar",
-         f"{len(ended) - 1} proposals in {all_of_it[-1].round} rounds"),
+        ("Database", f"{profile.search.islands} islands of cells, nothing lost", "actlab.archive, actlab.islands",
+         f"{len(ended)} programs with ReLU"),
+        ("Proposer", who, "actlab.proposers", f"{len(ended) - 1} proposals in {run.entries[-1].round} rounds"),
         ("Check", "rules, probes, nothing twice", "actlab.program, actlab.traits",
          f"{ended.count('refused') + barred} stopped, {ended.count('duplicate')} duplicates"),
-        ("Screening", part, "actlab.evolution", f"{len(tried)} screened, {ended.count('dropped')} dropped"),
+        ("Race", race, "actlab.racing", f"{len(tried)} started, {ended.count('dropped')} dropped"),
         ("Training", f"{profile.tasks.search} small networks, {profile.lab.steps} steps", "actlab.lab",
-         f"{full} trained in full"),
+         f"{ended.count('scored') - 1} trained in full"),
         ("Fitness", "loss outside the training range", "actlab.fitness",
-         f"{len(best_so_far(path)) - 1} times a new best"),
+         f"{len(choice.leaders(run.entries)) - 1} times a new best"),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["component", "role", "module", "counts"])
 
 
 def endings(path: Path) -> pd.DataFrame:
-    """How candidates ended, by what made them: columns operator, scored, dropped, duplicate, refused, failed, total.
+    """How candidates ended, by what made them: columns operator, those of `archive.ENDED`, total.
 
     A child of two operators counts under "two at once"; the last row is the sum. The start is left out.
     """
@@ -124,34 +208,17 @@ def endings(path: Path) -> pd.DataFrame:
     return counts.assign(total=counts.sum(axis=1)).rename_axis(columns=None).reset_index()
 
 
-def held_out(laboratory: Laboratory, programs: Iterable[Entry]) -> pd.DataFrame:
-    """Fitness of a run's programs on the held-out suite, which selection never sees.
-
-    Returns:
-        Columns held_out, low, high (bootstrap over data sets within families), indexed by the programs' ids.
-    """
-    config = laboratory.profile.fitness
-    sources = {str(entry.id): entry.source for entry in programs}
-    losses = laboratory.scores(sources, "held-out")
-    relu = laboratory.scores(["relu"], "held-out")["ood_mse"].to_numpy()
-    rows = {}
-    for name, part in losses.groupby("function", sort=False):
-        gains, rng = contributions(part["ood_mse"].to_numpy(), relu, config), np.random.default_rng(0)
-        found = stats.bootstrap_mean(gains, rng, part["family"], config.level, config.resamples)
-        rows[int(name)] = {"held_out": found.estimate, "low": found.low, "high": found.high}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
 def trace(laboratory: Laboratory, path: Path) -> pd.DataFrame:
     """The run against its evaluations: each candidate, the best so far and its worth on held-out tasks (Figure 3).
 
     Returns:
-        One row an evaluation, from 0 for ReLU. Columns evaluation, id, fitness (NaN where the screening dropped the
+        One row an evaluation, from 0 for ReLU. Columns evaluation, id, fitness (NaN where a race dropped the
         candidate), best (its id), search, held_out, low, high, pointwise (of that best).
     """
-    every, best = entries(path), best_so_far(path)
-    worth, leaders, leader, rows = held_out(laboratory, best), {entry.id for entry in best}, every[0], []
-    for evaluation, entry in enumerate([every[0], *screened(every)]):
+    every = entries(path)
+    best = choice.leaders(every)
+    worth, leaders, leader, rows = choice.worth(laboratory, best), {e.id for e in best}, every[0], []
+    for evaluation, entry in enumerate([every[0], *trained(every)]):
         leader = entry if entry.id in leaders else leader
         row = {"evaluation": evaluation, "id": entry.id, "fitness": entry.fitness, "best": leader.id}
         of_best = {"search": leader.fitness, **worth.loc[leader.id], "pointwise": _trait(leader, "pointwise")}
@@ -159,14 +226,33 @@ def trace(laboratory: Laboratory, path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"fitness": float})
 
 
-def lineage(path: Path) -> pd.DataFrame:
-    """The programs from ReLU to the best one, each made from the one before.
+def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
+    """Every elite of a run: what it is worth on the search suite and on the held-out one (Figure 3).
 
     Returns:
-        Columns generation, id, operator, fitness, pointwise, oscillations, flops_gelu, program (in one line).
+        Columns id, fitness, held_out, low, high, flops_gelu, led (whether it was the best in its time), final
+        (whether it is the final choice), program (in one line); by id.
     """
-    with Archive(path, read_only=True) as archive:
-        line = archive.lineage(best_so_far(path)[-1].id)[::-1]
+    run = read(path)
+    kept, led = choice.elites(run.entries, run.moves), {e.id for e in choice.leaders(run.entries)}
+    chosen = choice.final(run.entries, run.moves, laboratory.profile.fitness).id
+    worth, rows = choice.worth(laboratory, kept), []
+    for entry in kept:
+        row = {"id": entry.id, "fitness": entry.fitness, **worth.loc[entry.id]}
+        row |= {"flops_gelu": entry.description["flops_gelu"], "led": entry.id in led, "final": entry.id == chosen}
+        rows.append(row | {"program": one_line(entry.source)})
+    return pd.DataFrame(rows)
+
+
+def lineage(path: Path, id: int) -> pd.DataFrame:
+    """The programs from the start to one of a run, each made from the one before.
+
+    Returns:
+        Columns generation, id, operator, fitness, pointwise, oscillations, flops_gelu, program (in one line); missing
+        values for a program that was not trained, or not described.
+    """
+    with reading(path) as archive:
+        line = archive.lineage(id)[::-1]
     rows = [
         {
             "generation": generation,
@@ -175,12 +261,126 @@ def lineage(path: Path) -> pd.DataFrame:
             "fitness": entry.fitness,
             "pointwise": _trait(entry, "pointwise"),
             "oscillations": _trait(entry, "oscillations"),
-            "flops_gelu": entry.description["flops_gelu"],
+            "flops_gelu": (entry.description or {}).get("flops_gelu"),
             "program": one_line(entry.source),
         }
         for generation, entry in enumerate(line)
     ]
     return pd.DataFrame(rows)
+
+
+def tree(path: Path, final: int) -> pd.DataFrame:
+    """Who was made from whom among a run's scored programs, laid out so that no two lines cross.
+
+    A program stands over the middle of what was made from it. One that was made from nothing is a root. Where a parent
+    was not scored, the nearest program before it that was takes its place.
+
+    Args:
+        path: of the run.
+        final: id of the program whose line is marked, a scored one.
+
+    Returns:
+        Columns id, parent (an id, or missing), generation, place (along the row of its generation), fitness, island,
+        line (whether it is on the way from a root to the marked one); by id.
+    """
+    every = {entry.id: entry for entry in entries(path)}
+    scored = {id: entry for id, entry in every.items() if entry.ended == "scored"}
+    above = {id: _scored_before(entry, every) for id, entry in scored.items()}
+    children: dict[int | None, list[int]] = {None: []}
+    for id, parent in above.items():
+        children.setdefault(parent, []).append(id)
+    generation: dict[int, int] = {}
+    for id, parent in above.items():  # a parent is older than its children
+        generation[id] = 0 if parent is None else generation[parent] + 1
+    place: dict[int, float] = {}
+    for leaf in [id for id in _depth_first(children) if id not in children]:
+        place[leaf] = float(len(place))
+    for id in reversed(scored):
+        if id in children:
+            place[id] = (place[children[id][0]] + place[children[id][-1]]) / 2
+    line, last = {final}, above[final]
+    while last is not None:
+        line.add(last)
+        last = above[last]
+    rows = [
+        (id, above[id], generation[id], place[id], e.fitness, e.island, id in line) for id, e in scored.items()
+    ]
+    table = pd.DataFrame(rows, columns=["id", "parent", "generation", "place", "fitness", "island", "line"])
+    return table.astype({"parent": "Int64"})
+
+
+def _scored_before(entry: Entry, every: Mapping[int, Entry]) -> int | None:
+    """The nearest scored program on the line of descent before one, or None."""
+    while entry.parents:
+        entry = every[entry.parents[0]]
+        if entry.ended == "scored":
+            return entry.id
+    return None
+
+
+def _depth_first(children: Mapping[int | None, Sequence[int]]) -> Iterator[int]:
+    waiting = list(reversed(children[None]))
+    while waiting:
+        id = waiting.pop()
+        yield id
+        waiting += reversed(children.get(id, ()))
+
+
+def over_time(path: Path) -> pd.DataFrame:
+    """The islands after each round.
+
+    Returns:
+        Columns round, island, best (the best fitness among its occupants; NaN where it is empty), cells (how many are
+        held), event ("reset" where it started anew in that round, "migrated" where a newcomer took a cell, else "").
+    """
+    run = read(path)
+    fitness, rows = {entry.id: entry.fitness for entry in run.entries}, []
+    for round in range(run.entries[-1].round + 1):
+        how = {(move.island, move.how) for move in run.moves if move.round == round}
+        standing = choice.standing(move for move in run.moves if move.round <= round)
+        for island, cells in enumerate(standing):
+            event = next((name for name in ("reset", "migrated") if (island, name) in how), "")
+            best = max((fitness[id] for id in cells.values()), default=math.nan)
+            rows.append({"round": round, "island": island, "best": best, "cells": len(cells), "event": event})
+    return pd.DataFrame(rows)
+
+
+def authors(path: Path, bills: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """What each author brought for its cost.
+
+    Args:
+        path: of the run.
+        bills: of the authors that were paid, as `recording.Recording.summary` has them; the others cost nothing.
+
+    Returns:
+        Columns author, proposals, trained, successes (programs that took a cell), gain (what its new bests added to
+        the best fitness), tokens, usd; by what they gained. Who was paid and has no program in the run yet is there.
+    """
+    return authors_of(read(path), bills)
+
+
+def authors_of(run: Run, bills: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """What each author of a run that was read brought for its cost, as `authors` has it."""
+    taken = {move.program for move in run.moves if move.how == "born"}
+    rises = {after.id: after.fitness - before.fitness for before, after in pairwise(choice.leaders(run.entries))}
+    costs = {bill["model"]: bill for bill in bills}
+    rows = []
+    for author in dict.fromkeys([*run.authors, *costs]):
+        own = [entry for entry in run.entries if entry.round > 0 and entry.author == author]
+        bill = costs.get(author, {})
+        rows.append(
+            {
+                "author": author,
+                "proposals": len(own),
+                "trained": len(trained(own)),
+                "successes": sum(entry.id in taken for entry in own),
+                "gain": sum(rises.get(entry.id, 0.0) for entry in own),
+                "tokens": sum(bill.get(part, 0) for part in ("input", "output", "cache_write", "cache_read")),
+                "usd": bill.get("usd", 0.0),
+            }
+        )
+    table = pd.DataFrame(rows, columns=["author", "proposals", "trained", "successes", "gain", "tokens", "usd"])
+    return table.sort_values(["gain", "author"], ascending=[False, True], ignore_index=True)
 
 
 def rediscovered(laboratory: Laboratory, path: Path) -> pd.DataFrame:
@@ -198,11 +398,12 @@ def rediscovered(laboratory: Laboratory, path: Path) -> pd.DataFrame:
 
 def one_line(source: str) -> str:
     """What a program's `activation` returns, where that is all it does; else the whole source in one line."""
-    match ast.parse(source).body:
-        case [ast.FunctionDef(body=[ast.Return(value=value)])]:
-            return ast.unparse(value)
-    return "; ".join(line.strip() for line in source.splitlines())
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # refused, hence shown as it came
+        match ast.parse(source).body:
+            case [ast.FunctionDef(body=[ast.Return(value=ast.expr() as value)])]:
+                return ast.unparse(value)
+    return "; ".join(line.strip() for line in source.splitlines() if line.strip())
 
 
-def _trait(entry: Entry, name: str) -> bool | int:
-    return entry.description["traits"][name]
+def _trait(entry: Entry, name: str) -> bool | int | None:
+    return ((entry.description or {}).get("traits") or {}).get(name)

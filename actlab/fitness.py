@@ -11,14 +11,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
-from queue import SimpleQueue
+from functools import lru_cache, partial
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
-from actlab import stats, worker
+from actlab import stats
 from actlab.activations import program_source
 from actlab.config import FitnessConfig, LabConfig, Limits
+from actlab.pool import Answer, Call, Pool, data_key, perform
 from actlab.program import Refused, check
 from actlab.sandbox import Outcome, Sandbox
 from actlab.tasks import Suite
@@ -118,9 +120,11 @@ class Evaluator:
     Args:
         suites: what candidates may be scored on, by name.
         config: how losses become a fitness.
-        workers: sandboxes; a Score does not depend on their number.
+        workers: sandboxes of this process; a Score does not depend on their number.
         limits: what a candidate may cost, and when it is ended.
         without: confinements to leave out, for measurements.
+        executor: reaches other processes, each with sandboxes of its own (`actlab.pool`), in place of this one's: of
+            threads, processes or a cluster. It stays open when this evaluator closes.
     """
 
     def __init__(
@@ -130,16 +134,17 @@ class Evaluator:
         workers: int,
         limits: Limits | None = None,
         without: Sequence[str] = (),
+        executor: Executor | None = None,
     ) -> None:
         if workers < 1:
             raise ValueError(f"wanted one worker or more; got {workers}")
         self.suites, self.config, self.workers, self.limits = dict(suites), config, workers, limits or Limits()
-        blind = {name: suite.blind for name, suite in self.suites.items()}
-        self._sandboxes = [Sandbox(blind, self.limits, worker, without=without) for _ in range(workers)]
-        self._idle: SimpleQueue[Sandbox] = SimpleQueue()
-        for sandbox in self._sandboxes:
-            self._idle.put(sandbox)
-        self._executor: Executor = ThreadPoolExecutor(workers)  # its threads wait for sandboxes
+        self._without, self._keys = tuple(without), {name: data_key(suite.blind) for name, suite in suites.items()}
+        data = {self._keys[name]: suite.blind for name, suite in self.suites.items()}
+        self._pool = Pool(self.limits, without, data, size=0 if executor else workers)
+        self._own = ThreadPoolExecutor(workers)  # its threads wait for sandboxes
+        self._executor = executor
+        self._answers: WeakSet[Answer] = WeakSet()
         self._references: dict[tuple[str, LabConfig, int], Future[Predictions]] = {}
 
     def __enter__(self) -> Evaluator:
@@ -150,14 +155,19 @@ class Evaluator:
 
     def close(self) -> None:
         """Ends the workers; what is still queued is dropped, and what is under way is lost."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        for sandbox in self._sandboxes:
-            sandbox.close()
-        self._executor.shutdown(wait=True)
+        for answer in list(self._answers):
+            answer.cancel()
+        self._own.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
+        self._own.shutdown(wait=True)
+
+    @property
+    def _sandboxes(self) -> list[Sandbox]:
+        return self._pool.sandboxes
 
     def describe(self, source: str) -> Future[Finding]:
         """Behaviour, cost, traits and fingerprint of a checked program, found in a sandbox."""
-        return self._executor.submit(self._find, source)
+        return self._ask("describe", {"source": source}, [], self.limits.describe, 0, self._finding)
 
     def values(self, source: str, x: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A program's result and slope at one element of a batch, found in a sandbox.
@@ -170,7 +180,8 @@ class Evaluator:
         Raises:
             ValueError: where the program does not give them.
         """
-        outcome = self._run("values", {"source": check(source).source}, [x, batch], self.limits.describe, 16 * len(x))
+        request, size = {"source": check(source).source}, 16 * len(x)
+        outcome = self._ask("values", request, [x, batch], self.limits.describe, size, lambda came: came).result()
         if outcome.ended != "answered" or [array.shape for array in outcome.arrays] != [x.shape] * 2:
             raise ValueError(f"wanted a program's values at {len(x)} points; it {outcome.ended}: {outcome.error}")
         return outcome.arrays[0], outcome.arrays[1]
@@ -195,19 +206,16 @@ class Evaluator:
         if suite not in self.suites:
             raise ValueError(f"unknown suite: wanted one of {', '.join(self.suites)}; got {suite!r}")
         try:
-            canonical = check(source).source
+            canonical, relu = _canonical(source), _canonical(program_source("relu"))
         except Refused as refusal:
             done: Future[Predictions] = Future()
             done.set_result(Predictions("refused", str(refusal)))
             return Pending(done, lambda p: self._unscored(p.ended, p.error, suite))
         where = (suite, config, seed)
         if where not in self._references or _was_lost(self._references[where]):
-            self._references[where] = self._executor.submit(self._predict, check(program_source("relu")).source, *where)
+            self._references[where] = self._predict(relu, *where)
         reference = self._references[where]
-        if canonical == check(program_source("relu")).source and chosen is None:
-            future = reference
-        else:
-            future = self._executor.submit(self._predict, canonical, *where, chosen)
+        future = reference if canonical == relu and chosen is None else self._predict(canonical, *where, chosen)
         return Pending(future, lambda p: self._judge(p, reference.result(), suite, chosen))
 
     def joined(self, parts: Sequence[tuple[tuple[int, ...], Score]], suite: str, reference: Score) -> Score:
@@ -238,17 +246,29 @@ class Evaluator:
             return replace(self._unscored(finding.ended, finding.error, suite), description=description)
         return replace(self.submit(source, suite, config, seed).result(), description=description)
 
-    def _run(
-        self, job: str, request: Mapping[str, Any], arrays: Sequence[np.ndarray], seconds: float, limit: int
-    ) -> Outcome:
-        sandbox = self._idle.get()
-        try:
-            return sandbox.run(job, request, arrays, seconds, limit)
-        finally:
-            self._idle.put(sandbox)
+    def _ask(
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        arrays: Sequence[np.ndarray],
+        seconds: float,
+        limit: int,
+        read: Callable[[Outcome], Any],
+        suite: str | None = None,
+    ) -> Answer:
+        """Sends a job on a candidate to a sandbox, here or wherever the executor reaches; `read` makes the result."""
+        key, data = (None, None) if suite is None else (self._keys[suite], self.suites[suite].blind)
+        call = Call(job, request, arrays, seconds, limit, self.limits, self._without, key)
+        answer = Answer(self._send, call, data, read)
+        self._answers.add(answer)
+        return answer
 
-    def _find(self, source: str) -> Finding:
-        outcome = self._run("describe", {"source": source}, [], self.limits.describe, 0)
+    def _send(self, call: Call) -> Future[Outcome | None]:
+        if self._executor is None:
+            return self._own.submit(self._pool.run, call)
+        return self._executor.submit(perform, call)
+
+    def _finding(self, outcome: Outcome) -> Finding:
         if outcome.ended != "answered":
             return Finding(outcome.ended, outcome.error, None)
         try:
@@ -264,17 +284,13 @@ class Evaluator:
 
     def _predict(
         self, source: str, suite: str, config: LabConfig, seed: int, chosen: tuple[int, ...] | None = None
-    ) -> Predictions:
+    ) -> Future[Predictions]:
         target, tasks = self.suites[suite], len(self.suites[suite].tasks) if chosen is None else len(chosen)
         shapes = [(tasks, points.shape[1]) for points in (target.blind.train_y, target.ood_y, target.ood_y)]
-        request = {"source": source, "suite": suite, "lab": asdict(config), "seed": seed, "chosen": chosen}
+        lab, key = asdict(config), self._keys[suite]
+        request = {"source": source, "suite": key, "lab": lab, "seed": seed, "chosen": chosen}
         seconds, size = self.limits.seconds(config, tasks), 8 * sum(map(math.prod, shapes))
-        outcome = self._run("predict", request, [], seconds, size)
-        if outcome.ended != "answered":
-            return Predictions(outcome.ended, outcome.error)
-        if (came := [array.shape for array in outcome.arrays]) != shapes:
-            return Predictions("killed", f"sent no predictions: wanted shapes {shapes}; got {came}")
-        return Predictions("scored", None, *outcome.arrays)
+        return self._ask("predict", request, [], seconds, size, partial(_predictions, shapes), suite)
 
     def _judge(
         self, predictions: Predictions, reference: Predictions, suite: str, chosen: tuple[int, ...] | None = None
@@ -316,6 +332,20 @@ class Evaluator:
 
     def _unscored(self, ended: str, error: str | None, suite: str) -> Score:
         return Score(ended, error, -math.inf, (-math.inf, -math.inf), (), (), (), self.suites[suite].families)
+
+
+@lru_cache(maxsize=1024)  # a race asks for the same program several times
+def _canonical(source: str) -> str:
+    return check(source).source
+
+
+def _predictions(shapes: Sequence[tuple[int, int]], outcome: Outcome) -> Predictions:
+    """What a training sent, where it has the shapes that were asked for."""
+    if outcome.ended != "answered":
+        return Predictions(outcome.ended, outcome.error)
+    if (came := [array.shape for array in outcome.arrays]) != shapes:
+        return Predictions("killed", f"sent no predictions: wanted shapes {shapes}; got {came}")
+    return Predictions("scored", None, *outcome.arrays)
 
 
 _TRAITS = {"pointwise": bool, "parity": str, "monotone": bool, "bounded": bool, "oscillations": int, "left": str,

@@ -7,7 +7,7 @@ and profiles.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -41,10 +41,13 @@ class Laboratory:
         profile: the settings.
         workers: one-thread processes; 0 for one a core. They start with the first program that is not yet scored.
         store: where losses are kept.
+        executor: reaches other processes in place of these workers, such as a cluster's (`pool.connect`).
     """
 
-    def __init__(self, profile: Profile, workers: int = 0, store: Store | None = None) -> None:
-        self.profile, self.workers = profile, workers or cores()
+    def __init__(
+        self, profile: Profile, workers: int = 0, store: Store | None = None, executor: Executor | None = None
+    ) -> None:
+        self.profile, self.workers, self.executor = profile, workers or cores(), executor
         self.store = store or Store()
         self._evaluator: Evaluator | None = None
 
@@ -62,9 +65,11 @@ class Laboratory:
 
     @property
     def evaluator(self) -> Evaluator:
-        """The evaluator of this laboratory, with all four suites."""
+        """The evaluator of this laboratory, with the four suites and the in-distribution one."""
         if self._evaluator is None:
-            self._evaluator = Evaluator(self.suites, self.profile.fitness, self.workers, self.profile.limits)
+            suites = self.suites | {tasks.INSIDE: tasks.suite(tasks.INSIDE, self.profile.tasks)}
+            how = {"limits": self.profile.limits, "executor": self.executor}
+            self._evaluator = Evaluator(suites, self.profile.fitness, self.workers, **how)
         return self._evaluator
 
     def scores(
@@ -78,7 +83,7 @@ class Laboratory:
 
         Args:
             programs: source by name, or names of the zoo.
-            suite: calibration, search, held-out or far.
+            suite: calibration, search, held-out, far or in-distribution.
             seeds: of initial weights and batches.
             learning_rates: in place of the profile's own; none for that.
 
@@ -141,7 +146,7 @@ class Laboratory:
         score = pending.result()
         if score.ended != "scored":
             raise ValueError(f"{name}: wanted a program that can be scored; it {score.ended}: {score.error}")
-        which = self.suites[suite]
+        which = self.evaluator.suites[suite]
         columns = {k: getattr(score, k) for k in ("ood_mse", "ood_mse_whole", "train_mse")}
         return pd.DataFrame({"suite": suite, "family": which.families, "task": which.labels, **columns})
 

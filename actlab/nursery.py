@@ -81,6 +81,10 @@ def main() -> None:
     gc.freeze()
     while (request := read(requests)) is not None:
         head, arrays = messages.unpack(request)
+        if "suites" in head:
+            data = {name: data[name] for name in head["keep"]} | _suites(head["suites"], arrays)
+            write(answers, messages.pack({}))
+            continue
         if not can_fork:  # this process is the candidate's from here on
             _to_null(2)
             confinement.apply(head["seconds"])

@@ -331,9 +331,14 @@ def search_trace(ax: Axes, trace: pd.DataFrame) -> Axes:
     ax.fill_between(evaluation, trace["low"], trace["high"], step="post", color=SERIES[1], alpha=0.2, lw=0)
     ax.step(evaluation, trace["held_out"], where="post", color=SERIES[1])
     ax.step(evaluation, trace["search"], where="post", color=SERIES[0])
-    pointwise = trace["pointwise"].to_numpy(dtype=bool)
-    for place in np.flatnonzero(pointwise[:-1] & ~pointwise[1:]) + 1:
-        _mark(ax, evaluation.iloc[place], "no longer pointwise")
+    across = ~trace["pointwise"].to_numpy(dtype=bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], across, [False]]).astype(int))).reshape(-1, 2)
+    spans = [(evaluation.iloc[first], evaluation.iloc[min(after, len(across) - 1)]) for first, after in edges]
+    for first, after in spans:
+        ax.axvspan(first, after, color="0.93", lw=0, zorder=0)
+    for first, after in sorted(spans, key=lambda span: span[0] - span[1])[:1]:  # the widest speaks for all
+        ax.text((first + after) / 2, 1.0, "not pointwise", va="bottom", ha="center",
+                transform=ax.get_xaxis_transform(), **TEXT)  # fmt: skip
     ax.set(xlabel="evaluations", ylabel="fitness (higher is better)", ylim=(bottom - margin, top + margin / 3))
     handles = [
         Line2D([], [], marker="o", ms=2.4, lw=0, color="0.6", label="candidates"),
@@ -668,3 +673,148 @@ def racing(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
         ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
     _legend_above(axes[-1], axes[-1].get_legend_handles_labels()[0])
     return axes
+
+
+def transfer(ax: Axes, elites: pd.DataFrame) -> Axes:
+    """Draw score against transferability: fitness on the search suite and, with intervals, on the held-out one.
+
+    Args:
+        ax: one column wide, nearly square.
+        elites: fitness, held_out, low, high, led (whether it was the best in its time) and final (whether it is the
+            final choice); those that led are joined in the order of the rows. On the dotted line the two are equal.
+    """
+    _want("transfer", elites, "fitness", "held_out", "low", "high", "led", "final")
+    ends = elites[["fitness", "held_out"]].to_numpy()
+    ax.axline((ends.min(), ends.min()), slope=1, color=INK, lw=0.8, ls=":", zorder=0)
+    led = elites[elites["led"]]
+    ax.plot(led["fitness"], led["held_out"], color=SERIES[0], lw=0.7, zorder=1)
+    looks = {
+        "holds a cell": (~elites["led"] & ~elites["final"], {"color": "0.6", "marker": "o", "ms": 3}),
+        "was the best": (elites["led"] & ~elites["final"], {"color": SERIES[0], "marker": "s", "ms": 3.5}),
+        "final choice": (elites["final"], {"color": "black", "marker": "D", "ms": 5}),
+    }
+    for text, (which, look) in looks.items():
+        rows = elites[which]
+        ax.vlines(rows["fitness"], rows["low"], rows["high"], color=look["color"], lw=0.8, alpha=0.7)
+        ax.plot(rows["fitness"], rows["held_out"], lw=0, label=text, **look)
+    ax.set(xlabel="fitness on the search suite", ylabel="fitness on the held-out suite")
+    _legend_above(ax, ax.get_legend_handles_labels()[0])
+    return ax
+
+
+def tree(ax: Axes, programs: pd.DataFrame) -> Axes:
+    """Draw who was made from whom: a generation a row, the root on top, the final choice's line in black.
+
+    Args:
+        ax: two columns wide and about 3.5 inches high.
+        programs: id, parent (an id, or missing), generation, place (along the row), fitness (what lies below 0 has
+            one colour), line (whether it belongs to the final choice's line).
+    """
+    _want("tree", programs, "id", "parent", "generation", "place", "fitness", "line")
+    spots = programs.set_index("id")[["place", "generation", "line"]]
+    children = programs.dropna(subset="parent")
+    if strange := set(children["parent"]) - set(spots.index):
+        raise ValueError(f"tree: wanted parents that are among the programs; got {sorted(map(int, strange))}")
+    for child in children.itertuples():
+        parent = spots.loc[child.parent]
+        ink = {"color": "black", "lw": 1.4, "zorder": 2} if child.line else {"color": "0.8", "lw": 0.6, "zorder": 1}
+        ax.plot([parent["place"], child.place], [parent["generation"], child.generation], **ink)
+    rows = programs.sort_values("line")
+    edges = np.where(rows["line"], "black", "none")
+    look = {"cmap": "viridis", "vmin": 0.0, "vmax": max(rows["fitness"].max(), 0.1), "zorder": 3, "lw": 0.9}
+    sizes = np.where(rows["line"], 26, 12)
+    dots = ax.scatter(rows["place"], rows["generation"], sizes, rows["fitness"], edgecolors=edges, **look)
+    for row in programs[programs["line"]].itertuples():
+        ax.annotate(f"{row.id}", (row.place, row.generation), (4, 6), textcoords="offset points", va="center", **TEXT)
+    ax.figure.colorbar(dots, ax=ax, label="fitness", extend="min", pad=0.01)
+    ax.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    ax.set(ylabel="generation", xticks=[], ylim=(programs["generation"].max() + 0.5, -0.7))
+    ax.spines["bottom"].set_visible(False)
+    return ax
+
+
+def islands(axes: Axes | np.ndarray, rounds: pd.DataFrame) -> np.ndarray:
+    """Draw the islands over time: the best fitness and the number of held cells, a line an island.
+
+    Args:
+        axes: two, for the best fitness and the cells.
+        rounds: round, island, best (NaN where it is empty), cells, event: "migrated" where a newcomer took a cell,
+            "reset" where the island started anew, else "".
+    """
+    _want("islands", rounds, "round", "island", "best", "cells", "event")
+    axes = _panels("islands", axes, 2)
+    groups = list(rounds.groupby("island"))
+    events = {"migrated": ("^", 4.5, "a newcomer took a cell"), "reset": ("X", 5.5, "started anew")}
+    for ax, (column, text) in zip(axes, {"best": "best fitness", "cells": "cells held"}.items(), strict=True):
+        for number, (island, rows) in enumerate(groups):
+            ink = SERIES[number % len(SERIES)]
+            ax.plot(rows["round"], rows[column], color=ink, drawstyle="steps-post", label=f"island {island}")
+            for event, (marker, size, _) in events.items():
+                at = rows[rows["event"] == event]
+                ax.plot(at["round"], at[column], marker, ms=size, color=ink, mec="white", mew=0.5, zorder=3)
+        ax.set(xlabel="round", ylabel=text)
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    axes[1].yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    handles = [
+        Line2D([], [], marker=marker, ms=size, color=INK, lw=0, label=words)
+        for event, (marker, size, words) in events.items()
+        if (rounds["event"] == event).any()
+    ]
+    _legend_above(axes[0], axes[0].get_legend_handles_labels()[0])
+    if handles:
+        _legend_above(axes[1], handles)
+    return axes
+
+
+def arms(axes: Axes | np.ndarray, table: pd.DataFrame, runs: pd.DataFrame) -> np.ndarray:
+    """Draw what arms of a comparison came to, a panel a suite: the mean with its interval over a point a run.
+
+    Dashed lines are functions, among them the one that all ratios are to, at 0.
+
+    Args:
+        axes: one a suite, which share their rows.
+        table: arm, suite, log_ratio, low, high.
+        runs: arm, seed, suite, log_ratio; without a seed, and with a function's name as the arm, a dashed line.
+    """
+    _want("arms", table, "arm", "suite", "log_ratio", "low", "high")
+    _want("arms", runs, "arm", "seed", "suite", "log_ratio")
+    suites, names = _once(table["suite"]), _once(table["arm"])
+    axes = _panels("arms", axes, len(suites))
+    for ax, suite in zip(axes, suites, strict=True):
+        rows, points = table[table["suite"] == suite], runs[(runs["suite"] == suite)]
+        single, functions = points[points["seed"].notna()], points[points["seed"].isna()]
+        lines = {"relu": 0.0} | dict(zip(functions["arm"], functions["log_ratio"], strict=True))
+        for function, ratio in lines.items():
+            ax.axvline(ratio, color=colour(function), lw=0.9, ls="--", zorder=0, label=label(function))
+        place = rows["arm"].map(names.index)
+        ax.scatter(single["log_ratio"], single["arm"].map(names.index) + 0.22, s=9, color="0.6", zorder=2)
+        ax.hlines(place, rows["low"], rows["high"], color=SERIES[0], lw=1.4)
+        ax.scatter(rows["log_ratio"], place, s=18, color=SERIES[0], zorder=3)
+        ax.set_yticks(range(len(names)), names)
+        ax.tick_params(axis="y", length=0)
+        ax.set(title=suite, ylim=(len(names) - 0.5, -0.5), xlabel="mean log ratio of OOD loss to ReLU's")
+    _legend_above(axes[-1], axes[-1].get_legend_handles_labels()[0], lift=0.12)
+    return axes
+
+
+def traces(ax: Axes, table: pd.DataFrame) -> Axes:
+    """Draw the best fitness so far against evaluations: a thin line a run, a thick one for the mean of an arm's runs.
+
+    Args:
+        ax: where.
+        table: arm, seed, evaluation, fitness, mean (of the arm's runs at that evaluation).
+    """
+    _want("traces", table, "arm", "seed", "evaluation", "fitness", "mean")
+    groups = list(table.groupby("arm", sort=False))
+    handles = []
+    for (arm, rows), ink, marker in zip(groups, SERIES, _markers("traces", groups), strict=False):
+        for _, one in rows.groupby("seed"):
+            ax.plot(one["evaluation"], one["fitness"], color=ink, lw=0.5, alpha=0.45, drawstyle="steps-post")
+        mean = rows.drop_duplicates("evaluation")
+        every = max(1, len(mean) // 6)
+        look = {"color": ink, "lw": 1.6, "marker": marker, "ms": 4}
+        ax.plot(mean["evaluation"], mean["mean"], drawstyle="steps-post", markevery=every, **look)
+        handles.append(Line2D([], [], label=arm, **look))
+    ax.set(xlabel="evaluations", ylabel="best fitness so far")
+    _legend_above(ax, handles)
+    return ax

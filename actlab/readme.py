@@ -21,14 +21,20 @@ PAIRS = (  # subject and other of the lab's claims, in the paper's order
     ("turbulent", "relu"),
     ("turbulent", "gmtu"),
 )
-NOTEBOOKS = {"search": "05_search", "scores": "06_lab_scores", "constants": "08_constants"}
+NOTEBOOKS = {
+    "search": "05_search", "scores": "06_lab_scores", "constants": "08_constants", "arms": "09_search_arms",
+}  # fmt: skip
+ARMS = {  # controls of the search, in words
+    "in-distribution": "loss of selecting inside the training range over selecting outside",
+    "random sampling": "loss of random sampling over the search, at equal evaluations",
+}
 
 
 def claims(folder: Path) -> str:
     """The table in Markdown: claim, the paper's number, ours with its interval, and the notebook.
 
     Args:
-        folder: of the laptop tables comparisons.csv, found.csv and constants_beaten.csv.
+        folder: of the laptop tables comparisons.csv, found.csv, arms_compared.csv and constants_beaten.csv.
 
     Raises:
         FileNotFoundError: where one of the tables is missing.
@@ -45,6 +51,8 @@ def claims(folder: Path) -> str:
     for row in (found[found["function"] == "relu"].iloc[0], *(row for _, row in hand_made.iterrows())):
         claim = f"loss of the function found by search over {plotting.label(row['function'])}"
         rows.append(_row(claim, "not given", _verdict(row), "search"))
+    arms = pd.read_csv(folder / "arms_compared.csv").set_index(["suite", "arm"], drop=False)
+    rows += [_row(claim, "not given", _verdict(arms.loc[("held-out", arm)]), "arms") for arm, claim in ARMS.items()]
     for row in pd.read_csv(folder / "constants_beaten.csv").itertuples():
         claim = f"share of random constants that {plotting.label(row.form)}'s own beat"
         rows.append(_row(claim, "most", f"{row.ood_mse} of {row.draws}", "constants"))

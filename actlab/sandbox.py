@@ -115,8 +115,7 @@ class Sandbox:
         if self._closed:  # which is set before `close` looks for a process to end
             self._stop()
             raise SandboxError("wanted an open sandbox; this one is closed")
-        suites = {name: blind.dims for name, blind in self.data.items()}
-        arrays = [array for blind in self.data.values() for array in (blind.train_x, blind.train_y, blind.ood_x)]
+        suites, arrays = _packed(self.data)
         about = {"jobs": self.jobs.__name__, "suites": suites, "memory": self.limits.memory}
         about |= {"without": self.without, "fork": self.fork}
         try:
@@ -128,6 +127,17 @@ class Sandbox:
         missing = "; ".join(f"no {name}: {why}" for name, why in head["missing"].items())
         said = f"sandbox: {', '.join(self.active)}, empty environment" + (f" ({missing})" if missing else "")
         _announce(said, logging.WARNING if missing else logging.INFO)
+
+    def hold(self, data: Mapping[str, Blind]) -> None:
+        """Has other data for the jobs to come; a nursery that runs is sent what it lacks. A name never changes data."""
+        with self._lock:
+            known, self.data = self.data, dict(data)
+            if self._process is None:
+                return
+            about, arrays = _packed({name: blind for name, blind in data.items() if name not in known})
+            message = messages.pack({"suites": about, "keep": [name for name in data if name in known]}, arrays)
+            with contextlib.suppress(_Lost):  # the next one starts with all of it
+                self._ask(message, START, 1, messages.MAX_HEAD)
 
     def run(
         self, job: str, request: Mapping[str, Any], arrays: Sequence[np.ndarray], seconds: float, limit: int
@@ -215,6 +225,12 @@ class Sandbox:
             with contextlib.suppress(OSError):  # a message that was never read is lost with its reader
                 pipe.close()
         self._scratch.cleanup()
+
+
+def _packed(data: Mapping[str, Blind]) -> tuple[dict[str, tuple[int, ...]], list[np.ndarray]]:
+    """The suites as a message has them."""
+    arrays = [array for blind in data.values() for array in (blind.train_x, blind.train_y, blind.ood_x)]
+    return {name: blind.dims for name, blind in data.items()}, arrays
 
 
 def _root(module: ModuleType) -> str:

@@ -21,6 +21,9 @@ from actlab.records import code_hash
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
 HERE = ("activations", "studies")  # what a study's own records depend on, beside `SCORING`
 HAND_MADE = ("snake", "sine", "silu", "tanh")  # scored on every suite beside them [ours]
+SCREEN = 0.1  # of the steps: the short training of the screen that races are compared with [ours]
+KEPT = 0.5  # of a round's candidates, that go on from the screen to the full training [ours]
+RANKS = (1, 8)  # of the incumbents that races are played against: the best, and one that is easier to beat [ours]
 
 
 def overview(suites: Mapping[str, tasks.Suite]) -> pd.DataFrame:
@@ -312,22 +315,23 @@ def racing(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What it saves, and what it risks, to end trainings early: searches replayed over functions of the zoo (ours).
 
-    Their gains on the search suite are known in full and after the search's short training, a tenth of the steps by
-    default. Three plans meet them: all in full; the search's own screen, which keeps the better part of a round after
-    the short training; and a race at a quarter, a half and all of the tasks, from one task a family on.
+    Their gains on the search suite are known in full and after a short training, a tenth of the steps. Three plans
+    meet them: all in full; a screen, which keeps the better half of a round after the short training; and a race at a
+    quarter, a half and all of the tasks, from one task a family on. The search races by the same rule, but against the
+    occupant of the cell that a candidate would take, which ranks anywhere: the ranks here stand for such occupants.
 
     Args:
-        laboratory: whose lab, search suite and settings of the search are used.
+        laboratory: whose lab, search suite, round size and delta are used.
         functions: names of the zoo, ReLU first: there a search starts.
         generator: of the orders of functions and tasks.
         orders: searches replayed.
         tie_orders: of the tasks, for each of the two measurements at a tie.
 
     Returns:
-        The plans: plan, incumbent (its rank: the best, and the one that the search's setting asks for) and the columns
-        of `actlab.racing.study`. And the exact ties, a row an ordered pair: function, rival, dropped (the share of
-        orders in which the function is dropped though it is as good as its rival), and the same over fresh orders as
-        again, low, high (Wilson, 95 %) of `orders`: the pair with the largest `dropped` is no pick of chance there.
+        The plans: plan, incumbent (its rank, of `RANKS`) and the columns of `actlab.racing.study`. And the exact ties,
+        a row an ordered pair: function, rival, dropped (the share of orders in which the function is dropped though it
+        is as good as its rival), and the same over fresh orders as again, low, high (Wilson, 95 %) of `orders`: the
+        pair with the largest `dropped` is no pick of chance there.
 
     Raises:
         ValueError: where ReLU is not the first.
@@ -336,16 +340,15 @@ def racing(
     if names[:1] != ["relu"]:
         raise ValueError(f"wanted functions that begin with relu, where a search starts; got {', '.join(names)}")
     search, families = profile.search, laboratory.suites["search"].families
-    short = replace(profile.lab, steps=max(1, round(profile.lab.steps * search.screen_fraction)))
+    short = replace(profile.lab, steps=max(1, round(profile.lab.steps * SCREEN)))
     full = _gains(laboratory, names)
     with Laboratory(replace(profile, lab=short), laboratory.workers, laboratory.store) as brief:
         early = _gains(brief, names)
     race = Race(quarters(len(families), len(FAMILIES)), search.delta)
-    plans = [Plan("all in full"), Plan("screen", keep=search.keep_fraction), Plan("race over tasks", race=race)]
+    plans = [Plan("all in full"), Plan("screen", keep=KEPT), Plan("race over tasks", race=race)]
     settings = {"share": short.steps / profile.lab.steps, "families": families, "plans": plans, "orders": orders}
     settings |= {"generator": generator, "round_size": search.round_size}
-    ranks = dict.fromkeys((1, search.incumbent))
-    played = [study(full, early, elites=rank, **settings).assign(incumbent=rank) for rank in ranks]
+    played = [study(full, early, elites=rank, **settings).assign(incumbent=rank) for rank in RANKS]
     dropped, again = (risk(full, families, race, generator, tie_orders) for _ in range(2))
     hits = np.rint(again * tie_orders).astype(int)
     ends = [distributions.binomtest(int(n), tie_orders).proportion_ci(method="wilson") for n in hits]

@@ -11,7 +11,7 @@ shown other functions' losses by then; no setting was chosen by their order, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -22,6 +22,7 @@ from actlab.config import FAMILIES, SUITES, TaskConfig
 
 INPUT_SCALE = 3.0**0.5  # a uniform variable on [-1, 1] has variance 1/3
 MAX_DIM = 4  # inputs are padded with zeros to this many features
+INSIDE = "in-distribution"  # the search suite, judged on fresh points of the training box [ours]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Task:
 class Suite:
     """A named set of sampled tasks: `blind` for those who train, `ood_y` [tasks, points] for those who judge.
 
-    `ring` is the width of the OOD ring in half-ranges; `offset` and `scale` [tasks] standardise raw targets.
+    `ring` is the width of the OOD ring in half-ranges, 0 where the points to judge by lie in the training box;
+    `offset` and `scale` [tasks] standardise raw targets.
     """
 
     name: str
@@ -70,13 +72,18 @@ class Suite:
 def suite(name: str, config: TaskConfig) -> Suite:
     """The suite of that name, the same to the byte for the same config.
 
-    Calibration and search draw Feynman equations from one pool, held-out and far from the other.
+    Calibration and search draw Feynman equations from one pool, held-out and far from the other. Besides these four
+    there is "in-distribution": the tasks and the training data of the search suite, to the byte, judged on fresh
+    points of the training box in place of the ring. It serves as the fitness of a control of the search, and nothing
+    else.
 
     Raises:
-        ValueError: where the name is none of the four, or its size cannot be shared equally by the families.
+        ValueError: where there is no suite of that name, or its size cannot be shared equally by the families.
     """
+    if name == INSIDE:
+        return _inside(suite("search", config), config)
     if name not in SUITES:
-        raise ValueError(f"unknown suite: wanted one of {', '.join(SUITES)}; got {name!r}")
+        raise ValueError(f"unknown suite: wanted one of {', '.join((*SUITES, INSIDE))}; got {name!r}")
     count = config.size(name)
     if count % len(FAMILIES):
         raise ValueError(
@@ -86,6 +93,16 @@ def suite(name: str, config: TaskConfig) -> Suite:
     tasks = draw(count // len(FAMILIES), name in ("held-out", "far"), generator)
     ring = config.ring * (config.far_factor if name == "far" else 1.0)
     return sample(name, tasks, ring, config, generator)
+
+
+def _inside(base: Suite, config: TaskConfig) -> Suite:
+    """The suite with its test points drawn anew, inside of the training box, from a generator of their own."""
+    generator = np.random.default_rng([config.seed, len(SUITES)])
+    u = np.zeros_like(base.blind.ood_x)
+    for i, task in enumerate(base.tasks):
+        u[i, :, : task.dim] = generator.uniform(-1, 1, size=(u.shape[1], task.dim))
+    y = np.stack([base.target(i, u[i, :, : task.dim]) for i, task in enumerate(base.tasks)])
+    return replace(base, name=INSIDE, ring=0.0, blind=replace(base.blind, ood_x=u * INPUT_SCALE), ood_y=y)
 
 
 def draw(per_family: int, held_out: bool, generator: np.random.Generator) -> tuple[Task, ...]:

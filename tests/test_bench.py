@@ -1,12 +1,15 @@
 import itertools
+import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from actlab import activations, bench, lab, tasks
-from actlab.config import LabConfig, TaskConfig, profile
+from actlab.config import FitnessConfig, LabConfig, TaskConfig, profile
+from actlab.fitness import Score
 
 DATA = tasks.suite("calibration", replace(TaskConfig(), calibration=8)).blind
 
@@ -100,7 +103,7 @@ def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
 def test_an_unknown_part_is_answered_with_those_there_are(capsys):
     with pytest.raises(SystemExit):
         bench.main(["lap"])
-    assert "wanted one of lab, population, isolation, searches, growth" in capsys.readouterr().err
+    assert "wanted one of lab, population, isolation, searches, overhead, growth" in capsys.readouterr().err
 
 
 def test_the_quick_isolation_table_compares_the_same_evaluation():
@@ -121,8 +124,57 @@ def test_isolation_is_not_measured_where_it_changes_a_result(monkeypatch):
         bench.isolation(profile("smoke"), quick=True)
 
 
-def test_the_quick_searches_are_compared_with_the_one_that_screens():
+def test_the_quick_search_that_races_is_compared_with_the_one_that_trains_on_the_whole_suite():
     table = bench.searches(profile("smoke"), quick=True).set_index("plan")
-    assert list(table.index) == ["screening", "racing, rank 1", "racing, rank 8"]
-    assert table.loc["screening", ["over_screening", "low", "high"]].tolist() == [0, 0, 0]
-    assert (table["evaluations"] >= 3).all()
+    assert list(table.index) == ["whole suite", "racing"]
+    whole, racing = table.loc["whole suite"], table.loc["racing"]
+    assert (whole["trained"], whole["parted"]) == (1, 0)
+    assert racing["trained"] <= 1
+    assert whole[["search_gain", "search_low", "search_high", "held_out_gain"]].tolist() == [0, 0, 0, 0]
+    assert (table["evaluations"] == 3).all()
+
+
+def test_a_gain_is_positive_where_the_second_score_has_the_lower_losses():
+    families = ("polynomial", "harmonic") * 8
+    losses = 0.2 + 0.01 * np.arange(16)
+    worse, better = (Score("scored", None, 0.0, (0, 0), tuple(k * losses), (), (), families) for k in (2, 1))
+    gain = bench._gain("held_out", worse, better, FitnessConfig())
+    assert gain == {f"held_out_{part}": pytest.approx(math.log(2)) for part in ("gain", "low", "high")}
+
+
+@pytest.fixture(scope="module")
+def overhead():
+    return bench.overhead(profile("smoke"), quick=True)
+
+
+def test_the_overhead_is_the_sum_of_its_parts_at_each_size_of_the_archive(overhead):
+    parts = ["propose_ms", "check_ms", "archive_ms", "judge_ms", "rest_ms"]
+    assert list(overhead.columns) == ["programs", "candidates", "total_ms", *parts]
+    assert (overhead["programs"] >= [40, 80]).all()
+    assert (overhead["candidates"] >= 30).all()
+    np.testing.assert_allclose(overhead["total_ms"], overhead[parts].sum(axis=1))
+    assert (overhead[parts] > 0).all(axis=None)
+
+
+def test_what_answers_in_place_of_the_sandboxes_is_not_counted_and_each_part_has_its_own_time(monkeypatch):
+    clock = [0.0]
+
+    def takes(seconds, owner, name):
+        plain = getattr(owner, name)
+
+        def slow(*args, **kwargs):
+            clock[0] += seconds
+            return plain(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    takes(1000.0, bench._MadeUp, "_answer")
+    takes(8.0, bench.Grammar, "propose")  # once a round, of 8 candidates
+    takes(16.0, bench.Archive, "add_round")
+    takes(3.0, bench.Evaluator, "describe")
+    for row in bench.overhead(profile("smoke"), quick=True).to_dict("records"):
+        assert row["candidates"] % 8 == 0
+        assert (row["propose_ms"], row["archive_ms"], row["check_ms"], row["judge_ms"]) == (1000, 2000, 0, 0)
+        assert 0 < row["rest_ms"] <= 3000  # duplicates and refused programs are not described
+        assert row["total_ms"] == pytest.approx(3000 + row["rest_ms"])

@@ -2,13 +2,15 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from actlab import activations, discovery, studies
-from actlab.archive import Archive, Entry, source_hash
+from actlab.archive import Archive, ArchiveError, Entry, Move, source_hash
 from actlab.config import profile
 from actlab.laboratory import Laboratory
+from actlab.proposers.grammar import Grammar
 from actlab.records import Store
 
 SMOKE = profile("smoke")
@@ -17,35 +19,42 @@ SILU = "def activation(x):\n    return x / (1 + torch.exp(-x))"
 CUBE = "def activation(x):\n    return x + 0.1 * x ** 3"
 
 
-def entry(id, round, source, operator, parents, ended, fitness=None, pointwise=True, **more):
-    known = ended not in ("refused", "failed")
+def entry(id, round, source, operator, parents, ended, fitness=None, pointwise=True, island=0, **more):
+    known = ended not in ("refused", "failed", "unanswered")
     traits = {"pointwise": pointwise, "oscillations": 0}
-    description = {"traits": traits, "flops_gelu": 1.0, "fingerprint": str(id)} if known else None
-    more |= {"score": {} if fitness is not None else None, "description": description, "fitness": fitness}
-    return Entry(id, round, source, source_hash(source), str(id) if known else None, operator, parents, ended, **more)
+    description = {"traits": traits, "flops": 10.0, "flops_gelu": 1.0, "fingerprint": str(id)} if known else None
+    about = {"id": id, "round": round, "island": island, "cell": "a" if known else None, "source": source}
+    about |= {"source_hash": source_hash(source), "fingerprint": str(id) if known else None, "operator": operator}
+    about |= {"author": "grammar" if round else "", "title": "", "rationale": "", "parents": parents, "ended": ended}
+    losses = None if fitness is None else {"ood_mse": [0.1 * float(np.exp(-fitness))] * 4, "interval": [0.0, 1.0]}
+    return Entry(**about | {"score": losses, "description": description, "fitness": fitness} | more)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run written by hand: ReLU, then six candidates in two rounds, two of them new bests."""
+    """A run written by hand: ReLU, then seven candidates in two rounds on two islands, two of them new bests."""
     path = tmp_path_factory.mktemp("run") / "run.sqlite"
     relu = activations.program_source("relu")
     with Archive(path) as archive:
         archive.begin(seed=0)
-        archive.add_round([entry(0, 0, relu, "start", (), "scored", 0.0)])
+        start = [Move(0, 0, "a", 0, "start"), Move(0, 1, "a", 0, "start")]
+        archive.add_round([entry(0, 0, relu, "start", (), "scored", 0.0)], start)
         archive.add_round(
             [
                 entry(1, 1, SILU, "grow", (0,), "scored", 0.4),
-                entry(2, 1, SILU + " ", "swap", (0,), "duplicate", duplicate_of=1),
+                entry(2, 1, SILU + " ", "swap", (0,), "duplicate", duplicate_of=1, island=1),
                 entry(3, 1, "nonsense", "swap", (0,), "refused", error="line 1: not Python"),
-            ]
+            ],
+            [Move(1, 0, "a", 1, "born"), Move(1, 1, "a", 1, "migrated")],
         )
         archive.add_round(
             [
-                entry(4, 2, CUBE, "grow+perturb", (1, 0), "scored", 0.9, pointwise=False),
-                entry(5, 2, CUBE + " ", "perturb", (0,), "dropped"),
+                entry(4, 2, CUBE, "grow+perturb", (1, 0), "scored", 0.9, pointwise=False, cell="b", author="other"),
+                entry(5, 2, CUBE + " ", "perturb", (0,), "dropped", island=1),
                 entry(6, 2, "def activation(x):\n    return x", "perturb", (1,), "scored", 0.2),
-            ]
+                entry(7, 2, "", "rewrite", (1,), "unanswered", error="refusal", author="other", island=1),
+            ],
+            [Move(2, 0, "b", 4, "born"), Move(2, 1, None, None, "reset"), Move(2, 1, "b", 4, "seeded")],
         )
     return path
 
@@ -57,39 +66,125 @@ def lab(tmp_path_factory):
 
 
 def test_only_candidates_that_were_trained_count_as_evaluations(run):
-    assert [e.id for e in discovery.screened(discovery.entries(run))] == [1, 4, 5, 6]
-
-
-def test_the_best_so_far_are_those_that_led_when_they_were_scored(run):
-    assert [e.id for e in discovery.best_so_far(run)] == [0, 1, 4]
+    assert [e.id for e in discovery.trained(discovery.entries(run))] == [1, 4, 5, 6]
 
 
 def test_endings_are_counted_by_operator_and_in_all(run):
     table = discovery.endings(run).set_index("operator")
     assert table.loc["all"].to_dict() == {
-        "scored": 3, "dropped": 1, "duplicate": 1, "refused": 1, "failed": 0, "killed": 0, "total": 6,
+        "scored": 3, "dropped": 1, "duplicate": 1, "refused": 1, "failed": 0, "killed": 0, "unanswered": 1, "total": 7,
     }  # fmt: skip
     assert table.loc["swap", ["duplicate", "refused", "total"]].tolist() == [1, 1, 2]
     assert table.loc["two at once", "total"] == 1
 
 
 def test_the_loop_has_this_runs_counts(run):
-    counts = discovery.loop(run, QUICK).set_index("component")["counts"]
-    assert counts.to_dict() == {
-        "Database": "7 programs with ReLU",
-        "Proposer": "6 proposals in 2 rounds",
+    table = discovery.loop(run, QUICK).set_index("component")
+    assert table["counts"].to_dict() == {
+        "Database": "8 programs with ReLU",
+        "Proposer": "7 proposals in 2 rounds",
         "Check": "1 stopped, 1 duplicates",
-        "Screening": "4 screened, 1 dropped",
+        "Race": "4 started, 1 dropped",
         "Training": "3 trained in full",
         "Fitness": "2 times a new best",
     }
+    assert table.loc["Proposer", "role"] == "grammar, other"
+    whole = replace(QUICK, search=replace(QUICK.search, race=False))
+    assert discovery.loop(run, whole).set_index("component").loc["Race", "role"] == "none: all are trained in full"
 
 
-def test_the_lineage_runs_from_relu_to_the_best(run):
-    table = discovery.lineage(run)
+def test_a_lineage_runs_from_relu_to_the_program_that_is_asked_for(run):
+    table = discovery.lineage(run, 4)
     assert table["id"].tolist() == [0, 1, 4]
     assert table["pointwise"].tolist() == [True, True, False]
     assert table["program"].iloc[-1] == "x + 0.1 * x ** 3"
+    assert discovery.lineage(run, 6)["id"].tolist() == [0, 1, 6]
+
+
+def test_the_tree_places_a_parent_over_the_middle_of_its_children(run):
+    table = discovery.tree(run, 4).set_index("id")
+    assert table.index.tolist() == [0, 1, 4, 6]  # the scored ones alone
+    assert table["parent"].tolist() == [pd.NA, 0, 1, 1]
+    assert table["generation"].tolist() == [0, 1, 2, 2]
+    assert table["place"].tolist() == [0.5, 0.5, 0.0, 1.0]
+    assert table["line"].tolist() == [True, True, True, False]
+
+
+def test_a_tree_may_have_several_roots(tmp_path):
+    path = tmp_path / "run.sqlite"
+    with Archive(path) as archive:
+        archive.add_round([entry(0, 0, SILU, "start", (), "scored", 0.0)], [Move(0, 0, "a", 0, "start")])
+        archive.add_round([entry(1, 1, CUBE, "scratch", (), "scored", 0.1)], [Move(1, 0, "a", 1, "born")])
+    table = discovery.tree(path, 1)
+    assert table["generation"].tolist() == [0, 0]
+    assert table["place"].tolist() == [0, 1]
+    assert table["line"].tolist() == [False, True]
+
+
+def test_the_islands_are_told_round_by_round(run):
+    table = discovery.over_time(run)
+    assert table.to_numpy().tolist() == [
+        [0, 0, 0.0, 1, ""],
+        [0, 1, 0.0, 1, ""],
+        [1, 0, 0.4, 1, ""],
+        [1, 1, 0.4, 1, "migrated"],
+        [2, 0, 0.9, 2, ""],
+        [2, 1, 0.9, 1, "reset"],
+    ]
+
+
+def test_a_round_in_which_nothing_moved_is_told_too(tmp_path):
+    path = tmp_path / "run.sqlite"
+    with Archive(path) as archive:
+        archive.add_round([entry(0, 0, SILU, "start", (), "scored", 0.0)], [Move(0, 0, "a", 0, "start")])
+        archive.add_round([entry(1, 1, CUBE, "grow", (0,), "dropped")])
+    assert discovery.over_time(path)["round"].tolist() == [0, 1]
+
+
+def test_authors_are_told_with_what_they_brought_and_cost(run):
+    bills = [{"model": "other", "input": 100, "output": 20, "cache_write": 3, "cache_read": 0, "usd": 0.25}]
+    table = discovery.authors(run, bills).set_index("author")
+    assert table.index.tolist() == ["other", "grammar"]  # by what they gained
+    assert table.loc["grammar"].tolist() == [5, 3, 1, pytest.approx(0.4), 0, 0.0]
+    assert table.loc["other"].tolist() == [2, 1, 1, pytest.approx(0.5), 123, 0.25]
+
+
+def test_an_author_that_was_paid_for_a_round_that_is_not_done_is_told_too(run):
+    table = discovery.authors(run, [{"model": "late", "input": 7, "usd": 0.5}]).set_index("author")
+    assert table.loc["late"].tolist() == [0, 0, 0, 0.0, 7, 0.5]
+    assert set(table.index) == {"late", "other", "grammar"}
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A run whose programs were made from some that were never scored, as a proposer of one's own may make them."""
+    with Archive(tmp_path / "run") as archive:
+        archive.add_round([entry(0, 0, SILU, "start", (), "scored", 0.0)], [Move(0, 0, "a", 0, "start")])
+        archive.add_round([entry(1, 1, "def f(:", "x", (0,), "refused", error="?"), entry(2, 1, "", "x", (), "failed")])
+        archive.add_round([entry(3, 2, CUBE, "x", (1,), "scored", 0.1), entry(4, 2, CUBE, "x", (2,), "scored", 0.2)])
+    return tmp_path / "run"
+
+
+def test_descent_through_programs_that_were_not_scored_is_told(odd):
+    table = discovery.tree(odd, 3).set_index("id")
+    assert table["parent"].tolist() == [pd.NA, 0, pd.NA]
+    assert table["generation"].tolist() == [0, 1, 0]
+    assert table["line"].tolist() == [True, True, False]
+    line = discovery.lineage(odd, 3)
+    assert line["id"].tolist() == [0, 1, 3]
+    assert line["program"].tolist()[1] == "def f(:"
+    assert line.loc[1, ["fitness", "pointwise", "oscillations", "flops_gelu"]].isna().all()
+
+
+def test_a_run_before_its_first_round_is_one_line(tmp_path):
+    Archive(tmp_path / "run").close()
+    for ask in (discovery.read, discovery.over_time, discovery.authors, discovery.endings):
+        with pytest.raises(ArchiveError, match="wanted a run with programs; got one that has not trained ReLU yet"):
+            ask(tmp_path / "run")
+
+
+def test_the_final_choice_is_made_by_the_rule(run):
+    assert discovery.final(run, QUICK.fitness).id == 4
 
 
 def test_the_trace_follows_the_best_on_search_and_held_out_tasks(run, lab):
@@ -106,6 +201,16 @@ def test_the_trace_follows_the_best_on_search_and_held_out_tasks(run, lab):
     assert trace["held_out"].iloc[0] == 0
 
 
+def test_every_elite_is_told_with_its_worth_on_both_suites(run, lab):
+    table = discovery.transfer(lab, run).set_index("id")
+    assert table.index.tolist() == [0, 1, 4]
+    assert table["led"].tolist() == [True, True, True]
+    assert table["final"].tolist() == [False, False, True]
+    assert table["fitness"].tolist() == [0.0, 0.4, 0.9]
+    expected = lab.evaluator.submit(SILU, "held-out", QUICK.lab).result()
+    assert table.loc[1, "held_out"] == pytest.approx(expected.fitness)
+
+
 def test_rediscovered_functions_are_told_by_their_values(run, lab, tmp_path):
     names = lab.descriptions(["silu"])
     path = tmp_path / "run.sqlite"
@@ -120,7 +225,9 @@ def test_rediscovered_functions_are_told_by_their_values(run, lab, tmp_path):
 
 def test_one_line_shows_what_is_returned_or_the_whole_source():
     assert discovery.one_line(SILU) == "x / (1 + torch.exp(-x))"
-    assert discovery.one_line("def activation(x):\n    y = x\n    return y") == "def activation(x):; y = x; return y"
+    assert discovery.one_line("def activation(x):\n    y = x\n\n    return y") == "def activation(x):; y = x; return y"
+    for refused in ("def f(:", "x\0", "-" * 9000 + "x", "(" * 900, "def activation(x):\n    return"):
+        assert discovery.one_line(refused) == "; ".join(line.strip() for line in refused.splitlines())
 
 
 def test_curves_are_a_functions_values_and_slopes_in_the_batch_it_stands_in(lab):
@@ -136,10 +243,15 @@ def test_curves_are_a_functions_values_and_slopes_in_the_batch_it_stands_in(lab)
 
 
 def test_a_runs_settings_and_sources_are_part_of_it(lab, tmp_path):
-    quick = replace(QUICK, search=replace(QUICK.search, evaluations=2, round_size=2))
+    quick = replace(QUICK, search=replace(QUICK.search, evaluations=2, round_size=2, islands=2))
     with Laboratory(quick, workers=1, store=lab.store) as one:
         _, path = discovery.run_search(one, 0, tmp_path / "run.sqlite")
     with Archive(path, read_only=True) as archive:
         about = archive.meta()["about"]
     assert about.keys() == {"tasks", "fitness", "limits", "code"}
     assert json.dumps(about["tasks"])
+
+
+def test_a_run_of_another_proposer_needs_a_file_of_its_own(lab):
+    with pytest.raises(ValueError, match="wanted a file for the run of Grammar"):
+        discovery.run_search(lab, 0, proposer=Grammar())

@@ -212,23 +212,25 @@ HONEST = {"fingerprint": "0f" * 32, "flops": 1.0, "flops_relu": 1.0, "flops_gelu
 )  # fmt: skip
 def test_a_description_is_not_taken_on_trust(lie, monkeypatch):
     with Evaluator(SUITES, CONFIG, workers=1) as evaluator:
-        monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, HONEST))
+        monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, HONEST))
         assert evaluator.describe("source").result().ended == "open"
-        monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, {**HONEST, **lie}))
+        monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {**HONEST, **lie}))
         finding = evaluator.describe("source").result()
         assert (finding.ended, finding.description) == ("killed", None)
 
 
 def test_an_error_from_a_worker_is_shown_in_printable_characters(monkeypatch, evaluator):
     nothing = {"fingerprint": None, "flops": math.nan, "flops_relu": math.nan, "flops_gelu": math.nan, "traits": {}}
-    monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, {**nothing, "error": "no\x1b[2J\n"}))
+    outcome = Outcome("answered", None, {**nothing, "error": "no\x1b[2J\n"})
+    monkeypatch.setattr(evaluator._pool, "run", lambda _: outcome)
     assert evaluator.describe("source").result().error == "no?[2J?"
 
 
 def test_predictions_of_another_shape_are_no_predictions(monkeypatch):
     with Evaluator(SUITES, CONFIG, workers=1) as evaluator:
-        monkeypatch.setattr(evaluator, "_run", lambda *_: Outcome("answered", None, {}, [np.zeros((8, 256))] * 2))
-        predictions = evaluator._predict("source", "search", LAB, 0)
+        outcome = Outcome("answered", None, {}, [np.zeros((8, 256))] * 2)
+        monkeypatch.setattr(evaluator._pool, "run", lambda _: outcome)
+        predictions = evaluator._predict("source", "search", LAB, 0).result()
         assert predictions.ended == "killed"
         assert "wanted shapes" in predictions.error
 

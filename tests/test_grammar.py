@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from actlab import activations
 from actlab.program import check, compile_program
-from actlab.proposers import Parent
+from actlab.proposers import Ask, Brief, Parent
 from actlab.proposers.grammar import (
     OPERATORS,
     PRIMITIVES,
     STATISTICS,
     Grammar,
+    RandomSampling,
     crossover,
     delete,
     perturb,
@@ -27,8 +28,18 @@ from actlab.proposers.syntax import Kind, activation, number, sites, size
 RELU = Parent(0, "def activation(x):\n    return torch.relu(x)", 0.0)
 
 
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
 def program(expression):
     return f"def activation(x):\n    return {expression}"
+
+
+def brief(*parents, pointwise=False, inspirations=(), islands=1):
+    """An ask for each parent, on one island after another."""
+    asks = (Ask(100 + i, parent, i % islands, inspirations) for i, parent in enumerate(parents))
+    return Brief(tuple(asks), left=100, evaluations=100, flops=196.0, pointwise=pointwise)
 
 
 def outcomes(expression, operator, *arguments, draws=60):
@@ -46,7 +57,7 @@ def evolved(grammar, seed, rounds, per_round=12):
     parents, made = [RELU], []
     for r in range(rounds):
         rng = np.random.default_rng([seed, r])
-        proposals = grammar.propose(parents, per_round, rng)
+        proposals = grammar.propose(brief(*(parents * per_round)[:per_round]), rng)
         made += proposals
         by_id = {parent.id: parent for parent in parents}
         parents = [
@@ -211,12 +222,81 @@ def test_constants_have_four_significant_digits(value, text):
     assert ast.unparse(number(value)) == text
 
 
-def test_no_parent_and_no_activation_are_errors_that_say_so():
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="wanted at least one parent"):
-        Grammar().propose([], 1, rng)
+def test_a_parent_without_an_activation_is_an_error_that_says_so():
     with pytest.raises(ValueError, match=r"wanted a program that defines activation\(x\)"):
-        Grammar().propose([Parent(0, "def f(x):\n    return x", 0.0)], 1, rng)
+        Grammar().propose(brief(Parent(0, "def f(x):\n    return x", 0.0)), np.random.default_rng(0))
+
+
+def test_every_ask_is_answered_by_a_change_of_its_own_parent():
+    parents = [Parent(i, program(f"torch.tanh({i}.5 * x)"), 0.0) for i in range(8)]
+    proposals = Grammar().propose(brief(*parents), np.random.default_rng(0))
+    assert [proposal.parents[0] for proposal in proposals] == list(range(8))
+    assert {(proposal.author, proposal.failure) for proposal in proposals} == {("grammar", None)}
+
+
+def crossed(asked, draws=20):
+    """Partners of crossover, by the ask's place."""
+    found = {}
+    for seed in range(draws):
+        for place, proposal in enumerate(Grammar().propose(asked, np.random.default_rng(seed))):
+            if "crossover" in proposal.operator:
+                found.setdefault(place, set()).add(proposal.parents[1])
+    return found
+
+
+def test_partners_are_the_inspirations_of_an_ask():
+    others = Parent(7, program("torch.sin(x)"), 0.0), Parent(8, program("torch.cos(x)"), 0.0)
+    parents = [RELU] * 8
+    assert set().union(*crossed(brief(*parents, inspirations=others)).values()) == {7, 8}
+    for ask, proposal in zip(parents, Grammar().propose(brief(*parents, inspirations=others), rng()), strict=True):
+        assert proposal.parents[0] == ask.id
+
+
+def test_partners_are_the_parents_of_the_same_island_where_there_are_no_inspirations():
+    parents = [Parent(i, program(f"torch.tanh({i}.5 * x)"), 0.0) for i in range(6)]
+    found = crossed(brief(*parents, islands=2), draws=60)
+    assert found == {i: {i % 2, i % 2 + 2, i % 2 + 4} for i in range(6)}
+
+
+def test_a_search_for_pointwise_programs_is_brought_no_statistics():
+    for proposer in (Grammar(batch_statistics=True), RandomSampling(batch_statistics=True)):
+        made = [proposer.propose(brief(*[RELU] * 60, pointwise=pointwise), rng()) for pointwise in (True, False)]
+        seen = [sum(".mean(" in p.source or "torch.var(" in p.source for p in proposals) for proposals in made]
+        assert seen[0] == 0
+        assert seen[1] > 5
+
+
+def test_where_nothing_new_is_found_there_is_no_program_and_a_reason():
+    tiny = Grammar(max_nodes=1, max_depth=1)
+    made = tiny.propose(brief(*[Parent(3, program("x"), 0.0)] * 40), rng())
+    (failure,) = {proposal.failure for proposal in made if proposal.failure}
+    assert failure == "nothing new in 200 attempts"
+    assert {(p.parents, p.source) for p in made if p.failure} == {((3,), "")}
+    (none,) = RandomSampling(max_nodes=1).propose(brief(RELU), rng())
+    assert (none.failure, none.parents) == ("nothing new in 200 attempts", ())
+
+
+# --- random sampling ---
+
+
+def test_random_programs_have_no_parents_and_do_not_depend_on_what_is_shown():
+    other = Parent(5, program("torch.sin(x)"), 1.0)
+    one, two = (RandomSampling().propose(brief(*[shown] * 20), rng(3)) for shown in (RELU, other))
+    assert one == two
+    assert {(p.parents, p.operator, p.author) for p in one} == {((), "sample", "random sampling")}
+    assert len({p.source for p in one}) == 20
+    assert not any("relu" in p.source for p in one)
+
+
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_nine_of_ten_random_programs_compile_and_run(batch_statistics):
+    proposals = RandomSampling(batch_statistics).propose(brief(*[RELU] * 150), rng(1))
+    wrong = [(reason, p.source) for p in proposals if (reason := outcome(p.source))]
+    assert len(wrong) <= len(proposals) / 10, wrong
+    assert all(check(p.source).source == p.source for p in proposals)
+    sizes = [size(ast.parse(p.source)) for p in proposals]
+    assert max(nodes for nodes, _ in sizes) <= 60 and max(depth for _, depth in sizes) <= 12
+    assert min(nodes for nodes, _ in sizes) <= 4 and max(nodes for nodes, _ in sizes) >= 20
 
 
 # --- properties ---
@@ -244,7 +324,7 @@ def test_proposals_are_seeded_canonical_checked_new_and_bounded(seed, batch_stat
 @pytest.mark.parametrize("name", activations.names())
 def test_every_function_of_the_zoo_can_be_a_parent_and_its_helpers_stay(name, seed):
     source = check(activations.program_source(name)).source
-    proposals = Grammar().propose([Parent(0, source, 0.0), RELU], 6, np.random.default_rng(seed))
+    proposals = Grammar().propose(brief(*[Parent(0, source, 0.0), RELU] * 3), np.random.default_rng(seed))
     helpers = [node for node in ast.parse(source).body if getattr(node, "name", "") != "activation"]
     for proposal in proposals[::2]:
         tree = ast.parse(check(proposal.source).source)
@@ -257,10 +337,10 @@ def test_every_function_of_the_zoo_can_be_a_parent_and_its_helpers_stay(name, se
 
 
 def test_the_first_proposals_of_seed_0_are_the_recorded_ones():
-    proposals = Grammar().propose([RELU], 4, np.random.default_rng(0))
+    proposals = Grammar().propose(brief(*[RELU] * 4), np.random.default_rng(0))
     assert [(p.operator, p.source.removeprefix("def activation(x):\n    return ")) for p in proposals] == [
-        ("insert", "torch.relu(x) + x"),
-        ("crossover+replace", "torch.relu(torch.clamp(x + -0.8794, min=1.421))"),
-        ("crossover", "torch.relu(torch.relu(x))"),
-        ("insert", "torch.relu(torch.cos(x))"),
+        ("replace", "0.5803 * x"),
+        ("replace", "torch.erf(torch.tanh(x))"),
+        ("swap", "torch.cos(x)"),
+        ("swap", "torch.tanh(x)"),
     ]

@@ -164,31 +164,32 @@ LATE = "def activation(x):\n    return x + x.new_zeros(9999, 9999, 9999).sum() i
 
 
 class Mixed:
-    """The grammar's nine proposals a round, and where ten are asked for a hostile one among them."""
+    """The grammar's nine proposals a round, and where ten are asked for a hostile one beside them."""
 
     name = "mixed"
 
     def __init__(self, hostiles):
         self.hostiles, self.rounds = itertools.cycle(hostiles), itertools.count()
 
-    def propose(self, parents, n, generator):
-        rng = np.random.default_rng(next(self.rounds))
-        made = Grammar(batch_statistics=False).propose(parents[:9], min(n, 9), rng)
-        return made if n < 10 else [*made[:4], Proposal(next(self.hostiles), (parents[9].id,), "hostile"), *made[4:]]
+    def propose(self, brief, generator):
+        rng, tenth = np.random.default_rng(next(self.rounds)), brief.asks[9:]
+        made = Grammar().propose(replace(brief, asks=brief.asks[:9]), rng)
+        return [*made, *(Proposal(next(self.hostiles), (ask.parent.id,), "hostile") for ask in tenth)]
 
 
 def search_with(evaluator, path, round_size, evaluations, hostiles):
     config = SearchConfig(round_size=round_size, evaluations=evaluations)
     with Archive(path) as archive:
         search(evaluator, Mixed(hostiles), archive, config, replace(LAB, steps=20), seed=0, progress=False)
-        return archive.entries(), archive.digest()
+        return archive.entries(), archive.moves(), archive.digest()
 
 
 def test_a_search_with_a_tenth_of_hostile_candidates_has_the_digest_of_one_without_them(evaluator, honest, tmp_path):
     hostiles = [hostile.REFUSED["walks the classes of a tensor"], LATE, hostile.MISBEHAVED["a constant that pretends"],
                 hostile.EXHAUSTING["a tensor too large"]]  # fmt: skip
-    _, digest = search_with(evaluator, tmp_path / "honest.sqlite", 9, 36, [])
-    mixed, other = search_with(evaluator, tmp_path / "mixed.sqlite", 10, 37, hostiles)  # the late one is an evaluation
+    _, _, digest = search_with(evaluator, tmp_path / "honest.sqlite", 9, 36, [])
+    # the late one is an evaluation
+    mixed, moves, other = search_with(evaluator, tmp_path / "mixed.sqlite", 10, 37, hostiles)
     assert other != digest
     bad = {entry.id: entry.ended for entry in mixed if entry.operator == "hostile"}
     assert list(bad.values())[:4] == ["refused", "failed", "failed", "failed"]
@@ -196,8 +197,10 @@ def test_a_search_with_a_tenth_of_hostile_candidates_has_the_digest_of_one_witho
     assert len(bad) >= len(kept) / 12
     number = {entry.id: i for i, entry in enumerate(kept)} | {None: None}
     with Archive(tmp_path / "kept.sqlite") as archive:
-        for _, rows in itertools.groupby(kept, key=lambda entry: entry.round):
+        for round, rows in itertools.groupby(kept, key=lambda entry: entry.round):
+            changes = [replace(move, program=number[move.program]) for move in moves if move.round == round]
             lines = [(e, tuple(map(number.get, e.parents)), number[e.duplicate_of]) for e in rows]
-            archive.add_round([replace(e, id=number[e.id], parents=p, duplicate_of=twin) for e, p, twin in lines])
+            same = [replace(e, id=number[e.id], parents=p, duplicate_of=twin) for e, p, twin in lines]
+            archive.add_round(same, changes)
         assert archive.digest() == digest
     assert evaluator.submit(HONEST, "search", LAB).result() == honest

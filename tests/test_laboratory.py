@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actlab import activations, discovery, laboratory, records, studies, tasks
+from actlab import activations, choice, discovery, laboratory, records, studies, tasks
 from actlab.config import profile
 from actlab.laboratory import Laboratory
 from actlab.records import Store
@@ -57,6 +57,18 @@ def test_an_edited_module_makes_records_stale(lab, deaf, monkeypatch, edited):
     monkeypatch.setitem(records.SOURCES, edited, b"edited")
     with pytest.raises(TypeError):  # it goes on to train, which this laboratory cannot
         deaf.scores(["snake"], "search")
+
+
+def test_scores_in_distribution_are_of_the_same_training_and_of_other_points(lab):
+    inside, outside = (lab.scores(["snake"], suite) for suite in (tasks.INSIDE, "search"))
+    assert inside["train_mse"].tolist() == outside["train_mse"].tolist()
+    assert inside["task"].tolist() == outside["task"].tolist()
+    assert not set(inside["ood_mse"]) & set(outside["ood_mse"])
+
+
+def test_the_in_distribution_suite_is_none_of_the_laboratorys_four(lab):
+    assert list(lab.suites) == ["calibration", "search", "held-out", "far"]
+    assert lab.evaluator.suites.keys() == {*lab.suites, "in-distribution"}
 
 
 def test_a_learning_rate_is_a_condition_of_its_own(lab):
@@ -121,7 +133,7 @@ def test_a_search_is_read_again_where_it_was_left_and_tells_its_best_so_far(lab,
     first, _ = discovery.run_search(lab, 0, path)
     again, _ = discovery.run_search(lab, 0, path)
     assert again == first
-    best = discovery.best_so_far(path)
+    best = choice.leaders(discovery.entries(path))
     assert best[0].operator == "start"
     assert best[-1].id == first.best.id
     assert [b.fitness for b in best] == sorted(b.fitness for b in best)
@@ -149,11 +161,11 @@ def closure(module):
 
 
 def test_the_lists_of_what_results_depend_on_are_the_imports():
-    # the sandbox only carries; traits and the zoo only describe: they enter no loss
-    carrying = {"sandbox", "nursery", "messages", "confinement"}
+    # the pool and the sandbox only carry; traits and the zoo only describe: they enter no loss
+    carrying = {"pool", "sandbox", "nursery", "messages", "confinement"}
     assert set(laboratory.SCORING) == closure("fitness") - carrying - {"traits", "activations"}
     assert set(laboratory.DESCRIBING) == closure("traits")
-    assert set(discovery.SEARCHING) == (closure("evolution") | closure("proposers.grammar")) - carrying - {"archive"}
+    assert set(discovery.SEARCHING) == (closure("evolution") | closure("proposers.grammar")) - carrying - {"archive", "database"}
 
 
 def test_other_settings_mean_another_search_file():

@@ -11,7 +11,10 @@ import papermill
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("help", "env", "lock", "test", "lint", "reproduce", "bench", "notebooks-refresh", "readme", "clean")
+VERBS = (
+    "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "clrs-data", "clrs-all",
+    "notebooks-refresh", "readme", "clean",
+)  # fmt: skip
 NOTEBOOKS = (
     "01_quickstart",
     "02_synthetic_lab",
@@ -21,6 +24,7 @@ NOTEBOOKS = (
     "06_lab_scores",
     "07_preactivations",
     "08_constants",
+    "09_search_arms",
 )
 
 NOT_INHERITED = {
@@ -98,7 +102,7 @@ def ran(folder: Path) -> list[str]:
 
 @pytest.fixture
 def tree(tmp_path):
-    """The real Makefile among empty files: every module that it names, and the eight notebooks."""
+    """The real Makefile among empty files: every module that it names, and the nine notebooks."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     files = set(re.findall(r"actlab/\S+\.py", (ROOT / "Makefile").read_text()))
     for name in (*files, *(f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS)):
@@ -152,6 +156,11 @@ def test_bench_measures_the_parts_that_are_named(tree):
     for parts in ("", "lab isolation"):
         shown = make(tree, "bench", f"BENCH={parts}", "--dry-run").stdout
         assert shown.split() == [".venv/bin/python", "-m", "actlab.bench", *parts.split()]
+
+
+def test_the_comparison_of_searches_runs_at_its_profile(tree):
+    shown = make(tree, "compare-search", "PROFILE=smoke", "--dry-run").stdout
+    assert shown.split() == [".venv/bin/python", "-m", "actlab.arms", "--profile", "smoke"]
 
 
 def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):

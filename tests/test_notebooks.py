@@ -18,6 +18,7 @@ NOTEBOOKS = (
     "06_lab_scores",
     "07_preactivations",
     "08_constants",
+    "09_search_arms",
 )
 pytestmark = pytest.mark.parametrize("name", NOTEBOOKS)
 

@@ -60,6 +60,29 @@ def trace_table():
     )
 
 
+def transfer_table():
+    fitness = np.array([0.0, 0.4, 0.5, 0.7, 0.6])
+    table = pd.DataFrame({"fitness": fitness, "held_out": fitness - 0.1, "low": fitness - 0.2, "high": fitness + 0.05})
+    return table.assign(led=[True, True, False, True, False], final=[False] * 4 + [True])
+
+
+def tree_table():
+    rows = [
+        (0, None, 0, 1.0, 0.0, True), (1, 0, 1, 0.5, 0.4, True), (2, 0, 1, 2.0, -30.0, False),
+        (4, 1, 2, 0.0, 0.6, True), (7, 1, 2, 1.0, 0.3, False),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["id", "parent", "generation", "place", "fitness", "line"])
+    return table.astype({"parent": "Int64"})
+
+
+def island_table():
+    rows = [
+        (0, 0, 0.0, 1, ""), (0, 1, 0.0, 1, ""), (1, 0, 0.4, 2, ""), (1, 1, 0.2, 3, ""),
+        (2, 0, 0.6, 3, ""), (2, 1, 0.6, 4, "migrated"), (3, 0, 0.6, 1, "reset"), (3, 1, 0.7, 4, ""),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["round", "island", "best", "cells", "event"])
+
+
 def draw_table():
     rows = [("gmtu", draw, 0.05 + 0.01 * draw, False, np.nan, np.nan) for draw in range(5)]
     return pd.DataFrame(
@@ -129,12 +152,22 @@ def grid_table():
     return pd.DataFrame({"u1": u1.ravel(), "u2": u2.ravel(), "y": (u1 * u2).ravel()})
 
 
+def run_traces():
+    rows = [("search", 0, [0.0, 0.3, 0.5]), ("search", 1, [0.0, 0.1, 0.1]), ("one island", 0, [0.0, 0.0, 0.2])]
+    parts = [pd.DataFrame({"arm": arm, "seed": seed, "evaluation": range(3), "fitness": f}) for arm, seed, f in rows]
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(mean=table.groupby(["arm", "evaluation"])["fitness"].transform("mean"))
+
+
 FIGURES = {
     "loop_diagram": (step_table, plotting.loop_diagram, {}),
     "targets": (curve_table, plotting.targets, {}),
     "targets_2d": (grid_table, plotting.targets_2d, {"box": (-1, 1)}),
     "calibration": (ring_table, plotting.calibration, {"paper": 0.0931, "chosen": 0.2}),
     "search_trace": (trace_table, plotting.search_trace, {}),
+    "transfer": (transfer_table, plotting.transfer, {}),
+    "tree": (tree_table, plotting.tree, {}),
+    "traces": (run_traces, plotting.traces, {}),
     "functions": (function_table, plotting.functions, {}),
     "preactivations": (histogram_table, plotting.preactivations, {}),
     "random_constants": (draw_table, plotting.random_constants, {"relu": 0.09, "beaten": {"gmtu": "beats 4 of 5"}}),
@@ -144,7 +177,7 @@ FIGURES = {
     "variance": (share_table, plotting.variance, {}),
     "rate_control": (rate_table, plotting.rate_control, {}),
 }  # fmt: skip
-WIDE = {"loop_diagram", "random_constants"}  # want two columns
+WIDE = {"loop_diagram", "random_constants", "tree"}  # want two columns
 every_figure = pytest.mark.parametrize("name", FIGURES)
 
 
@@ -349,10 +382,11 @@ def test_calibration_shows_the_papers_number_and_rings_the_chosen_width():
     assert [list(line.get_xdata()) for line in ax.lines if line.get_markersize() == 9] == [[0.2]]
 
 
-def test_the_trace_marks_where_the_best_stops_being_pointwise():
+def test_the_trace_shades_where_the_best_is_not_pointwise_each_time():
     ax, data = drawn("search_trace")
-    (mark,) = [line for line in ax.lines if line.get_linestyle() == ":"]
-    assert list(mark.get_xdata()) == [4, 4] and "no longer pointwise" in texts(ax)
+    (span,) = ax.patches
+    assert (span.get_x(), span.get_x() + span.get_width()) == (4, data["evaluation"].max())
+    assert "not pointwise" in texts(ax)
     inside, beneath = ax.lines[:2]
     assert list(inside.get_xdata()) == [1, 2, 4]  # -inf was not scored
     assert list(beneath.get_xdata()) == [5]  # -40 would squash the rest
@@ -361,7 +395,69 @@ def test_the_trace_marks_where_the_best_stops_being_pointwise():
 
 def test_a_trace_that_never_leaves_pointwise_functions_has_no_mark():
     ax, _ = drawn("search_trace", data=trace_table().assign(pointwise=True))
-    assert "no longer pointwise" not in texts(ax)
+    assert not ax.patches and "not pointwise" not in texts(ax)
+
+
+def test_a_trace_that_returns_to_pointwise_functions_has_a_shade_for_each_time_away():
+    ax, _ = drawn("search_trace", data=trace_table().assign(pointwise=[True, False, True, False, False]))
+    assert [(span.get_x(), span.get_x() + span.get_width()) for span in ax.patches] == [(2, 3), (4, 5)]
+
+
+def test_every_elite_has_an_interval_where_its_two_scores_meet_and_the_final_choice_is_told_apart():
+    ax, data = drawn("transfer")
+    ends = set(data.round(6)[["fitness", "low", "high"]].itertuples(index=False, name=None))
+    assert interval_lines(ax, vertical=True) == ends
+    places = {line.get_label(): list(line.get_xdata()) for line in ax.lines}
+    assert places["final choice"] == [0.6]
+    assert places["was the best"] == [0.0, 0.4, 0.7]
+    assert places["holds a cell"] == [0.5]
+    (joined,) = [line for line in ax.lines if line.get_linewidth() == 0.7]
+    assert list(joined.get_xdata()) == [0.0, 0.4, 0.7]
+
+
+def test_a_final_choice_that_never_led_is_not_joined_with_those_that_did():
+    ax, _ = drawn("transfer", data=transfer_table().assign(final=[False, False, True, False, False]))
+    assert {line.get_label(): list(line.get_xdata()) for line in ax.lines}["holds a cell"] == [0.6]
+
+
+def test_the_tree_joins_each_program_to_its_parent_and_writes_the_numbers_of_the_final_line():
+    ax, data = drawn("tree")
+    joined = [(tuple(line.get_xdata()), tuple(line.get_ydata()), line.get_color()) for line in ax.lines]
+    assert joined == [
+        ((1.0, 0.5), (0, 1), "black"),
+        ((1.0, 2.0), (0, 1), "0.8"),
+        ((0.5, 0.0), (1, 2), "black"),
+        ((0.5, 1.0), (1, 2), "0.8"),
+    ]
+    dots = ax.collections[0]
+    assert sorted(dots.get_array().tolist()) == sorted(data["fitness"])
+    assert (dots.norm.vmin, dots.norm.vmax) == (0, 0.6)  # one colour below ReLU, so that the rest are told apart
+    assert {"0", "1", "4"} <= {text.get_text() for text in ax.texts}
+    assert ax.yaxis_inverted()
+
+
+def test_a_tree_with_a_parent_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"parents that are among the programs; got \[1\]"):
+        drawn("tree", data=tree_table().drop(index=1))
+
+
+def test_islands_are_a_line_each_and_their_events_are_marked_in_both_panels():
+    panels = plotting.islands(axes(1, 2, plotting.TWO_COLUMNS), island_table())
+    for ax, column in zip(panels, ("best", "cells"), strict=True):
+        lines = [line for line in ax.lines if line.get_drawstyle() == "steps-post"]
+        table = island_table()
+        assert [list(line.get_ydata()) for line in lines] == [
+            table[table["island"] == island][column].tolist() for island in (0, 1)
+        ]
+        marks = {(line.get_marker(), *line.get_xdata()) for line in ax.lines if line.get_marker() != "None"}
+        assert {("^", 2), ("X", 3)} <= marks
+    assert {"island 0", "island 1", "best fitness"} <= texts(panels[0])
+    assert {"a newcomer took a cell", "started anew", "cells held"} <= texts(panels[1])
+
+
+def test_islands_without_events_have_no_legend_of_them():
+    panels = plotting.islands(axes(1, 2, plotting.TWO_COLUMNS), island_table().assign(event=""))
+    assert panels[1].get_legend() is None
 
 
 def test_each_panel_is_one_function_and_spare_ones_are_hidden():
@@ -518,3 +614,41 @@ def test_tables_are_saved_as_csv_and_markdown(tmp_path):
         markdown.read_text()
         == "| function | loss | n | paper |\n| --- | --- | --- | --- |\n| a\\|b | 0.01235 | 200 |  |\n"
     )
+
+
+def test_traces_have_a_thin_line_a_run_and_a_thick_one_for_each_arms_mean():
+    ax, _ = drawn("traces")
+    thick = {tuple(line.get_ydata()): line.get_color() for line in ax.lines if line.get_linewidth() > 1}
+    thin = {tuple(line.get_ydata()): line.get_color() for line in ax.lines if line.get_linewidth() < 1}
+    assert list(thick) == [(0.0, 0.2, 0.3), (0.0, 0.0, 0.2)]
+    assert list(thin) == [(0.0, 0.3, 0.5), (0.0, 0.1, 0.1), (0.0, 0.0, 0.2)]
+    assert thin[(0.0, 0.3, 0.5)] == thin[(0.0, 0.1, 0.1)] == thick[(0.0, 0.2, 0.3)] != thick[(0.0, 0.0, 0.2)]
+    assert {"search", "one island"} <= texts(ax)
+
+
+def arm_tables():
+    means = interval_table(["search", "one island"] * 2).rename(columns={"function": "arm", "estimate": "log_ratio"})
+    means["suite"] = ["held-out"] * 2 + ["far"] * 2
+    runs = [("search", 0, "held-out", -0.3), ("search", 1, "held-out", -0.1), ("one island", 0, "held-out", 0.2),
+            ("snake", None, "held-out", -0.7), ("search", 0, "far", 0.1)]  # fmt: skip
+    return means, pd.DataFrame(runs, columns=["arm", "seed", "suite", "log_ratio"]).astype({"seed": "Int64"})
+
+
+def test_arms_have_an_interval_a_point_a_run_and_a_line_for_each_function():
+    means, runs = arm_tables()
+    held_out, far = plotting.arms(axes(1, 2, plotting.TWO_COLUMNS), means, runs)
+    assert [held_out.get_title(), far.get_title()] == ["held-out", "far"]
+    ends = means[means["suite"] == "held-out"].round(6)
+    assert interval_lines(held_out) == set(zip([0, 1], ends["low"], ends["high"], strict=True))
+    points, estimates = (part.get_offsets() for part in held_out.collections if isinstance(part, PathCollection))
+    np.testing.assert_allclose(points, [(-0.3, 0.22), (-0.1, 0.22), (0.2, 1.22)])
+    np.testing.assert_allclose(estimates[:, 1], [0, 1])
+    dashed = {line.get_label(): line.get_xdata()[0] for line in held_out.lines if line.get_linestyle() == "--"}
+    assert dashed == {"ReLU": 0, "Snake": -0.7}
+    assert [line.get_label() for line in far.lines] == ["ReLU"]
+
+
+def test_arms_without_a_suite_are_refused():
+    means, runs = arm_tables()
+    with pytest.raises(ValueError, match="arms: wanted column 'suite'"):
+        plotting.arms(axes(1, 2), means.drop(columns="suite"), runs)

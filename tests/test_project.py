@@ -46,14 +46,21 @@ ORDER = (
     "confinement",
     "nursery",
     "sandbox",
+    "pool",
     "fitness",
+    "database",
     "proposers",
     "archive",
+    "islands",
     "evolution",
     "laboratory",
-    "discovery",
-    "studies",
     "tables",
+    "choice",
+    "discovery",
+    "arms",
+    "contrasts",
+    "show",
+    "studies",
     "plotting",
     "page",
     "readme",
@@ -63,9 +70,10 @@ ORDER = (
     "__main__",
 )
 NOTHING_OF_OURS = (
-    "stats", "activations", "blind", "bounds", "confinement", "feynman", "messages", "paper", "notebooks", "passes",
+    "stats", "activations", "blind", "bounds", "confinement", "database", "feynman", "messages", "paper", "notebooks",
+    "passes",
 )  # fmt: skip
-NO_TORCH = ("config", "records", "paper", "stats", "plotting", "bounds", "language", "sandbox")
+NO_TORCH = ("config", "records", "paper", "stats", "plotting", "bounds", "language", "sandbox", "pool")
 
 
 def python(code: str) -> str:

@@ -80,6 +80,53 @@ def test_paired_t_is_scipys(generator):
     assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval()))
 
 
+def test_a_crossed_difference_is_scipys_paired_t_over_runs_where_tasks_do_not_differ(generator):
+    a, b = generator.normal(size=(2, 5))
+    ours = stats.crossed_difference(np.tile(a[:, None], 12), np.tile(b[:, None], 12), FAMILIES[:100:9])
+    theirs = scipy_stats.ttest_rel(a, b)
+    assert ours.p_value == pytest.approx(theirs.pvalue)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_a_crossed_difference_is_scipys_t_over_tasks_where_runs_do_not_differ(generator):
+    a, b = generator.normal(size=(2, 12))
+    ours, theirs = stats.crossed_difference(np.tile(a, (5, 1)), b), scipy_stats.ttest_rel(a, b)
+    assert ours.p_value == pytest.approx(theirs.pvalue)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def crossed(generator, runs, tasks, run=1.0, task=1.0, residual=1.0):
+    """Return [runs, tasks] normal values with these variances, whose families differ by far, mean 0."""
+    values = simulated(generator, runs, tasks, 1, run, task, residual, 0)[..., 0]
+    return values + np.repeat([5.0, -5.0, 3.0, -3.0], tasks // 4)
+
+
+def test_a_crossed_difference_has_the_variance_of_a_large_design_that_is_known(generator):
+    values = crossed(generator, 400, 800, run=0.5, task=3.0, residual=4.0)
+    found = stats.crossed_difference(values, np.zeros(800), np.repeat(FAMILIES, 4))
+    known = 0.5 / 400 + 3.0 / 800 + 4.0 / (400 * 800)  # families are fixed and count for nothing
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * known**0.5, rel=0.06)
+
+
+@pytest.mark.parametrize("variances", [(1, 1, 1), (0.01, 1, 1), (0.05, 0.01, 1), (1, 0, 0.01), (0, 0, 1)])
+def test_a_crossed_difference_over_five_runs_covers_as_often_as_it_says(variances):
+    generator, hits = np.random.default_rng(1), []
+    for _ in range(400):
+        found = stats.crossed_difference(crossed(generator, 5, 40, *variances), np.zeros(40), FAMILIES[::5])
+        assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
+        hits.append(found.low <= 0 <= found.high)
+    assert 0.925 <= np.mean(hits) <= 0.985  # two standard errors around 0.95 are 0.022; without components, above
+
+
+def test_a_bootstrap_over_five_runs_would_not_cover():
+    generator, hits = np.random.default_rng(1), []
+    for _ in range(400):
+        means = crossed(generator, 5, 40).mean(axis=1)
+        found = stats.bootstrap_mean(means, generator, resamples=300)
+        hits.append(found.low <= 0 <= found.high)
+    assert np.mean(hits) < 0.88
+
+
 def test_probability_of_improvement_has_scipys_wilson_interval():
     a, b = np.arange(40.0), np.where(np.arange(40) < 29, 100.0, -1.0)
     theirs = scipy_stats.binomtest(29, 40).proportion_ci(method="wilson")
@@ -129,6 +176,7 @@ def test_equal_arms_have_no_difference(generator):
     same = np.ones(30)
     assert stats.paired_difference(same, same, generator).p_value == 1
     assert stats.paired_t(same, same).p_value == 1
+    assert stats.crossed_difference(np.ones((3, 4)), np.ones(4)).p_value == 1
     assert stats.probability_of_improvement(same, same).estimate == 0.5
 
 
@@ -299,6 +347,10 @@ def test_slices_only_save_memory(generator, monkeypatch):
         (lambda g: stats.bootstrap_mean([1.0, 2.0], g, ["a"]), "each of 2 units"),
         (lambda g: stats.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], g), "pairs, got 2 and 3"),
         (lambda g: stats.holm([0.1, 1.2]), "between 0 and 1"),
+        (lambda g: stats.crossed_difference(np.ones((2, 3)), np.ones(2)), r"shapes \(2, 3\) and \(2,\)"),
+        (lambda g: stats.crossed_difference(np.ones((1, 3)), np.ones(3)), "at least 2 runs .* got 1 and 3"),
+        (lambda g: stats.crossed_difference(np.ones((2, 3)), np.ones(3), ["a", "a", "b"]), "got 2 and 2, 1"),
+        (lambda g: stats.crossed_difference(np.full((2, 3), np.nan), np.ones(3)), "finite values"),
         (lambda g: stats.mean_log([1.0], clamp=1, floor=2), "0 < floor < clamp"),
         (lambda g: stats.mean_log_ratio(np.ones((2, 3)), np.ones(2), 2, 0.1), r"\(3,\), got \(2,\)"),
         (lambda g: stats.variance_components(np.ones((3, 4, 1))), "at least 2 of each, got shape"),

@@ -110,10 +110,40 @@ def test_ring_points_are_uniform_in_the_shell_of_a_square():
     assert (size <= 1.25).mean() == pytest.approx((1.25**2 - 1) / (1.5**2 - 1), abs=0.01)
 
 
+def test_the_in_distribution_suite_has_the_search_suites_tasks_and_training_data_to_the_byte():
+    inside, base = tasks.suite(tasks.INSIDE, SMALL), tasks.suite("search", SMALL)
+    assert inside.labels == base.labels and inside.families == base.families
+    for name in ("train_x", "train_y"):
+        assert getattr(inside.blind, name).tobytes() == getattr(base.blind, name).tobytes()
+    np.testing.assert_array_equal(inside.offset, base.offset)
+    np.testing.assert_array_equal(inside.scale, base.scale)
+
+
+def test_the_in_distribution_suite_is_judged_on_fresh_points_all_over_the_training_box():
+    suite = tasks.suite(tasks.INSIDE, SMALL)
+    assert (suite.name, suite.ring) == ("in-distribution", 0)
+    for i, task in enumerate(suite.tasks):
+        u, trained = unit(suite.blind.ood_x[i, :, : task.dim]), unit(suite.blind.train_x[i, :, : task.dim])
+        assert 0.9 < np.abs(u).max() <= 1
+        assert np.abs(u.mean(0)).max() < 0.2  # of 256 uniform points, whose mean has a standard error of 0.036
+        assert not (u[:, None] == trained[None]).all(-1).any()
+        assert not suite.blind.ood_x[i, :, task.dim :].any()
+        np.testing.assert_allclose(suite.target(i, u), suite.ood_y[i], atol=1e-9)
+
+
+def test_the_in_distribution_suite_repeats_to_the_byte_and_is_none_of_the_four():
+    first, again = (tasks.suite(tasks.INSIDE, SMALL) for _ in range(2))
+    assert first.blind.ood_x.tobytes() == again.blind.ood_x.tobytes()
+    assert first.ood_y.tobytes() == again.ood_y.tobytes()
+    assert tasks.INSIDE not in SUITES
+    other = tasks.suite(tasks.INSIDE, replace(SMALL, seed=1))
+    assert not np.array_equal(first.blind.ood_x, other.blind.ood_x)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: tasks.suite("heldout", SMALL), "wanted one of calibration, search, held-out, far; got 'heldout'"),
+        (lambda: tasks.suite("heldout", SMALL), "wanted one of .*, far, in-distribution; got 'heldout'"),
         (lambda: tasks.suite("search", replace(SMALL, search=10)), "wanted a multiple of 4 tasks.*got 10"),
     ],
 )

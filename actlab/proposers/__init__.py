@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,8 +15,50 @@ class Parent:
 
     id: int  # in the archive
     source: str  # canonical
-    fitness: float  # higher is better
+    fitness: float  # higher is better; ReLU has 0 with the log-ratio
     origin: Parent | None = None  # the program that it was itself made from; its own origin is left out
+    cell: str = ""  # where it stands in its island, in words
+    flops: float = float("nan")  # an element
+    families: Mapping[str, float] = field(default_factory=dict)  # what each family of tasks adds to the fitness
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that did not come through, and why."""
+
+    source: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One program that is asked for."""
+
+    id: int  # the candidate's, in the archive: no two asks of a run are equal
+    parent: Parent  # to build on
+    island: int = 0
+    inspirations: tuple[Parent, ...] = ()  # from other cells of the island; a proposer may mix them in
+    failures: tuple[Failure, ...] = ()  # the island's latest
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one author has brought so far."""
+
+    proposals: int = 0
+    successes: int = 0  # programs that took a cell
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a search tells its proposer about a round; all of it follows from the archive."""
+
+    asks: tuple[Ask, ...]
+    left: int  # evaluations that remain, this round's included
+    evaluations: int  # of the whole search
+    flops: float  # the budget of a program, an element
+    pointwise: bool = False  # whether programs that look across the tensor are refused
+    tallies: Mapping[str, Tally] = field(default_factory=dict)  # by author, of the rounds before
 
 
 @dataclass(frozen=True)
@@ -26,6 +68,10 @@ class Proposal:
     source: str
     parents: tuple[int, ...]  # ids; the first is the one that was changed, hence the line of descent
     operator: str  # what the proposer did, in its own words
+    author: str = ""  # who wrote it: the grammar, a model; tallies are kept by author
+    title: str = ""  # the program's name, where its author gave one
+    rationale: str = ""
+    failure: str | None = None  # why there is no program; the source is then what came instead, if anything
 
 
 class Proposer(Protocol):
@@ -36,12 +82,11 @@ class Proposer(Protocol):
         """The proposer with every setting that matters: a run goes on only under the name it began with."""
         ...
 
-    def propose(self, parents: Sequence[Parent], n: int, generator: np.random.Generator) -> list[Proposal]:
-        """Exactly `n` proposals, a function of the arguments alone.
+    def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
+        """One proposal for each ask, in their order: a function of the arguments and of recorded answers alone.
 
         Args:
-            parents: chosen by the search, one for each proposal in turn; the others may serve as partners.
-            n: number of proposals; one that could not be made is returned as a source that the check refuses.
+            brief: the asks and what there is to know of the search.
             generator: the only source of randomness.
         """
         ...

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from actlab.proposers import Parent, Proposal
+from actlab.proposers import Ask, Brief, Parent, Proposal
 from actlab.proposers.syntax import SWAPPABLE, activation, called, number, sites, size
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ OPERATORS = {
 }  # fmt: skip
 AGAIN = 0.3  # chance of a second operator on the same child
 ATTEMPTS = 200  # at a child that is new and small enough
+AUTHOR = "grammar"
 
 
 @dataclass(frozen=True)
@@ -67,34 +68,57 @@ class Grammar:
         """The proposer and its settings."""
         return repr(self)
 
-    def propose(self, parents: Sequence[Parent], n: int, generator: np.random.Generator) -> list[Proposal]:
-        """`n` programs, each a change of one parent in turn, different from one another and from all parents.
+    def propose(self, brief: Brief, generator: np.random.Generator) -> list[Proposal]:
+        """Programs, each a change of its ask's parent, different from one another and from all that was shown.
+
+        An expression may be crossed over from the ask's inspirations, or, where it has none, from the parents of its
+        island's asks.
 
         Raises:
-            ValueError: where there is no parent, or one that defines no `activation`.
+            ValueError: where a parent defines no `activation`.
         """
-        if not parents:
-            raise ValueError("wanted at least one parent to change; got none")
-        taken = {ast.unparse(ast.parse(parent.source)) for parent in parents}
-        return [self._child(parents[i % len(parents)], parents, taken, generator) for i in range(n)]
+        shown = [program for ask in brief.asks for program in (ask.parent, *ask.inspirations)]
+        taken = {ast.unparse(ast.parse(source)) for source in {program.source: None for program in shown}}
+        table = PRIMITIVES | STATISTICS if self.batch_statistics and not brief.pointwise else PRIMITIVES
+        made = []
+        for ask in brief.asks:
+            neighbours = [other.parent for other in brief.asks if other.island == ask.island]
+            made.append(self._child(ask, ask.inspirations or neighbours, table, taken, generator))
+        return made
 
-    def _child(self, parent: Parent, parents: Sequence[Parent], taken: set[str], rng: np.random.Generator) -> Proposal:
+    def _child(
+        self,
+        ask: Ask,
+        partners: Sequence[Parent],
+        table: Mapping[str, float],
+        taken: set[str],
+        rng: np.random.Generator,
+    ) -> Proposal:
+        parent = ask.parent
         original = ast.parse(parent.source)
         nodes, depth = size(original)
         for _ in range(ATTEMPTS):
-            tree, partner = copy.deepcopy(original), _pick(parents, rng)
+            tree, partner = copy.deepcopy(original), _pick(partners, rng)
             operators = [_draw(OPERATORS, rng) for _ in range(1 + int(rng.random() < AGAIN))]
-            if not all(self._apply(name, tree, parent, partner, rng) for name in operators):
+            if not all(self._apply(name, tree, parent, partner, table, rng) for name in operators):
                 continue
             source, (new_nodes, new_depth) = ast.unparse(tree), size(tree)
             fits = new_nodes <= max(nodes, self.max_nodes) and new_depth <= max(depth, self.max_depth)
             if fits and source not in taken:
                 taken.add(source)
                 ids = (parent.id, partner.id) if "crossover" in operators else (parent.id,)
-                return Proposal(source, ids, "+".join(operators))
-        return Proposal(f"# nothing new in {ATTEMPTS} attempts", (parent.id,), "none")  # which the check refuses
+                return Proposal(source, ids, "+".join(operators), AUTHOR)
+        return Proposal("", (parent.id,), "none", AUTHOR, failure=f"nothing new in {ATTEMPTS} attempts")
 
-    def _apply(self, name: str, tree: ast.Module, parent: Parent, partner: Parent, rng: np.random.Generator) -> bool:
+    def _apply(
+        self,
+        name: str,
+        tree: ast.Module,
+        parent: Parent,
+        partner: Parent,
+        table: Mapping[str, float],
+        rng: np.random.Generator,
+    ) -> bool:
         """Changes the tree in place; False where the operator finds nothing to change."""
         function = activation(tree)
         if name == "refit":
@@ -107,12 +131,53 @@ class Grammar:
             return delete(function, rng)
         if name == "swap":
             return swap(function, rng)
-        table = PRIMITIVES | STATISTICS if self.batch_statistics else PRIMITIVES
         grower = _Grower(table, _variable(function), rng)
         site = _pick([site for site in sites(function) if site.is_open], rng)
         given = {"A": site.node} if name == "insert" else {}
         site.put(grower.primitive(1, given) if name == "insert" else grower.expression(2))
         return True
+
+
+@dataclass(frozen=True)
+class RandomSampling:
+    """Writes whole programs from scratch, by the grammar's own tables; what was found before plays no part.
+
+    The control of a search: whatever the search does better, it owes to selection.
+
+    Args:
+        batch_statistics: whether moments across the tensor are among the primitives.
+        max_nodes: greatest size of a program, in operations and leaves.
+        max_depth: greatest nesting of an expression.
+        deepest: each program has its number of primitives within one another drawn from 1 to this.
+    """
+
+    batch_statistics: bool = False
+    max_nodes: int = 60
+    max_depth: int = 12
+    deepest: int = 5
+
+    @property
+    def name(self) -> str:
+        """The proposer and its settings."""
+        return repr(self)
+
+    def propose(self, brief: Brief, generator: np.random.Generator) -> list[Proposal]:
+        """Programs without parents, different from one another."""
+        table = PRIMITIVES | STATISTICS if self.batch_statistics and not brief.pointwise else PRIMITIVES
+        grower, taken, made = _Grower(table, "x", generator), set(), []
+        for _ in brief.asks:
+            for _ in range(ATTEMPTS):
+                tree = ast.parse("def activation(x):\n    return x")
+                activation(tree).body[-1].value = grower.primitive(int(generator.integers(self.deepest)))
+                source, (nodes, depth) = ast.unparse(tree), size(tree)
+                if nodes <= self.max_nodes and depth <= self.max_depth and source not in taken:
+                    taken.add(source)
+                    made.append(Proposal(source, (), "sample", "random sampling"))
+                    break
+            else:
+                failure = f"nothing new in {ATTEMPTS} attempts"
+                made.append(Proposal("", (), "none", "random sampling", failure=failure))
+        return made
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""The models that may write programs: names, weights and prices, from a table that the user can edit (ours)."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+TABLE = Path(__file__).with_name("models.toml")
+MILLION = 1_000_000
+# Tokens that the service adds to a request: its own prompt for tools, 800 at most in its price list, and marks of who
+# speaks. Twice that and more.
+OVERHEAD = 2_000
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer, as the service counts them."""
+
+    input: int = 0  # neither written to the cache nor read from it
+    output: int = 0  # thinking included
+    cache_write: int = 0
+    cache_read: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """All tokens that went in."""
+        return self.input + self.cache_write + self.cache_read
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars a million tokens."""
+
+    input: float
+    output: float
+    cache_write: float
+    cache_read: float
+
+    def of(self, usage: Usage) -> float:
+        """US dollars for so many tokens."""
+        return sum(getattr(self, part.name) * getattr(usage, part.name) for part in fields(Price)) / MILLION
+
+    @property
+    def dearest(self) -> float:
+        """The highest price that a token of the prompt may have."""
+        return max(self.input, self.cache_write, self.cache_read)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that may be asked."""
+
+    name: str
+    price: Price
+    weight: float = 1.0  # in the choice among several
+    forced: bool = False  # whether it accepts that one tool is forced
+    effort: str | None = None  # of its thinking; None: its own default
+    above: int | None = None  # tokens of a prompt beyond which `long_price` holds
+    long_price: Price | None = None
+
+    def cost(self, usage: Usage) -> float:
+        """US dollars of an answer."""
+        if self.above is not None and self.long_price is not None and usage.prompt > self.above:
+            return self.long_price.of(usage)
+        return self.price.of(usage)
+
+    def worst(self, prompt_bytes: int, max_tokens: int) -> float:
+        """US dollars that a call costs at most.
+
+        A token stands for one byte of the request at least, so that its bytes bound its tokens, but for the `OVERHEAD`
+        that the service adds. None may be in the cache, all may be written to it, and the answer may be as long as is
+        allowed.
+
+        Args:
+            prompt_bytes: of the whole request, as JSON.
+            max_tokens: of the answer.
+        """
+        tokens = prompt_bytes + OVERHEAD
+        prices = [self.price]
+        if self.above is not None and self.long_price is not None and tokens > self.above:
+            prices.append(self.long_price)
+        return max(price.dearest * tokens + price.output * max_tokens for price in prices) / MILLION
+
+
+def read_models(path: str | Path = TABLE) -> dict[str, Model]:
+    """All models of a table, by name, in its order.
+
+    Raises:
+        ValueError: where the table cannot be read so; names the file, the model and the entry.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: wanted a table of models in TOML; got other text ({error})") from error
+    return {name: _model(f"{path}: {name}", name, entry) for name, entry in table.items()}
+
+
+def choose(models: Mapping[str, Model], names: Mapping[str, float] | None = None) -> tuple[Model, ...]:
+    """The models that a search asks, with their weights.
+
+    Args:
+        models: the table.
+        names: weights by name, in place of the table's; by default all models of the table with a weight above 0.
+
+    Raises:
+        ValueError: where a name is not in the table, or no weight is above 0.
+    """
+    weights = names if names is not None else {name: model.weight for name, model in models.items()}
+    unknown = [name for name in weights if name not in models]
+    if unknown:
+        raise ValueError(f"wanted a model of the table ({', '.join(models)}); got {unknown[0]!r}")
+    chosen = tuple(
+        Model(**{**vars(models[name]), "weight": float(weight)}) for name, weight in weights.items() if weight > 0
+    )
+    if not chosen:
+        raise ValueError("wanted at least one model with a weight above 0; got none")
+    return chosen
+
+
+def _model(where: str, name: str, entry: Any) -> Model:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: wanted a section [{name}]; got {entry!r}")
+    known = {"weight", "forced", "effort", "long", *(part.name for part in fields(Price))}
+    for key in entry:
+        if key not in known:
+            raise ValueError(f"{where}: wanted entries among {', '.join(sorted(known))}; got {key!r}")
+    forced, effort, beyond = entry.get("forced", False), entry.get("effort"), entry.get("long")
+    if not isinstance(forced, bool):
+        raise ValueError(f"{where}.forced: wanted true or false; got {forced!r}")
+    if effort is not None and effort not in EFFORTS:
+        raise ValueError(f"{where}.effort: wanted one of {', '.join(EFFORTS)}; got {effort!r}")
+    above, long_price = None, None
+    if beyond is not None:
+        if not isinstance(beyond, dict) or type(beyond.get("above")) is not int:
+            raise ValueError(f"{where}.long: wanted prices and `above`, a number of tokens; got {beyond!r}")
+        above, long_price = beyond["above"], _price(f"{where}.long", beyond)
+    weight = _number(f"{where}.weight", entry.get("weight", 1.0))
+    return Model(name, _price(where, entry), weight, forced, effort, above, long_price)
+
+
+def _price(where: str, entry: Mapping[str, Any]) -> Price:
+    return Price(**{part.name: _number(f"{where}.{part.name}", entry.get(part.name)) for part in fields(Price)})
+
+
+def _number(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{where}: wanted a number from 0; got {value!r}")
+    return float(value)
