@@ -14,10 +14,13 @@ from actlab import activations, benchmarks, records
 from actlab.benchmarks import MissingData, algorithms
 from actlab.benchmarks.algorithm_data import NOTHING, Probe, Samples, load, unpack
 from actlab.benchmarks.algorithm_model import (
+    Edges,
     Network,
     Processor,
     channels,
     harden,
+    highest,
+    larger,
     log_sinkhorn,
     max_plus,
     soften,
@@ -237,15 +240,43 @@ def test_a_permutation_and_its_mask_are_one_score():
 
 def test_the_maximum_over_triplets_and_its_gradient():
     draw = torch.Generator().manual_seed(0)
-    a = torch.randn(2, 5, 5, 3, generator=draw, dtype=torch.float64, requires_grad=True)
-    b = torch.randn(2, 5, 5, 3, generator=draw, dtype=torch.float64, requires_grad=True)
-    laid_out = (a.unsqueeze(3) + b.unsqueeze(2)).amax(dim=1)
+    a = torch.randn(5, 5, 2, 3, generator=draw, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(5, 5, 2, 3, generator=draw, dtype=torch.float64, requires_grad=True)
+    laid_out = (a.unsqueeze(2) + b.unsqueeze(1)).amax(dim=0)
     torch.testing.assert_close(max_plus(a, b), laid_out)
-    weights = torch.randn(2, 5, 5, 3, generator=draw, dtype=torch.float64)
+    weights = torch.randn(5, 5, 2, 3, generator=draw, dtype=torch.float64)
     mine = torch.autograd.grad((max_plus(a, b) * weights).sum(), (a, b))
     wanted = torch.autograd.grad((laid_out * weights).sum(), (a, b))
     for left, right in zip(mine, wanted, strict=True):
         torch.testing.assert_close(left, right)
+
+
+def test_of_equal_sums_the_first_counts_for_the_gradient():
+    a, b = torch.tensor([[0.0, 0.0], [1.0, 1.0]], requires_grad=True), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    # i = 0 gives 0 + 1 and i = 1 gives 1 + 0, at both k.
+    assert torch.autograd.grad(max_plus(a, b).sum(), a)[0].tolist() == [[2.0, 2.0], [0.0, 0.0]]
+
+
+def test_gradients_of_the_other_maxima_are_torchs_own_where_values_are_equal_too():
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randint(3, shape, generator=draw).double().requires_grad_() for shape in ((2, 4, 4, 3), (2, 1, 4, 3)))
+    for mine, wanted, inputs in ((highest(x), x.amax(dim=1), (x,)), (larger(x, y), torch.maximum(x, y), (x, y))):
+        assert torch.equal(mine, wanted)
+        weights = torch.randn(mine.shape, generator=draw, dtype=torch.float64)
+        gradients = (torch.autograd.grad((value * weights).sum(), inputs) for value in (mine, wanted))
+        for left, right in zip(*gradients, strict=True):
+            torch.testing.assert_close(left, right)
+
+
+def test_features_of_edges_are_read_as_if_they_were_laid_out():
+    draw = torch.Generator().manual_seed(0)
+    parts = [
+        [torch.randn(shape, generator=draw) for shape in ((2, 3, 3, count), (5, count), (5,))] for count in (2, 1, 0)
+    ]
+    laid_out = sum(columns @ weight.T + bias for columns, weight, bias in parts)
+    reader = torch.nn.Linear(5, 4)
+    one, two, three = (Edges(*part) for part in parts)
+    torch.testing.assert_close((one + two + three).read(reader.weight, reader.bias), reader(laid_out))
 
 
 def test_sinkhorn_gives_a_permutation_without_fixed_points():
@@ -301,6 +332,14 @@ def test_the_activation_sees_batch_nodes_features_in_five_places_a_step():
     assert seen.shapes == [edges, edges, edges, nodes, nodes] * given.steps
 
 
+def test_triplets_are_not_formed_where_no_decoder_reads_edges():
+    samples, seen = tiny(algorithm="binary_search"), Seen()
+    given = samples.batch(np.arange(4))
+    Network(samples.probes, seen, width=6, triplets=3)(given)
+    edges, nodes = (4, 16, 16, 6), (4, 16, 6)
+    assert seen.shapes == [edges, edges, nodes, nodes] * given.steps
+
+
 def test_no_other_relu_is_left(monkeypatch):
     samples = tiny()
 
@@ -326,8 +365,9 @@ def test_swapping_the_activation_changes_each_place(place):
     def step(activation):
         torch.manual_seed(0)
         process, draw = Processor(activation, 6, 3), torch.Generator().manual_seed(1)
-        shapes = ((2, 5, 6), (2, 5, 5, 6), (2, 6), (2, 5, 6))
-        return process(*(torch.randn(shape, generator=draw) for shape in shapes))
+        shapes = ((2, 5, 6), (2, 5, 5, 3), (2, 6), (2, 5, 6))
+        node, columns, graph, hidden = (torch.randn(shape, generator=draw) for shape in shapes)
+        return process(node, Edges(columns, torch.eye(6, 3), torch.zeros(6)), graph, hidden)
 
     pairs = zip(step(F.relu), step(Swapped()), strict=True)
     assert any(not torch.equal(left, right) for left, right in pairs)
@@ -367,7 +407,7 @@ def test_teacher_forcing_encodes_the_true_hints_in_training_alone():
 
 
 def test_the_committed_samples_are_those_that_their_readme_describes():
-    assert {config.algorithm for config in algorithms.LAPTOP} == set(ABOUT["algorithms"])
+    assert {config.algorithm for config in algorithms.LAPTOP} == set(ABOUT["algorithms"]) - {"activity_selector"}
     assert ABOUT["versions"]["dm-clrs"] == "2.0.3"
     for name, told in ABOUT["algorithms"].items():
         path = DATA / f"{name}.npz"
@@ -382,9 +422,7 @@ def test_the_committed_samples_are_those_that_their_readme_describes():
 def test_insertion_sort_samples_are_sorted_by_their_predecessors():
     samples = tiny("ood", 2, "insertion_sort")
     given = samples.batch(np.arange(2))
-    for keys, perm, first in zip(
-        given.inputs["key"], given.outputs["pred"], given.outputs["pred_mask"], strict=True
-    ):
+    for keys, perm, first in zip(given.inputs["key"], given.outputs["pred"], given.outputs["pred_mask"], strict=True):
         order = keys.argsort()
         before = perm.argmax(dim=-1)
         assert first.argmax() == order[0]
@@ -419,8 +457,9 @@ def test_the_thirty_algorithms_are_listed_once_each():
     listed = [name for names in algorithms.CLRS_30.values() for name in names]
     assert sorted(listed) == sorted(NAMES)
     assert [config.algorithm for config in algorithms.PROFILES["paper"]] == listed
-    kinds = [kind for kind, names in algorithms.CLRS_30.items() if set(names) & set(ABOUT["algorithms"])]
-    assert {"sorting", "searching", "graphs", "dynamic programming"} <= set(kinds)
+    laptop = {config.algorithm for config in algorithms.PROFILES["laptop"]}
+    kinds = {kind for kind, names in algorithms.CLRS_30.items() if laptop & set(names)}
+    assert (len(laptop), kinds) == (5, {"sorting", "searching", "graphs", "dynamic programming"})
 
 
 # --- evaluate -------------------------------------------------------------------------------------
@@ -449,6 +488,15 @@ def test_records_have_the_shape_of_all_benchmarks():
 def test_the_same_seed_gives_the_same_records_and_another_others():
     assert run().equals(run())
     assert not run().value.equals(run(seed=1).value)
+
+
+def test_a_run_is_named_by_its_function_and_its_configuration_but_for_the_folder(tmp_path):
+    name = algorithms.run_name(F.relu, SMOKE)
+    assert algorithms.run_name(lambda x: F.relu(x), replace(SMOKE, folder="elsewhere")) == name
+    others = [algorithms.run_name(torch.tanh, SMOKE), algorithms.run_name(F.relu, replace(SMOKE, seed=1))]
+    assert len({name, *others}) == 3
+    run(checkpoint=tmp_path / "relu.pt")
+    assert torch.load(tmp_path / "relu.pt", weights_only=True)["run"].startswith(f"{name}:")
 
 
 def test_functions_meet_the_same_weights_and_batches():
@@ -529,7 +577,7 @@ def test_training_beats_the_untrained_network_and_the_constant_answer():
 
 
 @pytest.mark.parametrize("name", sorted(ABOUT["algorithms"]))
-def test_the_constant_answer_of_each_laptop_algorithm_is_beatable(name):
+def test_the_constant_answer_of_each_committed_algorithm_is_beatable(name):
     splits = load(DATA, name)
     (came,) = algorithms.constant(splits["train"].first(100), [splits["in-distribution"]])
     assert 0 <= came < 0.9

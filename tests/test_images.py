@@ -195,6 +195,15 @@ def test_the_checkpoint_of_another_function_is_refused_and_the_folder_of_the_dat
         evaluate(torch.sin, checkpoint=path)
 
 
+def test_a_run_is_named_by_its_function_and_its_configuration_but_for_the_folder(tmp_path):
+    name = images.run_name(F.relu, TINY)
+    assert images.run_name(lambda x: F.relu(x), replace(TINY, folder="elsewhere")) == name
+    others = [images.run_name(torch.tanh, TINY), images.run_name(F.relu, replace(TINY, seed=1))]
+    assert len({name, *others}) == 3
+    evaluate(checkpoint=tmp_path / "relu.pt")
+    assert torch.load(tmp_path / "relu.pt", weights_only=True)["run"].startswith(f"{name}:")
+
+
 def test_divergence_is_a_row_and_not_an_error():
     table = evaluate(lambda x: x * torch.inf)
     assert table[["split", "outcome"]].values.tolist() == [["in-distribution", "diverged"]]

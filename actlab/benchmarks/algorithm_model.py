@@ -7,14 +7,16 @@ on the edges, on the nodes, within the gate. It sees [batch, nodes, nodes, featu
 1 holds the senders and axis 2 the receivers, and [batch, nodes, features] on the others.
 
 What is written differently computes the same: layers that read the same tensor are one; all encoders of a location
-share a bias; outputs are decoded only after the step at which a sample ends; the maximum over triplets is never laid
-out over all of them.
+share a bias; features of edges are read through the few channels that they are linear in; triplets are formed only
+where a decoder reads edges, and their maximum is never laid out over all of them; outputs are decoded only after the
+step at which a sample ends.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -81,12 +83,14 @@ class Network(nn.Module):
                     hints = self._forced(hints, given, step)
             encoded = self.encode_hints(hints, nodes)
             node, edge, graph = (a + b for a, b in zip(inputs, encoded, strict=True))
-            before = hidden
-            hidden, triplets = self.process(node, edge, graph, hidden)
-            read = (torch.cat([node, before, hidden], dim=-1), torch.cat([edge, triplets], dim=-1), graph)
-            steps.append(self.decode_hints(*read, noise=False))
             ending = (given.lengths - 2).clamp(min=0) == step
-            if ending.any():
+            ends = bool(ending.any())
+            edges_read = self.decode_hints.reads_edges or (ends and self.decode_outputs.reads_edges)
+            before = hidden
+            hidden, triplets = self.process(node, edge, graph, hidden, edges_read)
+            read = (torch.cat([node, before, hidden], dim=-1), edge, triplets, graph)
+            steps.append(self.decode_hints(*read, noise=False))
+            if ends:
                 for name, value in self.decode_outputs(*read, noise=self.training).items():
                     here = ending.view(-1, *[1] * (value.ndim - 1))
                     outputs[name] = torch.where(here, value, outputs[name]) if name in outputs else value
@@ -104,6 +108,29 @@ class Network(nn.Module):
 
 
 # --- encoders -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Features of edges as what they are linear in: `columns` `weight`^T + `bias`, [..., width].
+
+    Attributes:
+        columns: the probes' channels, [..., channels], in place of a width of features.
+        weight, bias: [width, channels] and [width], of the encoders.
+    """
+
+    columns: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __add__(self, other: Edges) -> Edges:
+        """The sum of the features of both."""
+        pairs = ((self.columns, other.columns), (self.weight, other.weight))
+        return Edges(*(torch.cat(pair, dim=-1) for pair in pairs), self.bias + other.bias)
+
+    def read(self, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """A linear map of the features, [..., outputs]; `weight` is [outputs, width]."""
+        return F.linear(self.columns, weight @ self.weight, weight @ self.bias + bias)
 
 
 class Encoder(nn.Module):
@@ -125,17 +152,18 @@ class Encoder(nn.Module):
                 with torch.no_grad():
                     self.maps[location].weight.mul_(torch.tensor(deviations) * math.sqrt(len(deviations)))
 
-    def forward(self, values: Values, nodes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, values: Values, nodes: int) -> tuple[torch.Tensor, Edges, torch.Tensor]:
         """[batch, nodes, width], [batch, nodes, nodes, width] and [batch, width] of values as `soft_truth` has them."""
         some = next(iter(values.values()))
         shapes = {"node": (nodes,), "edge": (nodes, nodes), "graph": ()}
         encoded = []
         for location, shape in shapes.items():
-            if location in self.maps:
-                columns = [column for p in self.probes if place(p) == location for column in _columns(p, values)]
-                encoded.append(self.maps[location](torch.cat(columns, dim=-1)))
-            else:
-                encoded.append(some.new_zeros(some.shape[0], *shape, self.width))
+            columns = [column for p in self.probes if place(p) == location for column in _columns(p, values)]
+            joined = torch.cat([some.new_zeros(some.shape[0], *shape, 0), *columns], dim=-1)
+            layer = self.maps[location] if columns else None
+            weight = layer.weight if columns else some.new_zeros(self.width, 0)
+            bias = layer.bias if columns else some.new_zeros(self.width)
+            encoded.append(Edges(joined, weight, bias) if location == "edge" else F.linear(joined, weight, bias))
         return tuple(encoded)
 
 
@@ -218,8 +246,8 @@ class Processor(nn.Module):
         nn.init.constant_(self.gate.bias, -3.0)  # nearly closed at first
 
     def forward(
-        self, node: torch.Tensor, edge: torch.Tensor, graph: torch.Tensor, hidden: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, node: torch.Tensor, edge: Edges, graph: torch.Tensor, hidden: torch.Tensor, triplets: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """[batch, nodes, width] and [batch, nodes, nodes, width], from the encoded features and the hidden ones.
 
         Args:
@@ -227,27 +255,85 @@ class Processor(nn.Module):
             edge: [batch, nodes, nodes, width].
             graph: [batch, width].
             hidden: [batch, nodes, width], of the step before.
+            triplets: whether the features of edges from triplets are wanted; None stands for them where not.
         """
         act = self.activation
-        receiver, sender, own, gate, one, two, three = self.of_nodes(torch.cat([node, hidden], dim=-1))
-        between, one_two, one_three, two_three = self.of_edges(edge)
-        whole, whole_triplets = self.of_graph(graph)
+        receiver, sender, own, gate, *corners = self.of_nodes(torch.cat([node, hidden], dim=-1))
+        whole, whole_triplets = (value.unsqueeze(1) for value in self.of_graph(graph))
+        weights, biases = (p.split(self.of_edges.sizes) for p in (self.of_edges.map.weight, self.of_edges.map.bias))
+        pairs = None
+        if triplets:
+            corners[2] = corners[2] + whole_triplets
+            pairs = act(self.of_triplets(self._triplets(corners, edge, weights[1:], biases[1:])))
 
-        # max over i of one[i] + two[j] + three[k] + (i, j) + (i, k) + (j, k) + whole.
-        best = max_plus(one.unsqueeze(2) + one_two, one_three)
-        rest = two.unsqueeze(2) + three.unsqueeze(1) + two_three + whole_triplets[:, None, None]
-        triplets = act(self.of_triplets(best + rest))
-
-        messages = receiver.unsqueeze(1) + sender.unsqueeze(2) + between + whole[:, None, None]
-        messages = self.second(act(self.first(act(messages)))).amax(dim=1)
+        messages = (receiver + whole).unsqueeze(1) + sender.unsqueeze(2) + edge.read(weights[0], biases[0])
+        messages = highest(self.second(act(self.first(act(messages)))))
         to_node, to_gate = self.of_messages(messages)
         new = self.norm(act(own + to_node))
         opened = torch.sigmoid(self.gate(act(gate + to_gate)))
-        return new * opened + hidden * (1 - opened), triplets
+        return new * opened + hidden * (1 - opened), pairs
+
+    def _triplets(
+        self,
+        corners: Sequence[torch.Tensor],
+        edge: Edges,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor],
+    ) -> torch.Tensor:
+        """max over i of one[i] + two[j] + three[k] + (i, j) + (i, k) + (j, k), as [batch, j, k, triplets]."""
+        # Nodes first and samples beside features, so that sums run over long rows.
+        one, two, three = (corner.transpose(0, 1) for corner in corners)
+        turned = Edges(edge.columns.permute(1, 2, 0, 3).contiguous(), edge.weight, edge.bias)
+        one_two, one_three, two_three = (turned.read(w, b) for w, b in zip(weights, biases, strict=True))
+        best = max_plus(one.unsqueeze(1) + one_two, one_three)
+        return (best + (two.unsqueeze(1) + three + two_three)).permute(2, 0, 1, 3)
+
+
+# --- maxima ---------------------------------------------------------------------------------------
+
+# torch's own gradients of the first two make masks of bools; masks of floats take a third to a tenth of their time on
+# a CPU.
+
+
+def highest(x: torch.Tensor) -> torch.Tensor:
+    """x.amax(dim=1), its gradient shared alike by equals."""
+    return _Highest.apply(x)
+
+
+class _Highest(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        best = x.amax(dim=1)
+        ctx.save_for_backward(x, best)
+        return best
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> torch.Tensor:
+        x, best = ctx.saved_tensors
+        same = torch.eq(x, best.unsqueeze(1), out=torch.empty_like(x))
+        return same.mul_((grad / same.sum(dim=1)).unsqueeze(1))
+
+
+def larger(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """torch.maximum(x, y), its gradient shared alike by equals."""
+    return _Larger.apply(x, y)
+
+
+class _Larger(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, y)
+        return torch.maximum(x, y)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = ctx.saved_tensors
+        to_x = (x - y).sign_().add_(1).mul_(0.5).mul_(grad)
+        return to_x.sum_to_size(x.shape), (grad - to_x).sum_to_size(y.shape)
 
 
 def max_plus(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """max over i of a[batch, i, j, f] + b[batch, i, k, f], as [batch, j, k, f].
+    """max over i of a[i, j, ...] + b[i, k, ...], as [j, k, ...].
 
     The sums are made for one i at a time: all of them would be 2 GB for a batch of 32 at 64 nodes and 8 features. Of
     equal sums the first counts for the gradient.
@@ -259,28 +345,25 @@ class _MaxPlus(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         learning = any(ctx.needs_input_grad)
-        best = a[:, 0].unsqueeze(2) + b[:, 0].unsqueeze(1)
-        which = torch.zeros_like(best, dtype=torch.int16) if learning else None
-        for i in range(1, a.shape[1]):
-            sums = a[:, i].unsqueeze(2) + b[:, i].unsqueeze(1)
+        best = a[0].unsqueeze(1) + b[0]
+        sums, later, which = torch.empty_like(best), torch.empty_like(best), torch.zeros_like(best)
+        for i in range(1, len(a)):
+            torch.add(a[i].unsqueeze(1), b[i], out=sums)
             if learning:
-                which.masked_fill_(sums > best, i)
+                torch.maximum(which, torch.gt(sums, best, out=later).mul_(i), out=which)
             torch.maximum(best, sums, out=best)
         if learning:
-            ctx.save_for_backward(which)
-            ctx.nodes = a.shape[1]
+            ctx.save_for_backward(which.long())
         return best
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        which = ctx.saved_tensors[0].long()
-        batch, j, k, features = grad.shape
+        (which,) = ctx.saved_tensors
+        to_a, to_b = torch.zeros_like(grad), torch.zeros_like(grad)  # as many i as j or k
         # a[i, j] gathers over k, so that k stands where i does; likewise b[i, k] over j.
-        to_a = grad.new_zeros(batch, ctx.nodes, j, features)
-        to_a.scatter_add_(1, which.transpose(1, 2), grad.transpose(1, 2))
-        to_b = grad.new_zeros(batch, ctx.nodes, k, features)
-        to_b.scatter_add_(1, which, grad)
-        return to_a, to_b
+        to_a.scatter_add_(1, which, grad)
+        to_b.scatter_add_(0, which, grad)
+        return to_a.transpose(0, 1), to_b
 
 
 # --- decoders -------------------------------------------------------------------------------------
@@ -300,24 +383,25 @@ class Decoder(nn.Module):
         self.last = nn.ModuleDict({probe.name: linear(width, 1) for probe in probes if probe.pointer})
 
     def forward(
-        self, node: torch.Tensor, edge: torch.Tensor, graph: torch.Tensor, noise: bool
+        self, node: torch.Tensor, edge: Edges, triplets: torch.Tensor | None, graph: torch.Tensor, noise: bool
     ) -> dict[str, torch.Tensor]:
         """Logits by name: [batch, ...] as the truth, with places for a one-hot vector and for a pointer.
 
         Args:
             node: [batch, nodes, 3 width].
-            edge: [batch, nodes, nodes, 2 width].
+            edge: [batch, nodes, nodes, width].
+            triplets: [batch, nodes, nodes, width]; None will do where `reads_edges` is not so.
             graph: [batch, width].
             noise: whether permutations get Gumbel noise, as in training.
         """
-        nodes, edges = iter(self.of_nodes(node)), iter(self.of_edges(edge))
+        nodes, edges = iter(self.of_nodes(node)), iter(self._read_edges(edge, triplets))
         graphs, most = iter(self.of_graph(graph)), iter(self.of_most(node.amax(dim=1)))
         logits = {}
         for probe in self.probes:
             if probe.location == "node" and probe.pointer:
                 one, two, between = next(nodes), next(nodes), next(edges)
-                pairs = torch.maximum(one.unsqueeze(2), (two.unsqueeze(2) + between).transpose(1, 2))
-                value = self.last[probe.name](pairs).squeeze(-1)
+                pairs = larger(two.unsqueeze(2) + between, one.unsqueeze(1))
+                value = self.last[probe.name](pairs).squeeze(-1).transpose(1, 2)
                 if probe.type == "permutation_pointer":
                     value = log_sinkhorn(value + gumbel(value) if noise else value, DECODE_STEPS)
             elif probe.location == "node":
@@ -331,6 +415,19 @@ class Decoder(nn.Module):
                 value = next(most) + next(graphs)
             logits[probe.name] = value if probe.pointer or probe.type == "categorical" else value.squeeze(-1)
         return logits
+
+    @property
+    def reads_edges(self) -> bool:
+        """Whether some probe is a pointer or stands on edges."""
+        return bool(self.of_edges.sizes)
+
+    def _read_edges(self, edge: Edges, triplets: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        """`of_edges` of both, side by side."""
+        if not self.reads_edges:
+            return ()
+        layer, width = self.of_edges.map, len(edge.bias)
+        value = edge.read(layer.weight[:, :width], layer.bias) + F.linear(triplets, layer.weight[:, width:])
+        return value.split(self.of_edges.sizes, dim=-1)
 
 
 def _sizes(probe: Probe, width: int) -> tuple[list[int], list[int], list[int], list[int]]:
