@@ -22,7 +22,7 @@ endif
 ifeq ($(filter venv conda,$(ENV)),)
 $(error ENV: wanted venv or conda; came '$(ENV)')
 endif
-ifneq ($(filter reproduce compare-search build/%,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce compare-search transfer build/%,$(MAKECMDGOALS)),)
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
 $(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
 endif
@@ -41,7 +41,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search clrs-data clrs-all notebooks-refresh readme clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer clrs-data clrs-all notebooks-refresh readme clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -96,6 +96,9 @@ bench: $(STAMP) ## measure the lab, a population, confinement, searches, overhea
 
 compare-search: $(STAMP) ## search by five arms from five seeds with PROFILE, for an hour, into records/; goes on if cut off
 	$(PY) -m actlab.arms --profile $(PROFILE)
+
+transfer: $(STAMP) ## train functions on images, molecules and algorithms with PROFILE, into records/; goes on if cut off
+	$(PY) -m actlab.transfer --profile $(PROFILE)
 
 # dm-clrs brings TensorFlow and JAX: an environment of its own, 2.9 GB. What it writes is committed.
 CLRS_PY := build/clrs/env/bin/python actlab/benchmarks/clrs_sampler.py

@@ -48,6 +48,7 @@ __all__ = (
     "tables",
     "tasks",
     "traits",
+    "transfer",
     "worker",
 )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import platform
 import subprocess
+import tokenize
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache
@@ -31,8 +33,12 @@ def figures_folder(profile: str) -> Path:
 SOURCES = {p.relative_to(PACKAGE).with_suffix("").as_posix(): p.read_bytes() for p in sorted(PACKAGE.rglob("*.py"))}
 
 
-def code_hash(*modules: str) -> str:
+def code_hash(*modules: str, comments: bool = True) -> str:
     """Hash of the source of modules of this package, such as "lab" or "proposers/grammar"; changes when a line does.
+
+    Args:
+        modules: by their paths in the package, without ".py".
+        comments: whether a changed comment, or an empty line, counts. It need not for records that take hours to make.
 
     Raises:
         ValueError: where a module is not there.
@@ -41,8 +47,19 @@ def code_hash(*modules: str) -> str:
     for module in sorted(modules):
         if module not in SOURCES:
             raise ValueError(f"wanted modules of actlab; got {module!r}")
-        digest.update(module.encode() + b"\0" + SOURCES[module] + b"\0")
+        source = SOURCES[module] if comments else without_comments(SOURCES[module].decode()).encode()
+        digest.update(module.encode() + b"\0" + source + b"\0")
     return digest.hexdigest()
+
+
+def without_comments(source: str) -> str:
+    """Python source without its comments, and without the space at the ends of lines and the lines that are empty."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def versions() -> dict[str, str]:
@@ -53,7 +70,12 @@ def versions() -> dict[str, str]:
 
 def key(description: Mapping[str, Any]) -> str:
     """Hash of a description (dataclasses, numbers, strings, lists, dicts), and of the versions that run it."""
-    text = json.dumps({**description, "versions": versions()}, sort_keys=True, default=_plain)
+    return digest({**description, "versions": versions()})
+
+
+def digest(description: Mapping[str, Any]) -> str:
+    """Hash of a description, the same on every machine."""
+    text = json.dumps(description, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -113,7 +113,7 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Twelve digits for the function's source, the settings and the benchmark's code."""
-        code = code_hash("benchmarks/__init__", "benchmarks/training", *self.module.CODE)
+        code = code_hash("benchmarks/__init__", "benchmarks/training", *self.module.CODE, comments=False)
         return digest({"source": _source(self.function), "config": replace(self.config, folder=""), "code": code})[:12]
 
     def __str__(self) -> str:
@@ -131,14 +131,20 @@ def _module(benchmark: str) -> ModuleType:
     return module
 
 
-def jobs(profile: str, design: Design, benchmarks: Sequence[str] = BENCHMARKS) -> list[Job]:
+def jobs(profile: str, design: Design, benchmarks: Sequence[str] | None = None) -> list[Job]:
     """The jobs of a profile, all of a seed before the next one's, so that functions can be compared at any time.
 
     Functions that do not see their batch are evaluated in batches alone, since the whole test set gives the same.
 
+    Args:
+        profile: of the benchmarks' settings.
+        design: functions and seeds.
+        benchmarks: some of the design's; None: all.
+
     Raises:
         ValueError: a benchmark or a function that is not known.
     """
+    benchmarks = list(design.seeds) if benchmarks is None else benchmarks
     for name in benchmarks:
         if name not in BENCHMARKS:
             raise ValueError(f"wanted benchmarks among {', '.join(BENCHMARKS)}; got {name!r}")
@@ -227,6 +233,21 @@ def missing(records: Records, wanted: Sequence[Job]) -> list[Job]:
     """The jobs that are not in the records as settings and code are now."""
     kept = {name: records.keys(name) for name in {job.benchmark for job in wanted}}
     return [job for job in wanted if job.key not in kept[job.benchmark]]
+
+
+def done(records: Records, profile: str, design: Design) -> Design:
+    """The design with no more seeds than are there for all functions and data sets; without benchmarks of none.
+
+    Made by whatever code: `missing` tells which are of other code.
+    """
+    kept = {}
+    for benchmark, seeds in design.seeds.items():
+        table = records.table(benchmark)
+        there = set(zip(table["function"], table["data"], table["seed"], strict=True))
+        wanted = jobs(profile, design, [benchmark])
+        lacking = [job.seed for job in wanted if (job.function, job.data, job.seed) not in there]
+        kept[benchmark] = min(lacking, default=seeds)
+    return replace(design, seeds={name: seeds for name, seeds in kept.items() if seeds})
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -367,7 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         design = DESIGNS[profile]
         functions = tuple(options.functions.split(",")) if options.functions else design.functions
         seeds = dict.fromkeys(BENCHMARKS, options.seeds) if options.seeds else design.seeds
-        benchmarks = options.benchmarks.split(",") if options.benchmarks else BENCHMARKS
+        benchmarks = options.benchmarks.split(",") if options.benchmarks else None
         wanted, kept = jobs(profile, Design(functions, seeds), benchmarks), Records(folder(profile))
         if options.status:
             print(f"{len(wanted) - len(missing(kept, wanted))} of {len(wanted)} jobs are in {kept.folder}")

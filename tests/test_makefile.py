@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
-    "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "clrs-data", "clrs-all",
+    "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "clrs-data", "clrs-all",
     "notebooks-refresh", "readme", "clean",
 )  # fmt: skip
 NOTEBOOKS = (
@@ -161,6 +161,11 @@ def test_bench_measures_the_parts_that_are_named(tree):
 def test_the_comparison_of_searches_runs_at_its_profile(tree):
     shown = make(tree, "compare-search", "PROFILE=smoke", "--dry-run").stdout
     assert shown.split() == [".venv/bin/python", "-m", "actlab.arms", "--profile", "smoke"]
+
+
+def test_the_downstream_comparison_runs_at_its_profile(tree):
+    shown = make(tree, "transfer", "PROFILE=smoke", "--dry-run").stdout
+    assert shown.split() == [".venv/bin/python", "-m", "actlab.transfer", "--profile", "smoke"]
 
 
 def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):

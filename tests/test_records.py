@@ -74,3 +74,18 @@ def test_a_write_that_was_cut_off_is_not_taken_for_a_record(tmp_path, monkeypatc
 def test_an_unknown_profile_is_answered_with_those_that_exist():
     with pytest.raises(ValueError, match="unknown profile: wanted one of smoke, laptop, paper; got 'latop'"):
         profile("latop")
+
+
+def test_a_comment_changes_the_hash_of_a_source_only_where_it_is_asked_to(monkeypatch):
+    monkeypatch.setitem(records.SOURCES, "stats", b"a = '# no comment'  # one\n\n# two\nb = 2\n")
+    with_comments, without = records.code_hash("stats"), records.code_hash("stats", comments=False)
+    monkeypatch.setitem(records.SOURCES, "stats", b"a = '# no comment'\nb = 2  # three\n")
+    assert records.code_hash("stats") != with_comments
+    assert records.code_hash("stats", comments=False) == without
+    monkeypatch.setitem(records.SOURCES, "stats", b"a = '# a comment'\nb = 2\n")
+    assert records.code_hash("stats", comments=False) != without
+
+
+def test_a_source_without_comments_is_the_same_program():
+    source = "def f(x):  # why\n    # how\n\n    return '#', x\n"
+    assert records.without_comments(source) == "def f(x):\n    return '#', x"

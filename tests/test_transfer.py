@@ -1,0 +1,255 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from actlab import activations, program, transfer
+from actlab.benchmarks import MissingData, Row, images, table
+from actlab.records import ROOT
+
+
+@dataclass(frozen=True)
+class Config:
+    data: str = "dice"
+    folder: str = ""
+    sides: int = 6
+    whole: bool = True
+    seed: int = 0
+
+
+class Dice:
+    """A benchmark that throws dice in place of training, and counts its calls."""
+
+    CODE: ClassVar = ("benchmarks/images",)
+    PROFILES: ClassVar = {"laptop": (Config(), Config("coins", sides=2))}
+
+    def __init__(self):
+        self.called, self.loaded, self.fails = [], [], ()
+
+    def load(self, config):
+        self.loaded.append(config.data)
+        if config.data == "none":
+            raise MissingData("none", "data/none", ["none.npz"], "make none")
+
+    def evaluate(self, activation, config, generator, checkpoint=None, progress=True):
+        if (config.data, config.seed) in self.fails:
+            raise KeyboardInterrupt
+        self.called.append((config.data, config.seed, config.whole))
+        value = float(generator.integers(config.sides)) + float(activation(torch.tensor([1.0]))[0]) / 3
+        rows = [Row("validation", "accuracy", value, 0), Row("in-distribution", "accuracy", value, 0)]
+        if config.whole:
+            rows.append(Row("in-distribution", "accuracy", value, 0, "whole"))
+        return table("images", config.data, config.seed, rows)
+
+
+@pytest.fixture
+def dice(monkeypatch):
+    fake = Dice()
+    monkeypatch.setattr(transfer, "_module", lambda name: fake)
+    return fake
+
+
+DESIGN = transfer.Design(("relu", "turbulent"), {"images": 2})
+
+
+def wanted(design=DESIGN):
+    return transfer.jobs("laptop", design, ["images"])
+
+
+def test_functions_meet_all_data_sets_of_a_seed_before_the_next_seed_begins(dice):
+    order = [(job.seed, job.data, job.function) for job in wanted()]
+    assert order == [(s, d, f) for s in range(2) for d in ("dice", "coins") for f in ("relu", "turbulent")]
+
+
+def test_only_functions_that_see_their_batch_are_evaluated_on_the_whole_test_set(dice, tmp_path):
+    records = transfer.Records(tmp_path)
+    transfer.compare(wanted(), records, tmp_path, workers=1)
+    rows = records.table("images")
+    assert set(rows.loc[rows["evaluation"] == "whole", "function"]) == {"turbulent"}
+    assert len(rows) == 4 * 2 + 4 * 3
+
+
+def test_jobs_that_are_in_the_records_are_not_run_again(dice, tmp_path):
+    transfer.compare(wanted(), transfer.Records(tmp_path), tmp_path, workers=1)
+    before = (tmp_path / "images.csv").read_bytes()
+    dice.called.clear()
+    transfer.compare(wanted(), transfer.Records(tmp_path), tmp_path, workers=1)
+    assert dice.called == []
+    more = transfer.Design(DESIGN.functions, {"images": 3})
+    transfer.compare(wanted(more), transfer.Records(tmp_path), tmp_path, workers=1)
+    assert {seed for _, seed, _ in dice.called} == {2}
+    assert (tmp_path / "images.csv").read_bytes() != before
+
+
+def test_a_comparison_that_was_interrupted_comes_to_the_same_bytes(dice, tmp_path):
+    transfer.compare(wanted(), transfer.Records(tmp_path / "one"), tmp_path, workers=1)
+    dice.fails = {("coins", 1)}
+    with pytest.raises(KeyboardInterrupt):
+        transfer.compare(wanted(), transfer.Records(tmp_path / "two"), tmp_path, workers=1)
+    dice.fails = ()
+    transfer.compare(wanted(), transfer.Records(tmp_path / "two"), tmp_path, workers=1)
+    assert (tmp_path / "one/images.csv").read_bytes() == (tmp_path / "two/images.csv").read_bytes()
+
+
+def test_other_settings_replace_a_jobs_rows_and_leave_the_others(dice, tmp_path):
+    records = transfer.Records(tmp_path)
+    transfer.compare(wanted(), records, tmp_path, workers=1)
+    kept = records.table("images")
+    other = [replace(job, config=replace(job.config, sides=600)) for job in wanted() if job.data == "dice"]
+    assert transfer.missing(records, other) == other
+    transfer.compare(other, records, tmp_path, workers=1)
+    now = records.table("images")
+    assert len(now) == len(kept)
+    coins = kept["data"] == "coins"
+    pd.testing.assert_frame_equal(now[now["data"] == "coins"], kept[coins], check_index_type=False)
+    assert not set(now.loc[now["data"] == "dice", "key"]) & set(kept.loc[~coins, "key"])
+
+
+def test_a_key_tells_functions_seeds_and_settings_apart_but_not_folders(dice):
+    jobs = wanted()
+    assert len({job.key for job in jobs}) == len(jobs)
+    moved = replace(jobs[0], config=replace(jobs[0].config, folder="elsewhere"))
+    assert moved.key == jobs[0].key
+
+
+def test_the_same_seed_means_the_same_draws_for_every_function(dice, tmp_path):
+    records = transfer.Records(tmp_path)
+    transfer.compare(wanted(transfer.Design(("relu", "gelu"), {"images": 1})), records, tmp_path, workers=1)
+    values = records.of(wanted(transfer.Design(("relu", "gelu"), {"images": 1})))
+    thrown = values[values["split"] == "validation"].pivot(index="data", columns="function", values="value")
+    one = torch.tensor(1.0)
+    off = {name: float(activations.REGISTRY[name].function(one)) / 3 for name in ("relu", "gelu")}
+    assert np.allclose(thrown["relu"] - off["relu"], thrown["gelu"] - off["gelu"])
+
+
+def test_records_that_lack_a_job_name_it_and_the_command(dice, tmp_path):
+    records = transfer.Records(tmp_path)
+    transfer.compare(wanted()[:3], records, tmp_path, workers=1)
+    told = r"wanted 8 jobs; 5 are lacking, the first of them images, coins, turbulent, seed 0; `make transfer`"
+    with pytest.raises(FileNotFoundError, match=told):
+        records.of(wanted())
+    assert set(records.of(wanted()[:3])["data"]) == {"dice", "coins"}
+
+
+def test_what_is_done_is_told_by_whole_seeds(dice, tmp_path):
+    records = transfer.Records(tmp_path)
+    assert transfer.done(records, "laptop", DESIGN).seeds == {}
+    transfer.compare(wanted()[:7], records, tmp_path, workers=1)
+    assert transfer.done(records, "laptop", DESIGN).seeds == {"images": 1}
+    transfer.compare(wanted(), records, tmp_path, workers=1)
+    assert transfer.done(records, "laptop", DESIGN) == DESIGN
+
+
+def test_a_missing_data_set_is_known_before_anything_is_trained_and_ends_with_status_2(
+    dice, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setattr(dice, "PROFILES", {"laptop": (Config(), Config("none"))})
+    monkeypatch.setattr(transfer, "folder", lambda profile: tmp_path)
+    assert transfer.main(["--benchmarks", "images", "--workers", "1"]) == 2
+    assert dice.called == []
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[-1] == "actlab.transfer: none: wanted none.npz in data/none; came none. make none"
+
+
+def test_a_failed_training_is_a_record_and_its_outcome_is_told(dice, monkeypatch, tmp_path):
+    def diverged(activation, config, generator, checkpoint=None, progress=True):
+        return table("images", config.data, config.seed,
+                     [Row("in-distribution", "accuracy", float("nan"), 0, outcome="diverged")])  # fmt: skip
+
+    monkeypatch.setattr(dice, "evaluate", diverged)
+    told = []
+    transfer.compare(wanted()[:1], transfer.Records(tmp_path), tmp_path, workers=1, tell=told.append)
+    assert told[0].startswith("images, dice, relu, seed 0: diverged")
+    rows = transfer.Records(tmp_path).table("images")
+    assert rows["outcome"].tolist() == ["diverged"] and rows["value"].isna().all()
+
+
+def test_unknown_benchmarks_and_functions_are_refused(dice, capsys):
+    assert transfer.main(["--benchmarks", "sounds"]) == 2
+    assert "wanted benchmarks among images, molecules, algorithms; got 'sounds'" in capsys.readouterr().err
+    assert transfer.main(["--benchmarks", "images", "--functions", "rely", "--status"]) == 2
+    assert "wanted an activation among relu" in capsys.readouterr().err
+
+
+def test_a_rerun_tells_how_far_a_value_is_from_its_record(dice, tmp_path):
+    records = transfer.Records(tmp_path)
+    transfer.compare(wanted()[:2], records, tmp_path, workers=1)
+    assert transfer.rerun(wanted()[:2], records) < 1e-8
+    kept = pd.read_csv(tmp_path / "images.csv")
+    kept.loc[kept["evaluation"] == "whole", "value"] += 0.25
+    kept.to_csv(tmp_path / "images.csv", index=False)
+    assert transfer.rerun(wanted()[:2], transfer.Records(tmp_path)) == pytest.approx(0.25, abs=1e-8)
+
+
+def test_the_found_function_is_the_laptop_searchs_final_choice():
+    lineage = pd.read_csv(ROOT / "figures" / "lineage.csv")
+    source = f"import torch\n\n\ndef activation(x):\n    return {lineage['program'].iloc[-1]}\n"
+    x = torch.linspace(-4, 4, 101)
+    assert torch.equal(program.compile_program(program.check(source))(x), transfer.found(x))
+
+
+def test_the_laptops_design_has_every_function_asked_for_and_enough_seeds():
+    design = transfer.DESIGNS["laptop"]
+    exact = [name for name in activations.names("paper") if activations.REGISTRY[name].fidelity != "reconstructed"]
+    assert {"relu", "gelu", "silu", "snake", transfer.FOUND, *exact} == set(design.functions)
+    assert min(design.seeds.values()) >= 5 and design.seeds["images"] >= 10
+    jobs = transfer.jobs("laptop", design)
+    assert len({job.data for job in jobs if job.benchmark == "algorithms"}) >= 5
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from actlab import transfer
+jobs = transfer.jobs("smoke", transfer.Design(("gelu", "turbulent"), {"images": 1}), ["images"])
+transfer.compare(jobs, transfer.Records(Path(sys.argv[1])), Path(sys.argv[2]), workers=1)
+"""
+
+
+def test_a_run_that_is_killed_in_an_epoch_goes_on_from_its_checkpoint_to_the_same_records(tmp_path, monkeypatch):
+    jobs = transfer.jobs("smoke", transfer.Design(("gelu", "turbulent"), {"images": 1}), ["images"])
+    transfer.compare(jobs, transfer.Records(tmp_path / "whole"), tmp_path / "a", workers=1)
+    assert list((tmp_path / "a").glob("*.pt")) == []
+
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), str(tmp_path / "b")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "b").glob("*.pt")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    left = list((tmp_path / "b").glob("*.pt"))
+    assert len(left) == 1 and torch.load(left[0])["history"]
+
+    trained = []
+    epoch = images.fit.__globals__["_epoch"]
+    monkeypatch.setitem(images.fit.__globals__, "_epoch", lambda *a: trained.append(a[-1]) or epoch(*a))
+    transfer.compare(jobs, transfer.Records(tmp_path / "killed"), tmp_path / "b", workers=1)
+    assert 0 not in trained[: trained.index(max(trained)) + 1]  # the first of them did not begin anew
+    assert (tmp_path / "killed/images.csv").read_bytes() == (tmp_path / "whole/images.csv").read_bytes()
+
+
+def test_two_workers_write_what_one_writes(tmp_path):
+    jobs = transfer.jobs("smoke", transfer.Design(("relu", "gelu"), {"images": 1}), ["images"])
+    for workers in (1, 2):
+        transfer.compare(jobs, transfer.Records(tmp_path / str(workers)), tmp_path, workers)
+    assert (tmp_path / "1/images.csv").read_bytes() == (tmp_path / "2/images.csv").read_bytes()
+
+
+def test_what_the_records_were_made_from_stands_beside_them(dice, monkeypatch, tmp_path):
+    monkeypatch.setattr(transfer, "folder", lambda profile: tmp_path)
+    monkeypatch.setattr(transfer, "DESIGNS", {"laptop": DESIGN})
+    assert transfer.main(["--workers", "1"]) == 0
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["command"] == "python -m actlab.transfer --profile laptop"
+    assert set(about["configs"]) == {"images/dice", "images/coins"}
+    assert set(about["versions"]) >= {"python", "torch"}
