@@ -106,15 +106,16 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(shares):
 
 def test_acetic_acid_as_a_graph_is_as_written_here():
     molecules = data.graphs(("CC(=O)[O-]",), (1,))
-    # number - 1, degree with hydrogens, charge + 5, hydrogens, radicals, hybridisation, aromatic, in a ring
+    # number - 1, degree with hydrogens, charge + 5, hydrogens, radicals, hybridisation, aromatic, in a ring; smallest
+    # ring, rings, steps of logP (0.144, -0.278, -0.153, -1.326), polar area (17.07, 23.06) and charge (0.04 to -0.55)
     assert molecules.atoms.tolist() == [
-        [5, 4, 5, 3, 0, 2, 0, 0],
-        [5, 3, 5, 0, 0, 1, 0, 0],
-        [7, 1, 5, 0, 0, 1, 0, 0],
-        [7, 1, 4, 0, 0, 1, 0, 0],
+        [5, 4, 5, 3, 0, 2, 0, 0, 0, 0, 5, 0, 4],
+        [5, 3, 5, 0, 0, 1, 0, 0, 0, 0, 3, 0, 5],
+        [7, 1, 5, 0, 0, 1, 0, 0, 0, 0, 4, 4, 0],
+        [7, 1, 4, 0, 0, 1, 0, 0, 0, 0, 0, 5, 0],
     ]
     assert molecules.ends.T.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1], [1, 3], [3, 1]]
-    assert molecules.bonds.tolist() == [[0, 0, 0]] * 2 + [[1, 1, 0]] * 2 + [[0, 1, 0]] * 2
+    assert molecules.bonds.tolist() == [[0, 0, 0, 0]] * 2 + [[1, 1, 0, 0]] * 2 + [[0, 1, 0, 0]] * 2
     assert molecules.labels.tolist() == [1.0]
 
 
@@ -122,6 +123,7 @@ def test_a_value_that_is_not_named_has_a_code_of_its_own():
     molecules = data.graphs(("N->[Fe]", "[W+6]"), (0, 1))
     assert molecules.bonds[:, 0].tolist() == [len(data.BOND_FEATURES["type"])] * 2  # a dative bond
     assert molecules.atoms[-1, 2] == len(data.ATOM_FEATURES["formal charge"])
+    assert molecules.atoms[1, -1] == len(data.ATOM_FEATURES["charge"])  # iron's is not known to the method
     assert (molecules.atoms < torch.tensor(molecules.atom_codes)).all()
     assert (molecules.bonds < torch.tensor(molecules.bond_codes)).all()
 
@@ -133,11 +135,21 @@ def test_atoms_and_bonds_have_the_codes_that_ogb_gives_them():
     for text in known:
         ours, theirs = data.graphs((text,), (0,)), smiles2graph(text)
         # without chirality (ogb's second) and the stereo of bonds
-        np.testing.assert_array_equal(ours.atoms, theirs["node_feat"][:, [0, 2, 3, 4, 5, 6, 7, 8]])
+        np.testing.assert_array_equal(ours.atoms[:, :8], theirs["node_feat"][:, [0, 2, 3, 4, 5, 6, 7, 8]])
         np.testing.assert_array_equal(ours.bonds[:, :2], theirs["edge_feat"][:, [0, 2]])
         np.testing.assert_array_equal(ours.ends, theirs["edge_index"])
         rings = [bond.IsInRing() for bond in Chem.MolFromSmiles(text).GetBonds() for _ in "ab"]
         assert ours.bonds[:, 2].tolist() == [int(ring) for ring in rings]
+
+
+def test_rings_are_counted_and_their_size_is_the_smallest_ones():
+    indane = data.graphs(("C1Cc2ccccc2C1",), (0,))
+    # rings of 5 and of 6, two atoms in both; none, 3, 4, 5 and so on have the codes 0, 1, 2, 3
+    assert indane.atoms[:, 8].tolist() == [3, 3, 3, 4, 4, 4, 4, 3, 3]
+    assert indane.atoms[:, 9].tolist() == [1, 1, 2, 1, 1, 1, 1, 2, 1]
+    assert sorted(indane.bonds[::2, 3].tolist()) == [3] * 5 + [4] * 5
+    large = data.graphs(("C1CCCCCCCC1",), (0,))
+    assert set(large.atoms[:, 8].tolist()) == {len(data.ATOM_FEATURES["smallest ring"])}
 
 
 def test_a_batch_is_what_torch_geometric_makes_of_its_molecules():

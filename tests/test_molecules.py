@@ -37,7 +37,7 @@ def run(activation, config, seed=0, checkpoint=None):
 def network(activation, layers=3, width=8):
     molecules_ = molecule_data.graphs(TEXTS, (0, 1) * 6)
     torch.manual_seed(0)
-    return GIN(activation, molecules_.atom_codes, molecules_.bond_codes, width, layers, 0.0), molecules_
+    return GIN(activation, molecules_.atom_codes, molecules_.bond_codes, width, layers, 0.0, 0.0), molecules_
 
 
 @settings(deadline=None)
@@ -67,6 +67,26 @@ def test_with_relu_a_layer_is_torch_geometrics_own():
     torch.testing.assert_close(ours(x, edges, bonds), theirs(x, edges, bonds), rtol=0, atol=0)
     other = molecules.Convolution(F.gelu, 8)
     assert not torch.equal(other.message(x, bonds), theirs.message(x, bonds))
+
+
+def test_codes_are_read_as_the_sums_of_their_vectors():
+    codes = torch.tensor([[0, 2], [1, 0], [1, 2]])
+    sums = molecules.Sum((2, 3), 4)
+    first, second = sums.vectors[:2], sums.vectors[2:]
+    expected = F.embedding(codes[:, 0], first) + F.embedding(codes[:, 1], second)
+    torch.testing.assert_close(sums(codes), expected)
+
+
+def test_a_molecule_is_read_out_by_mean_maximum_and_sum_of_each_layer():
+    model, known = network(F.relu, layers=2, width=8)
+    layers, read = [], []
+    model.eval()
+    for norm in model.norms:
+        norm.register_forward_hook(lambda module, given, answer: layers.append(answer))
+    model.head.register_forward_pre_hook(lambda module, given: read.append(given[0]))
+    model(known.batch(np.array([3])))  # alone: its atoms are all
+    atoms = torch.cat([F.relu(layers[0]), layers[1]], dim=1)
+    torch.testing.assert_close(read[0], torch.cat([atoms.mean(0), atoms.max(0).values, atoms.sum(0)]).unsqueeze(0))
 
 
 def test_the_function_stands_in_messages_inside_layers_and_between_them():
@@ -151,6 +171,28 @@ def test_records_are_tidy_and_the_best_validation_is_what_is_tested(tiny):
     ]
     assert set(tests["epoch"]) == {history["value"].argmax()}
     assert table["value"].between(0, 1).all()
+
+
+def test_the_whole_set_as_one_batch_is_left_out_where_it_is_not_wanted(tiny):
+    table, without = run(F.gelu, tiny), run(F.gelu, replace(tiny, whole=False))
+    pd.testing.assert_frame_equal(without, table[table["evaluation"] != "whole"].reset_index(drop=True))
+
+
+def test_a_runs_name_hangs_on_function_and_settings_but_not_on_the_folder(tiny, monkeypatch):
+    name = molecules.run_name(F.relu, tiny)
+    assert name == molecules.run_name(torch.relu, replace(tiny, folder="elsewhere"))
+    others = [molecules.run_name(F.gelu, tiny), molecules.run_name(F.relu, replace(tiny, seed=1))]
+    assert len({name, *others}) == 3
+    asked = []
+
+    def fit(model, drawn, loss, validate, settings, generator, checkpoint, name, progress):
+        asked.append(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(molecules, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        run(F.relu, tiny)
+    assert asked == [name]
 
 
 def test_the_same_seed_gives_the_same_records_to_the_bit(tiny):

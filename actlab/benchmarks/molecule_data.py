@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import math
 import os
 import sys
 import warnings
@@ -38,7 +39,8 @@ MOLHIV_FILES = (
 )
 
 # What is known of an atom and of a bond, with its values; any other value counts as one more. All [ours]: those of
-# ogb's features that removing stereo leaves, by ogb's own numbers, and whether a bond is in a ring.
+# ogb's features that removing stereo leaves, by ogb's own numbers, and whether a bond is in a ring; then what chemists
+# know to matter for passing a membrane, by rdkit, numbers as the steps in which they lie.
 ATOM_FEATURES: dict[str, tuple[Any, ...]] = {
     "atomic number": tuple(range(1, 119)),
     "degree": tuple(range(11)),  # hydrogens included
@@ -48,11 +50,17 @@ ATOM_FEATURES: dict[str, tuple[Any, ...]] = {
     "hybridisation": ("SP", "SP2", "SP3", "SP3D", "SP3D2"),
     "aromatic": (False, True),
     "in a ring": (False, True),
+    "smallest ring": (0, *range(3, 9)),  # atoms in it; 0: none
+    "rings": tuple(range(4)),  # that it is in
+    "logP": tuple(range(10)),  # its part in it after Crippen: from -1 in steps of 0.2
+    "polar area": tuple(range(7)),  # its part in it after Ertl: 0, then in steps of 5 square Angstrom
+    "charge": tuple(range(10)),  # partial, after Gasteiger: from -0.5 in steps of 0.1; unknown for some metals
 }
 BOND_FEATURES: dict[str, tuple[Any, ...]] = {
     "type": ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC"),
     "conjugated": (False, True),
     "in a ring": (False, True),
+    "smallest ring": (0, *range(3, 9)),
 }
 
 
@@ -250,7 +258,8 @@ def graphs(smiles: tuple[str, ...], labels: tuple[int, ...]) -> Molecules:
         molecule = Chem.MolFromSmiles(text)
         if molecule is None:
             raise ValueError(f"wanted a molecule as SMILES; got {text!r}")
-        atoms += [_codes(_of_atom(atom), ATOM_FEATURES) for atom in molecule.GetAtoms()]
+        steps = zip(molecule.GetAtoms(), _steps(molecule), strict=True)
+        atoms += [_codes((*_of_atom(atom), *rest), ATOM_FEATURES) for atom, rest in steps]
         for bond in molecule.GetBonds():
             here, there = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
             bonds += [_codes(_of_bond(bond), BOND_FEATURES)] * 2
@@ -271,6 +280,7 @@ def graphs(smiles: tuple[str, ...], labels: tuple[int, ...]) -> Molecules:
 
 
 def _of_atom(atom: Any) -> tuple[Any, ...]:
+    rings = atom.GetOwningMol().GetRingInfo()
     return (
         atom.GetAtomicNum(),
         atom.GetTotalDegree(),
@@ -280,11 +290,33 @@ def _of_atom(atom: Any) -> tuple[Any, ...]:
         str(atom.GetHybridization()),
         atom.GetIsAromatic(),
         atom.IsInRing(),
+        rings.MinAtomRingSize(atom.GetIdx()),
+        rings.NumAtomRings(atom.GetIdx()),
     )
 
 
+def _steps(molecule: Any) -> list[tuple[int | None, ...]]:
+    """Of each atom, the steps in which its parts in logP and in the polar area and its partial charge lie."""
+    from rdkit.Chem.rdMolDescriptors import _CalcCrippenContribs, _CalcTPSAContribs
+    from rdkit.Chem.rdPartialCharges import ComputeGasteigerCharges
+
+    ComputeGasteigerCharges(molecule)
+    charges = [atom.GetDoubleProp("_GasteigerCharge") for atom in molecule.GetAtoms()]
+    return [
+        (
+            min(max(math.floor((log_p + 1) / 0.2), 0), 9),
+            min(math.ceil(area / 5), 6),
+            min(max(math.floor((charge + 0.5) / 0.1), 0), 9) if math.isfinite(charge) else None,
+        )
+        for (log_p, _), area, charge in zip(
+            _CalcCrippenContribs(molecule), _CalcTPSAContribs(molecule), charges, strict=True
+        )
+    ]
+
+
 def _of_bond(bond: Any) -> tuple[Any, ...]:
-    return str(bond.GetBondType()), bond.GetIsConjugated(), bond.IsInRing()
+    smallest = bond.GetOwningMol().GetRingInfo().MinBondRingSize(bond.GetIdx())
+    return str(bond.GetBondType()), bond.GetIsConjugated(), bond.IsInRing(), smallest
 
 
 def _codes(values: tuple[Any, ...], features: dict[str, tuple[Any, ...]]) -> list[int]:
