@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -236,6 +237,28 @@ def test_a_run_that_is_killed_in_an_epoch_goes_on_from_its_checkpoint_to_the_sam
     transfer.compare(jobs, transfer.Records(tmp_path / "killed"), tmp_path / "b", workers=1)
     assert 0 not in trained[: trained.index(max(trained)) + 1]  # the first of them did not begin anew
     assert (tmp_path / "killed/images.csv").read_bytes() == (tmp_path / "whole/images.csv").read_bytes()
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    script = """
+import os, time
+from actlab import transfer
+with transfer._pool(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    time.sleep(600)
+"""
+    path = tmp_path / "main.py"
+    path.write_text(f"if __name__ == '__main__':\n{textwrap.indent(script, '    ')}")
+    process = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
+    worker = int(process.stdout.readline())
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    ends = time.monotonic() + 60
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{worker}")
 
 
 def test_two_workers_write_what_one_writes(tmp_path):
