@@ -91,7 +91,7 @@ lint: $(STAMP) ## ruff, and the notebooks' metadata: what pre-commit checks
 	$(PY) -m ruff check .
 	$(if $(NOTEBOOKS),$(PREFIX)/bin/nbstripout --verify $(STRIP) $(NOTEBOOKS))
 
-bench: $(STAMP) ## measure the lab, a population, confinement, searches, overhead and growth (BENCH: some of them) into figures/
+bench: $(STAMP) ## measure what the lab, searches, functions and full data sets cost (BENCH: some of its parts) into figures/
 	$(PY) -m actlab.bench $(BENCH)
 
 compare-search: $(STAMP) ## search by five arms from five seeds with PROFILE, for an hour, into records/; goes on if cut off
@@ -137,6 +137,7 @@ RACING      := actlab/racing.py $(STATS)
 RECORDS     := actlab/records.py
 PAPER       := actlab/paper.py
 ACTIVATIONS := actlab/activations.py
+LEARNABLE   := actlab/learnable.py $(ACTIVATIONS)
 FEYNMAN     := actlab/feynman.py
 BLIND       := actlab/blind.py
 TASKS       := actlab/tasks.py $(BLIND) $(CONFIG) $(FEYNMAN)
@@ -167,9 +168,17 @@ CHOICE      := actlab/choice.py $(ISLANDS) $(LABORATORY) $(SYNTAX) $(TABLES)
 DISCOVERY   := actlab/discovery.py $(CHOICE) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDS)
 ARMS        := actlab/arms.py $(DISCOVERY) $(SANDBOX)
 CONTRASTS   := actlab/contrasts.py $(ARMS) $(STATS)
+DOWNSTREAM  := actlab/downstream.py $(PAPER) $(STATS)
 STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RACING) $(RECORDS) $(TASKS)
 PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
 PAGE        := actlab/page.py $(RECORDS)
+SPECTRA     := actlab/spectra.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(LABORATORY) $(PASSES) $(RECORDS) $(TASKS)
+BANDS       := actlab/bands.py $(CONFIG) $(SPECTRA) $(STATS) $(TABLES)
+PLOTTING_SPECTRA := actlab/plotting_spectra.py $(PLOTTING)
+PLOTTING_TRANSFER := actlab/plotting_transfer.py $(PLOTTING)
+TAKEHOME    := actlab/takehome.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING) $(TABLES)
+BENCHMARKS  := $(wildcard actlab/benchmarks/*.py) $(RECORDS)
+TRANSFER    := actlab/transfer.py $(ACTIVATIONS) $(BENCHMARKS) $(CONFIG)
 
 NOTEBOOKS := $(filter-out %.failed.ipynb %.partial.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
 OUT := build/$(PROFILE)/notebooks

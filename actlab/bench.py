@@ -48,6 +48,7 @@ WIDTHS = (32, 64, 128)
 BATCHES = (64, 256)
 GROWTH = {"tasks": (12, 24, 48, 96, 200), "width": (16, 32, 64, 128, 256), "batch": (16, 32, 64, 128, 256)}
 GROWTH_FUNCTIONS = (1, 2, 4, 8)  # trained in turn
+SHAPES = ((64, 64), (256, 1024))  # rows and columns of a layer's values: the lab's, and one that fills no near cache
 
 
 def products(function: Function, data: Blind, config: LabConfig, seed: int) -> None:
@@ -418,6 +419,61 @@ def _grown(which: Profile, sizes: Mapping[str, int], repeats: int, seconds: floa
     return ms, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+def functions(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """What each function of the zoo costs beside GELU, forward and backward; float32, one thread, not compiled.
+
+    Times are those that the thread computes, without what other processes take from it. In each round all functions
+    take turns; a round's time is the median over its calls, and a ratio is that of two times of one round. The profile
+    changes nothing.
+
+    Returns:
+        Columns function, shape, rounds, forward_us (one call that keeps what its gradient needs) and backward_us (the
+        gradient to the input from there), medians over rounds; forward_gelu and backward_gelu, the median ratio to
+        GELU's time, each with least and most over the rounds.
+    """
+    names = FUNCTIONS if quick else activations.names()
+    repeats, seconds = (2, 0.002) if quick else (7, 0.05)
+    rows = []
+    with _one_thread():
+        for shape in SHAPES[:1] if quick else SHAPES:
+            x, weight = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+            passes = {name: partial(_pass, activations.REGISTRY[name].function, x, weight) for name in names}
+            pilots = {name: [sum(one()) for _ in range(4)] for name, one in passes.items()}
+            calls = {name: max(round(seconds / min(pilot)), 1) for name, pilot in pilots.items()}
+            times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+            for _ in tqdm(range(repeats), desc=f"functions, {shape[0]} x {shape[1]}", disable=None):
+                for name, one in passes.items():
+                    both = [one() for _ in range(calls[name])]
+                    times[name].append(tuple(median(part) * 1e6 for part in zip(*both, strict=True)))
+            for name in names:
+                row = {"function": name, "shape": f"{shape[0]} x {shape[1]}", "rounds": repeats}
+                for way, part in enumerate(("forward", "backward")):
+                    own, gelu = ([round_[way] for round_ in times[key]] for key in (name, "gelu"))
+                    ratios = [a / b for a, b in zip(own, gelu, strict=True)]
+                    row |= {f"{part}_us": median(own), f"{part}_gelu": median(ratios)}
+                    row |= {f"{part}_least": min(ratios), f"{part}_most": max(ratios)}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _pass(function: Function, x: torch.Tensor, weight: torch.Tensor) -> tuple[float, float]:
+    """Seconds that this thread computes in a forward and in a backward pass; reading its clock takes 0.4 us of each."""
+    x = x.detach().requires_grad_()
+    started = time.thread_time()
+    y = function(x)
+    between = time.thread_time()
+    torch.autograd.grad(y, x, weight)
+    return between - started, time.thread_time() - between
+
+
+def hours(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """What `make transfer PROFILE=paper` would take on one GPU: `costs.hours`, whose libraries no other part wants."""
+    from actlab import costs
+
+    with _one_thread():
+        return costs.hours(which, quick)
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -435,6 +491,8 @@ PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
     "searches": searches,
     "overhead": overhead,
     "growth": growth,
+    "functions": functions,
+    "hours": hours,
 }
 
 

@@ -103,7 +103,7 @@ def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
 def test_an_unknown_part_is_answered_with_those_there_are(capsys):
     with pytest.raises(SystemExit):
         bench.main(["lap"])
-    assert "wanted one of lab, population, isolation, searches, overhead, growth" in capsys.readouterr().err
+    assert "wanted one of lab, population, isolation, searches, overhead, growth, functions" in capsys.readouterr().err
 
 
 def test_the_quick_isolation_table_compares_the_same_evaluation():
@@ -178,3 +178,38 @@ def test_what_answers_in_place_of_the_sandboxes_is_not_counted_and_each_part_has
         assert (row["propose_ms"], row["archive_ms"], row["check_ms"], row["judge_ms"]) == (1000, 2000, 0, 0)
         assert 0 < row["rest_ms"] <= 3000  # duplicates and refused programs are not described
         assert row["total_ms"] == pytest.approx(3000 + row["rest_ms"])
+
+
+def test_the_quick_table_of_functions_has_gelu_at_one_and_ratios_between_their_least_and_most():
+    table = bench.functions(profile("smoke"), quick=True).set_index("function")
+    assert list(table.index) == list(bench.FUNCTIONS)
+    assert set(table["shape"]) == {"64 x 64"} and set(table["rounds"]) == {2}
+    for part in ("forward", "backward"):
+        assert (table.loc["gelu", [f"{part}_gelu", f"{part}_least", f"{part}_most"]] == 1).all()
+        assert (table[f"{part}_us"] > 0).all()
+        assert table[f"{part}_gelu"].between(table[f"{part}_least"], table[f"{part}_most"]).all()
+
+
+def test_forward_and_backward_times_are_kept_apart_and_set_beside_gelus_of_the_same_round(monkeypatch):
+    clock, speed = [0.0], {"relu": (1.0, 2.0), "gelu": (2.0, 8.0), "gelu-sine": (3.0, 4.0), "turbulent": (6.0, 4.0)}
+
+    class Timed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, forward, backward):
+            clock[0] += forward
+            ctx.backward_seconds = backward
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            clock[0] += ctx.backward_seconds
+            return gradient, None, None
+
+    for name, seconds in speed.items():
+        entry = replace(activations.REGISTRY[name], function=lambda x, s=seconds: Timed.apply(x, *s))
+        monkeypatch.setitem(activations.REGISTRY, name, entry)
+    monkeypatch.setattr(bench.time, "thread_time", lambda: clock[0])
+    table = bench.functions(profile("smoke"), quick=True).set_index("function")
+    assert table[["forward_us", "backward_us"]].loc["turbulent"].tolist() == [6e6, 4e6]
+    assert table["forward_gelu"].to_dict() == {"relu": 0.5, "gelu": 1, "gelu-sine": 1.5, "turbulent": 3}
+    assert table["backward_gelu"].to_dict() == {"relu": 0.25, "gelu": 1, "gelu-sine": 0.5, "turbulent": 0.5}

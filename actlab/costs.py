@@ -1,0 +1,146 @@
+"""What the whole downstream comparison would take on one GPU: estimated from seconds a step, measured here (ours).
+
+A training step of each of the paper profile's models is timed on one thread of this machine, with ReLU, on random
+pictures, on B3DB's molecules and on the committed trajectories, and scaled to a GPU by rates of float32 matrix
+products: measured here, assumed there. No GPU was timed. Tests, loading and costlier functions are left out.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from actlab import transfer
+from actlab.benchmarks import algorithms, images, molecules
+from actlab.benchmarks.algorithm_scores import loss
+from actlab.config import Profile
+
+# [ours] What one GPU keeps up over a training of such models: a third of what recent ones do in float32 (TF32).
+GPU_TFLOPS = 10.0
+# Training pictures and molecules of the full data sets, as their publishers count them.
+TRAINING = {"Fashion-MNIST": 60_000, "CIFAR-10": 50_000, "ImageNet": 1_281_167, "ogbg-molhiv": 32_901}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A training step that can be timed.
+
+    Attributes:
+        data: the data set's name.
+        step: performs one, forward and backward, without the optimiser, which is cheap beside them.
+        scale: by how much the paper profile's batch is larger than the one of `step`.
+        steps: of one training.
+        trainings: of the data set for one function and seed.
+    """
+
+    data: str
+    step: Callable[[], None]
+    scale: float
+    steps: int
+    trainings: int = 1
+
+
+def hours(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """Estimated hours of `make transfer PROFILE=paper` on one GPU, a row a data set.
+
+    Args:
+        which: not used; every part of the bench has it.
+        quick: whether only the smallest model is timed, once.
+
+    Returns:
+        Columns data, cpu_seconds_a_step (at the paper profile's batch, on one thread), steps (of one training),
+        trainings (of all functions and seeds), gpu_hours_a_training and gpu_hours (of all), both estimates.
+    """
+    rate = _products(1 if quick else 5)
+    rows = []
+    for timed in tqdm(list(_timed(quick)), desc="hours", disable=None):
+        timed.step()
+        seconds = timed.scale * median(_seconds(timed.step) for _ in range(1 if quick else 3))
+        one = seconds * timed.steps * rate / (GPU_TFLOPS * 1e12) / 3600
+        design = transfer.DESIGNS["paper"]
+        trainings = timed.trainings * len(design.functions) * max(design.seeds.values())
+        row = {"data": timed.data, "cpu_seconds_a_step": seconds, "steps": timed.steps, "trainings": trainings}
+        rows.append({**row, "gpu_hours_a_training": one, "gpu_hours": one * trainings})
+    return pd.DataFrame(rows)
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def _products(repeats: int, side: int = 1024) -> float:
+    """Operations a second of a float32 matrix product on one thread."""
+    a = torch.ones(side, side)
+    a @ a
+    return 2 * side**3 / median(_seconds(lambda: a @ a) for _ in range(repeats))
+
+
+def _timed(quick: bool) -> Iterator[Timed]:
+    if quick:
+        yield _graphs()
+        return
+    for config in images.PROFILES["paper"]:
+        yield _pictures(config)
+    yield _graphs()
+    yield _trajectories()
+
+
+def _backward(model: nn.Module, value: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        value().backward()
+
+    return step
+
+
+def _pictures(config: images.ImageConfig, batch: int = 8) -> Timed:
+    channels = 1 if config.data == "Fashion-MNIST" else 3
+    model = images.build(F.relu, config, channels).to(memory_format=torch.channels_last).train()
+    x = torch.rand(batch, channels, config.side, config.side).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch) % images.CLASSES[config.data]
+    step = _backward(model, lambda: F.cross_entropy(model(x), labels))
+    steps = config.settings.epochs * ((TRAINING[config.data] - config.validation) // config.batch)
+    return Timed(config.data, step, config.batch / batch, steps)
+
+
+def _graphs() -> Timed:
+    """B3DB's molecules in the place of molhiv's, which need not be there; both are drug-like."""
+    config = next(config for config in molecules.PROFILES["paper"] if config.data == "ogbg-molhiv")
+    known, split = molecules.load(replace(molecules.LAPTOP, seed=0))
+    model = molecules.build(F.relu, config, known).train()
+    batch = known.batch(split.train[: config.batch], "cpu")
+    step = _backward(model, lambda: F.binary_cross_entropy_with_logits(model(batch), batch.labels))
+    used = math.floor(TRAINING[config.data] * (1 - config.validation - config.test))
+    return Timed(config.data, step, 1.0, config.settings.epochs * (used // config.batch))
+
+
+def _trajectories() -> Timed:
+    """The mean over the committed algorithms in the place of all thirty, of which some have many more steps."""
+    thirty = {config.algorithm: config for config in algorithms.PROFILES["paper"]}
+    steps = []
+    for laptop in algorithms.COMMITTED:
+        config = thirty[laptop]
+        samples = algorithms.load(replace(config, folder=algorithms.AlgorithmConfig().folder))["train"]
+        network = algorithms.build(F.relu, config, samples.probes).train()
+        places = np.arange(config.batch)
+        batch = samples.batch(places, samples.random_positions(places, np.random.default_rng(0)), "cpu")
+        steps.append(_backward(network, lambda n=network, b=batch, s=samples: loss(s.probes, b, *n(b))))
+
+    def step() -> None:
+        for one in steps:
+            one()
+
+    epochs = next(iter(thirty.values())).settings.epochs
+    return Timed("CLRS-30", step, 1 / len(steps), epochs * (1000 // 32), len(thirty))
