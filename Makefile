@@ -22,7 +22,7 @@ endif
 ifeq ($(filter venv conda,$(ENV)),)
 $(error ENV: wanted venv or conda; came '$(ENV)')
 endif
-ifneq ($(filter reproduce compare-search transfer build/%,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce compare-search transfer report build/%,$(MAKECMDGOALS)),)
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
 $(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
 endif
@@ -41,7 +41,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer clrs-data clrs-all notebooks-refresh readme clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer report clrs-data clrs-all notebooks-refresh readme clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -120,6 +120,9 @@ build/clrs/env/.stamp: data/clrs/pins.txt
 notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their own smoke parameters
 	$(PY) -m actlab.notebooks refresh $(NOTEBOOKS)
 	$(PREFIX)/bin/nbstripout $(STRIP) $(NOTEBOOKS)
+
+report: $(STAMP) ## build a static site from the executed notebooks into build/PROFILE/report, in seconds and offline
+	$(PY) -m actlab.report --profile $(PROFILE)
 
 readme: $(STAMP) ## write README's table of claims from the committed figures/
 	$(PY) -m actlab.readme

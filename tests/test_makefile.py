@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
     "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "clrs-data", "clrs-all",
-    "notebooks-refresh", "readme", "clean",
+    "notebooks-refresh", "report", "readme", "clean",
 )  # fmt: skip
 NOTEBOOKS = (
     "01_quickstart",

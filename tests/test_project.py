@@ -71,6 +71,8 @@ ORDER = (
     "page",
     "takehome",
     "readme",
+    "executed",
+    "report",
     "benchmarks",
     "transfer",
     "costs",
@@ -80,7 +82,7 @@ ORDER = (
 )
 NOTHING_OF_OURS = (
     "stats", "activations", "blind", "bounds", "confinement", "database", "feynman", "messages", "paper", "notebooks",
-    "passes",
+    "passes", "executed",
 )  # fmt: skip
 NO_TORCH = ("config", "records", "paper", "stats", "plotting", "bounds", "language", "sandbox", "pool")
 

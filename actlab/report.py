@@ -1,0 +1,271 @@
+"""`make report`: a static site from the executed notebooks, with an index by claim, figure and table (ours).
+
+    python -m actlab.report [--profile laptop] [--out DIR]
+
+Nothing is run and nothing is fetched: nbconvert renders what the notebooks hold, formulas become MathML, and no page
+loads anything but the site's own files. A notebook that was not run with the profile is shown as it is committed,
+and its page says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import itertools
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import jinja2
+from latex2mathml import converter
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+from actlab import config, executed, paper, readme, records
+from actlab.executed import Drawing, Files, Page, Refused
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+MARK = '<meta name="generator" content="actlab.report">'  # in every page; what has it may be replaced
+NUMBERED = {"figure": 9, "table": 4}  # how many the paper has
+NUMBER = re.compile(r"(figure|table)_(\d+)(?:_|$)")
+LINK = re.compile(r"\(notebooks/(\w+)\.ipynb")
+SHOWN = ("text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/latex", "text/plain")
+# [ours] Which figures and tables bear on each of the paper's claims; beside them stand headings that name "Claim N".
+EVIDENCE = {
+    1: ("figure_1", "authors"),
+    2: ("arms", "arms_compared"),
+    3: ("figure_3", "found"),
+    4: ("table_1", "log_ratios", "comparisons"),
+    5: ("table_2", "batch_effect"),
+    6: ("table_2", "figure_6"),
+    7: ("figure_7", "constants_beaten"),
+    8: ("figure_3", "figure_3_elites", "parting"),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Neighbouring rows of README's table of claims that one notebook measured, and where their numbers come from."""
+
+    rows: tuple[tuple[str, ...], ...]  # the cells of each, without the link
+    page: Page
+    tables: tuple[Drawing, ...]
+    picture: Drawing | None
+
+
+def build(profile: str, out: Path, root: Path = records.ROOT) -> Path:
+    """Writes the site: index.html, a page a notebook, figures/ and style.css; equal inputs give equal bytes.
+
+    Args:
+        profile: whose executed notebooks are shown.
+        out: the site's folder; an earlier report in it is replaced, anything else is not.
+        root: of the checkout.
+
+    Returns:
+        The path of the index.
+
+    Raises:
+        Refused: no notebook, one that was never executed, something that cannot be shown, or `out` holds other files.
+    """
+    first = out / "index.html"
+    if out.exists() and any(out.iterdir()) and not (first.is_file() and MARK in first.read_text(encoding="utf-8")):
+        raise Refused(f"--out: wanted a new or empty folder, or an earlier report; came other files in {str(out)!r}")
+    pages, committed = executed.pages(profile, root), executed.files("laptop", root)
+    files = executed.files(profile, root)
+    about = (root / "README.md").read_text(encoding="utf-8")
+    texts = {"index.html": index(pages, files, committed, profile, about)}
+    texts |= {f"{page.name}.html": page_html(page, pages, files, committed, profile) for page in pages}
+    texts["style.css"] = (TEMPLATES / "style.css").read_text() + HtmlFormatter().get_style_defs(".highlight") + "\n"
+    if out.exists():
+        shutil.rmtree(out)
+    for one in (*committed.values(), *files.values()):
+        (out / one.folder).mkdir(parents=True, exist_ok=True)
+        for path in one.paths.values():
+            shutil.copyfile(path, out / one.folder / path.name)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return first
+
+
+def page_html(
+    page: Page, pages: Sequence[Page], files: Mapping[str, Files], committed: Mapping[str, Files], profile: str
+) -> str:
+    """A notebook as an HTML page, by nbconvert with a template of our own."""
+    exporter = HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": list(SHOWN)}}),
+        template_name="basic",
+        template_file=str(TEMPLATES / "notebook.html.j2"),
+        filters={"markdown2html": Markdown(page, pages, committed).convert},
+    )
+    place = [one.name for one in pages].index(page.name)
+    beside = {"previous": pages[place - 1] if place else None, "next": pages[place + 1] if pages[place + 1 :] else None}
+    about = {"page": page, "files": files, "profile": profile, "mark": MARK, **beside}
+    return exporter.from_notebook_node(page.notebook, {"report": about})[0]
+
+
+class Markdown(IPythonRenderer):
+    """Renders one page's Markdown: formulas as MathML, an id a heading, and links that stay in the site."""
+
+    def __init__(self, page: Page, pages: Sequence[Page], committed: Mapping[str, Files]) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.pages = {one.name for one in pages}
+        self.figures = {path.name for one in committed.values() for path in one.paths.values()}
+        self.ids = Counter(anchor for cell in page.notebook.cells for anchor in cell.metadata["report"]["anchors"])
+
+    def convert(self, source: str) -> str:
+        """The HTML of a cell's source, or of a Markdown output."""
+        return MarkdownWithMath(renderer=self).render(source)
+
+    def inline_math(self, body: str) -> str:
+        """A formula in a line."""
+        return mathml(body, "inline")
+
+    def block_math(self, body: str) -> str:
+        """A formula on a line of its own."""
+        return mathml(body, "block")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        """A formula in an environment."""
+        return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+    def heading(self, text: str, level: int, **attrs: Any) -> str:
+        """A heading with the id that Jupyter gives it, and a number behind where the page has that id already."""
+        name = re.sub(r"<[^>]+>", "", text).strip().replace(" ", "-").replace('"', "")
+        self.ids[name] += 1
+        anchor = name if self.ids[name] == 1 else f"{name}-{self.ids[name]}"
+        return f'<h{level} id="{anchor}">{text}</h{level}>\n'
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        """A link to a page, a figure or the web; for any other file of the checkout, its path."""
+        target = self._target(url)
+        return super().link(text, target, title) if target else f"{text} (<code>{html.escape(url)}</code>)"
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """A picture of figures/, or one that the Markdown holds itself; any other is refused."""
+        target = self._target(url) or ""
+        if not target.startswith(("data:", "figures/")):
+            raise Refused(f"a picture in a notebook: wanted a file of figures/; came {url!r}")
+        return super().image(text, target, title)
+
+    def _target(self, url: str) -> str | None:
+        """Where a notebook's link leads in the site; None where the site has no such file."""
+        parts = urlsplit(url)
+        if parts.scheme or not parts.path:
+            return url
+        path = Path(unquote(parts.path))
+        if path.suffix == ".ipynb" and path.stem in self.pages:
+            return f"{quote(path.stem)}.html" + (f"#{parts.fragment}" if parts.fragment else "")
+        if path.parent.name == "figures" and path.name in self.figures:
+            return f"figures/{quote(path.name)}"
+        return None
+
+
+def mathml(latex: str, display: str) -> str:
+    """A formula as MathML, which browsers draw without a script.
+
+    Args:
+        latex: without dollars.
+        display: inline or block.
+
+    Raises:
+        Refused: it holds a command that latex2mathml does not know.
+    """
+    drawn = converter.convert(latex, display=display)
+    if "\\" in drawn:
+        raise Refused(f"formula: wanted LaTeX that latex2mathml knows; came {latex!r}")
+    return drawn
+
+
+def index(
+    pages: Sequence[Page], files: Mapping[str, Files], committed: Mapping[str, Files], profile: str, about: str
+) -> str:
+    """The first page: claims, figures and tables, each with its place, picture, CSV and command.
+
+    Args:
+        pages: in their order.
+        files: of the figures and tables, by name, as the profile drew them where it did.
+        committed: the same as they are committed, which README's table is made from.
+        profile: that was asked for.
+        about: the text of README.md, for its table of claims.
+
+    Raises:
+        Refused: README has no table of claims, or one of its rows names no notebook that is there.
+    """
+    drawings = {one.name: one for page in reversed(pages) for one in reversed(page.drawings)}
+    numbered: dict[tuple[str, int], list[Drawing]]
+    numbered = {(kind, 1 + number): [] for kind, count in NUMBERED.items() for number in range(count)}
+    for name, one in sorted(drawings.items()):
+        if match := NUMBER.match(name):
+            numbered.setdefault((match[1], int(match[2])), []).append(one)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("index.html.j2").render(
+        mark=MARK,
+        paper=paper,
+        profile=profile,
+        pages={page.name: page for page in pages},
+        files=files,
+        committed=committed,
+        drawings=drawings,
+        numbered=numbered,
+        ours={page.name: [one for one in page.drawings if not NUMBER.match(one.name)] for page in pages},
+        beside=[name for name in files if name not in drawings],
+        evidence=EVIDENCE,
+        head=_rows(about)[0],
+        measured=measured(pages, about),
+    )
+
+
+def measured(pages: Sequence[Page], about: str) -> list[Measured]:
+    """README's rows of claims, each with the tables that it is read off and the picture nearest to them."""
+    by_name = {page.name: page for page in pages}
+    sources = re.findall(r'"(\w+)\.csv"', Path(readme.__file__).read_text())  # what the table of claims is made from
+    found = []
+    for name, group in itertools.groupby(_rows(about)[2:], key=lambda row: (LINK.findall("|".join(row)) or [None])[0]):
+        rows = list(group)
+        if name not in by_name:
+            raise Refused(f"README's claims: wanted a notebook of {', '.join(by_name)} in each row; came {rows[0]}")
+        page = by_name[name]
+        tables = tuple(one for one in page.drawings if one.name in sources)
+        near = tables[0].cell if tables else 0
+        picture = min((one for one in page.drawings if one.picture), key=lambda one: abs(one.cell - near), default=None)
+        words = tuple(tuple(cell for cell in row if not LINK.search(cell)) for row in rows)
+        found.append(Measured(words, page, tables, picture))
+    return found
+
+
+def _rows(about: str) -> list[list[str]]:
+    """The cells of README's table of claims, its head and its rule first."""
+    start, end = readme.MARKS
+    if start not in about or end not in about:
+        raise Refused(f"README.md: wanted the marks {start} and {end}; came a text without them")
+    lines = about[about.index(start) + len(start) : about.index(end)].strip().splitlines()
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0 written, 2 refused."""
+    parser = argparse.ArgumentParser(prog="python -m actlab.report", description="Writes the report, a static site.")
+    parser.add_argument("--profile", default="laptop", choices=config.PROFILES)
+    parser.add_argument("--out", type=Path, help="build/PROFILE/report by default")
+    options = parser.parse_args(arguments)
+    try:
+        print(build(options.profile, options.out or records.BUILD / options.profile / "report"))
+    except Refused as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
