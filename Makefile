@@ -22,7 +22,7 @@ endif
 ifeq ($(filter venv conda,$(ENV)),)
 $(error ENV: wanted venv or conda; came '$(ENV)')
 endif
-ifneq ($(filter reproduce compare-search transfer report build/%,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce compare-search transfer multiverse report build/%,$(MAKECMDGOALS)),)
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
 $(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
 endif
@@ -41,7 +41,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer report clrs-data clrs-all notebooks-refresh readme clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse report clrs-data clrs-all notebooks-refresh readme clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -99,6 +99,9 @@ compare-search: $(STAMP) ## search by five arms from five seeds with PROFILE, fo
 
 transfer: $(STAMP) ## train functions on images, molecules and algorithms with PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab.transfer --profile $(PROFILE)
+
+multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
+	$(PY) -m actlab.multiverse --profile $(PROFILE)
 
 # dm-clrs brings TensorFlow and JAX: an environment of its own, 2.9 GB. What it writes is committed.
 CLRS_PY := build/clrs/env/bin/python actlab/benchmarks/clrs_sampler.py
@@ -182,6 +185,11 @@ PLOTTING_TRANSFER := actlab/plotting_transfer.py $(PLOTTING)
 TAKEHOME    := actlab/takehome.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING) $(TABLES)
 BENCHMARKS  := $(wildcard actlab/benchmarks/*.py) $(RECORDS)
 TRANSFER    := actlab/transfer.py $(ACTIVATIONS) $(BENCHMARKS) $(CONFIG)
+UNIVERSE     := actlab/universe.py $(ACTIVATIONS) $(LAB) $(STATS) $(TASKS)
+DISTRIBUTION := actlab/distribution.py $(CONFIG) $(UNIVERSE)
+MULTIVERSE   := actlab/multiverse.py $(DISTRIBUTION) $(PAPER) $(RECORDS) $(TRANSFER)
+ROBUSTNESS   := actlab/robustness.py $(MULTIVERSE)
+PLOTTING_MULTIVERSE := actlab/plotting_multiverse.py $(PLOTTING)
 
 NOTEBOOKS := $(filter-out %.failed.ipynb %.partial.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
 OUT := build/$(PROFILE)/notebooks

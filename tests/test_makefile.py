@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
-    "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "clrs-data", "clrs-all",
+    "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse", "clrs-data", "clrs-all",
     "notebooks-refresh", "report", "readme", "clean",
 )  # fmt: skip
 NOTEBOOKS = (
