@@ -41,7 +41,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse report clrs-data clrs-all notebooks-refresh readme clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse report clrs-data clrs-all notebooks-refresh readme lab clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -129,6 +129,9 @@ report: $(STAMP) ## build a static site from the executed notebooks into build/P
 
 readme: $(STAMP) ## write README's table of claims from the committed figures/
 	$(PY) -m actlab.readme
+
+lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
+	$(PY) -m jupyterlab notebooks/18_explorer.ipynb
 
 clean: ## remove what was built, but neither the environment nor the committed figures
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -258,9 +258,9 @@ def log_ratios(
             over all.
 
     Returns:
-        Columns task, split, function, n (seeds; of a mean, of all kinds together), value, low, high, floored (how many
-        of these seeds had a score below the floor, the function's or the reference's); functions from the lowest mean
-        to the highest. The mean over kinds is the task "mean".
+        Columns task, split, function, n (seeds; of a mean, of all kinds together), value, low, high, p (that it is 0),
+        floored (how many of these seeds had a score below the floor, the function's or the reference's); functions
+        from the lowest mean to the highest. The mean over kinds is the task "mean".
     """
     _among(scores, [reference])
     values = {key: _by_seed(part) for key, part in tasks(scores).groupby(TASK, sort=False) if key[3] or detail}
@@ -270,7 +270,7 @@ def log_ratios(
     rows = _of_tasks(ratios)
     for splits in (*([split] for split in SPLITS if detail), SPLITS):
         rows += _over_kinds(planned, splits)
-    table = pd.DataFrame(rows, columns=["task", "split", "function", "n", "value", "low", "high"])
+    table = pd.DataFrame(rows, columns=["task", "split", "function", "n", "value", "low", "high", "p"])
     low = {key: ((value < floor) | (value.loc[reference] < floor)).sum(axis=1) for key, value in values.items()}
     table["floored"] = [
         sum(low[key][row.function] for key in low if _counts(key, row.task, row.split)) for row in table.itertuples()
@@ -278,6 +278,21 @@ def log_ratios(
     last = table[(table["task"] == MEAN) & (table["split"] == BOTH)]
     order = last.sort_values("value", kind="stable")["function"].tolist()
     return table.sort_values("function", key=lambda c: c.map(order.index), kind="stable", ignore_index=True)
+
+
+def overall(scores: pd.DataFrame, reference: str = "relu", floor: float = FLOOR) -> pd.DataFrame:
+    """Each function against a reference by the mean of the log ratios over kinds and both splits, as in `log_ratios`.
+
+    Returns:
+        Columns function, other, n, value (positive favours the function), low, high, p, p_holm (over these rows),
+        verdict (better, worse or undecided, by p_holm < 0.05); the highest value first.
+    """
+    table = log_ratios(scores, reference, floor).query("task == @MEAN and function != @reference")
+    table = table.assign(other=reference, p_holm=stats.holm(table["p"]))
+    side = np.where(table["value"] > 0, "better", "worse")
+    table["verdict"] = np.where(table["p_holm"] < 0.05, side, "undecided")
+    table = table[["function", "other", "n", "value", "low", "high", "p", "p_holm", "verdict"]]
+    return table[::-1].reset_index(drop=True)
 
 
 def _counts(key: tuple, task: str, split: str) -> bool:
@@ -304,19 +319,23 @@ def _over_kinds(values: Mapping[tuple, pd.DataFrame], splits: Sequence[str]) -> 
     return [(MEAN, split, name, *_mean_of_kinds([k.loc[name].to_numpy() for k in kinds])) for name in kinds[0].index]
 
 
-def _mean_of_kinds(runs: Sequence[np.ndarray], level: float = 0.95) -> tuple[int, float, float, float]:
-    """Number of runs of all kinds together, the mean of the kinds' means, and its interval.
+def _mean_of_kinds(runs: Sequence[np.ndarray], level: float = 0.95) -> tuple[int, float, float, float, float]:
+    """Number of runs of all kinds together, the mean of the kinds' means, its interval, and p that it is 0.
+
+    Runs that all agree on a value but 0 have the sign-flip test's p, as in `against`.
 
     Source: Welch (1947), Biometrika 34; Satterthwaite (1946), Biometrics Bulletin 2. Of one kind it is Student's.
     """
     if min(len(run) for run in runs) < 2:
         raise ValueError(f"wanted at least 2 seeds of each kind, got {', '.join(str(len(run)) for run in runs)}")
-    mean = float(np.mean([run.mean() for run in runs]))
+    mean, n = float(np.mean([run.mean() for run in runs])), sum(map(len, runs))
     parts = np.array([run.var(ddof=1) / len(run) for run in runs])
-    free = np.array([len(run) - 1 for run in runs])
-    degrees = parts.sum() ** 2 / (parts**2 / free).sum() if parts.any() else free[0]
-    reach = float(student.ppf((1 + level) / 2, degrees) * np.sqrt(parts.sum())) / len(runs)
-    return sum(map(len, runs)), mean, mean - reach, mean + reach
+    if np.sqrt(parts.sum()) < 1e-12:
+        return n, mean, mean, mean, 1.0 if abs(mean) < 1e-12 else 2.0 ** (1 - n)
+    degrees = parts.sum() ** 2 / (parts**2 / [len(run) - 1 for run in runs]).sum()
+    error = float(np.sqrt(parts.sum())) / len(runs)
+    reach = float(student.ppf((1 + level) / 2, degrees)) * error
+    return n, mean, mean - reach, mean + reach, float(2 * student.sf(abs(mean) / error, degrees))
 
 
 # --- the lab's order ------------------------------------------------------------------------------
@@ -352,7 +371,7 @@ def pairs(
         rows = _of_tasks(values)
         for splits in (*([split] for split in SPLITS), SPLITS):
             rows += _over_kinds(even, splits)
-        part = pd.DataFrame(rows, columns=["task", "split", "function", "n", "transfer", "low", "high"])
+        part = pd.DataFrame(rows, columns=["task", "split", "function", "n", "transfer", "low", "high", "p"])
         parts.append(part.assign(suite=suite, lab=part["function"].map(losses)))
     return pd.concat(parts, ignore_index=True)[PAIR]
 
@@ -431,3 +450,32 @@ def _title(benchmark: str, task: str, split: str, sizes: tuple[int, int]) -> str
 def _cell(values: pd.Series, failed: int) -> str:
     text = stats.paired_t(values, np.zeros(len(values))).text()
     return f"{text} ({failed} failed)" if failed else text
+
+
+def failures(scores: pd.DataFrame) -> pd.DataFrame:
+    """The paper's runs out of memory beside our failed runs: columns function, paper, ours; functions with either.
+
+    Args:
+        scores: as `scores` returns them.
+    """
+    table = paper.table_2().set_index("function")[[*PAPER_TASKS]].rename(columns=PAPER_TASKS)
+    out = {name: row.index[row == paper.OOM] for name, row in table.iterrows()}
+    theirs = {name: ", ".join(f"{column}: {paper.OOM}" for column in columns) for name, columns in out.items()}
+    of = scores.groupby("data")["seed"].nunique()
+    lost = scores[scores["failed"]].groupby(["function", "data", "outcome"], sort=False)["seed"].nunique()
+    ours = {}
+    for (function, data, outcome), count in lost.items():
+        ours.setdefault(function, []).append(f"{data}: {count} of {of[data]} {outcome}")
+    absent = [name for name in theirs if name not in set(scores["function"])]
+    rows = [
+        (name, theirs.get(name) or "none", ", ".join(ours.get(name, [])) or ("not run" if name in absent else "none"))
+        for name in dict.fromkeys([*theirs, *ours])
+        if theirs.get(name) or name in ours
+    ]
+    return pd.DataFrame(rows, columns=["function", "paper", "ours"])
+
+
+def intervals(table: pd.DataFrame, value: str, low: str = "low", high: str = "high", form: str = ".2f") -> list[str]:
+    """A column with its interval as text, such as `0.93 [0.90, 0.96]`, a row each."""
+    rows = table[[value, low, high]].itertuples(index=False)
+    return [f"{estimate:{form}} [{least:{form}}, {most:{form}}]" for estimate, least, most in rows]

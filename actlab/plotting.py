@@ -675,29 +675,38 @@ def racing(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
-def transfer(ax: Axes, elites: pd.DataFrame) -> Axes:
-    """Draw score against transferability: fitness on the search suite and, with intervals, on the held-out one.
+WORTHS = {  # of an elite elsewhere, by its column: those of its interval, and the axis
+    "held_out": ("low", "high", "fitness on the held-out suite"),
+    "accuracy": ("accuracy_low", "accuracy_high", "accuracy on test pictures"),
+}
+
+
+def transfer(ax: Axes, elites: pd.DataFrame, worth: str = "held_out") -> Axes:
+    """Draw score against transferability: fitness on the search suite and, with intervals, worth elsewhere.
 
     Args:
         ax: one column wide, nearly square.
-        elites: fitness, held_out, low, high, led (whether it was the best in its time) and final (whether it is the
-            final choice); those that led are joined in the order of the rows. On the dotted line the two are equal.
+        elites: fitness, the columns of `worth` and its interval (`WORTHS`), led (whether it was the best in its time)
+            and final (whether it is the final choice); those that led are joined in the order of the rows.
+        worth: held_out, where a dotted line says where the two are equal; or accuracy, which has another unit.
     """
-    _want("transfer", elites, "fitness", "held_out", "low", "high", "led", "final")
-    ends = elites[["fitness", "held_out"]].to_numpy()
-    ax.axline((ends.min(), ends.min()), slope=1, color=INK, lw=0.8, ls=":", zorder=0)
+    low, high, text = WORTHS[worth]
+    _want("transfer", elites, "fitness", worth, low, high, "led", "final")
+    if worth == "held_out":
+        ends = elites[["fitness", "held_out"]].to_numpy()
+        ax.axline((ends.min(), ends.min()), slope=1, color=INK, lw=0.8, ls=":", zorder=0)
     led = elites[elites["led"]]
-    ax.plot(led["fitness"], led["held_out"], color=SERIES[0], lw=0.7, zorder=1)
+    ax.plot(led["fitness"], led[worth], color=SERIES[0], lw=0.7, zorder=1)
     looks = {
         "holds a cell": (~elites["led"] & ~elites["final"], {"color": "0.6", "marker": "o", "ms": 3}),
         "was the best": (elites["led"] & ~elites["final"], {"color": SERIES[0], "marker": "s", "ms": 3.5}),
         "final choice": (elites["final"], {"color": "black", "marker": "D", "ms": 5}),
     }
-    for text, (which, look) in looks.items():
+    for name, (which, look) in looks.items():
         rows = elites[which]
-        ax.vlines(rows["fitness"], rows["low"], rows["high"], color=look["color"], lw=0.8, alpha=0.7)
-        ax.plot(rows["fitness"], rows["held_out"], lw=0, label=text, **look)
-    ax.set(xlabel="fitness on the search suite", ylabel="fitness on the held-out suite")
+        ax.vlines(rows["fitness"], rows[low], rows[high], color=look["color"], lw=0.8, alpha=0.7)
+        ax.plot(rows["fitness"], rows[worth], lw=0, label=name, **look)
+    ax.set(xlabel="fitness on the search suite", ylabel=text)
     _legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax
 

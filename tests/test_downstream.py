@@ -266,8 +266,10 @@ def test_log_ratios_of_a_task_are_a_paired_t_over_seeds():
     one = picked(found, task="MNIST-5k", split="ood", function="found").iloc[0]
     f, relu = (picked(scores, data="MNIST-5k", split="ood", function=name)["value"] for name in ("found", "relu"))
     wanted = stats.paired_t(np.log(f), np.log(relu))
-    assert one[["n", "value", "low", "high"]].tolist() == pytest.approx([4, wanted.estimate, wanted.low, wanted.high])
+    found_here = one[["n", "value", "low", "high", "p"]].tolist()
+    assert found_here == pytest.approx([4, wanted.estimate, wanted.low, wanted.high, wanted.p_value])
     assert (picked(found, function="relu")[["value", "low", "high"]] == 0).all(axis=None)
+    assert (picked(found, function="relu")["p"] == 1).all()
     assert found["function"].unique().tolist() == ["relu", "gelu", "snake", "found"]  # as their skills rise
     assert set(found["task"]) == {"MNIST-5k", "B3DB", "mean of 2 algorithms", "mean"}
 
@@ -281,10 +283,34 @@ def test_the_mean_over_two_kinds_is_half_of_welchs_interval_for_a_difference():
         logs = np.log(picked(scores, benchmark=benchmark).pivot(index="function", columns=["split", "seed"])["value"])
         gap = logs.loc["found"] - logs.loc["relu"]
         runs.append((gap["in-distribution"] + gap["ood"]).to_numpy() / 2)  # both splits of a run share its luck
-    welch = scipy_stats.ttest_ind(runs[0], -runs[1], equal_var=False).confidence_interval()
-    assert found[["low", "high"]].tolist() == pytest.approx([end / 2 for end in welch])
+    welch = scipy_stats.ttest_ind(runs[0], -runs[1], equal_var=False)
+    assert found[["low", "high"]].tolist() == pytest.approx([end / 2 for end in welch.confidence_interval()])
+    assert found["p"] == pytest.approx(welch.pvalue)
     assert (found["n"], found["split"]) == (7, "both")
     assert found["value"] == pytest.approx((runs[0].mean() + runs[1].mean()) / 2)
+
+
+def test_functions_are_judged_overall_by_holm_and_the_best_comes_first():
+    scores = downstream.scores(many())
+    found = downstream.overall(scores, "gelu")
+    assert found["function"].tolist() == ["found", "snake", "relu"]  # as their skills fall
+    assert found["verdict"].tolist()[0::2] == ["better", "worse"]
+    np.testing.assert_array_equal(found["p_holm"], stats.holm(found["p"]))
+    mean = picked(downstream.log_ratios(scores, "gelu"), task="mean").set_index("function")["value"]
+    np.testing.assert_allclose(found["value"], mean[found["function"]])
+
+
+def test_a_constant_ratio_has_the_sign_flips_p_and_equal_scores_have_1():
+    rows = table(
+        *(
+            run("molecules", "B3DB", name, seed, [value, value])
+            for name, value in (("relu", 0.7), ("gelu", 0.7), ("snake", 0.8))
+            for seed in range(5)
+        )
+    )
+    found = downstream.overall(downstream.scores(rows)).set_index("function")
+    assert found["p"].to_dict() == {"snake": 2**-4, "gelu": 1}
+    assert found.loc["snake", ["value", "low", "high"]].tolist() == pytest.approx([math.log(8 / 7)] * 3)
 
 
 def test_scores_below_the_floor_count_as_the_floor_and_are_counted():
@@ -384,3 +410,24 @@ def test_table_2_has_the_papers_columns_and_ours_under_our_own_data_sets():
     wanted = scipy_stats.ttest_1samp(values, 0).confidence_interval()
     assert found.loc["relu", "B3DB, OOD"] == f"{values.mean():.3f} [{wanted.low:.3f}, {wanted.high:.3f}]"
     assert found.loc["snake", "CLRS, mean of 2 algorithms, n=64"].endswith("] (1 failed)")
+
+
+def test_failed_runs_stand_beside_the_papers_runs_out_of_memory():
+    rows = table(
+        *(run("algorithms", "bfs", name, seed, [0.5, 0.5]) for name in ("relu", "fisg") for seed in range(2)),
+        *(run("algorithms", "lcs_length", name, 0, [0.5, 0.5]) for name in ("relu", "fisg")),
+        run("algorithms", "lcs_length", "relu", 1, [0.5, 0.5]),
+        failure("algorithms", "lcs_length", "fisg", 1),
+    )
+    found = downstream.failures(downstream.scores(rows))
+    assert found.to_numpy().tolist() == [
+        ["quaternion", "ImageNet top-1: OOM", "not run"],
+        ["fisg", "none", "lcs_length: 1 of 2 diverged"],
+        ["pler", "CIFAR-10 accuracy: OOM, ogbg-molhiv AUC: OOM, ImageNet top-1: OOM", "not run"],
+    ]
+
+
+def test_intervals_are_written_out():
+    rows = pd.DataFrame({"a": [0.123, -1.0], "low": [0.1, -2.0], "high": [0.2, 0.5]})
+    assert downstream.intervals(rows, "a") == ["0.12 [0.10, 0.20]", "-1.00 [-2.00, 0.50]"]
+    assert downstream.intervals(rows, "a", form="+.1f")[0] == "+0.1 [+0.1, +0.2]"
