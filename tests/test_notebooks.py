@@ -19,6 +19,15 @@ NOTEBOOKS = (
     "07_preactivations",
     "08_constants",
     "09_search_arms",
+    "10_images",
+    "11_algorithms",
+    "12_molecules",
+    "13_transfer",
+    "14_multiverse",
+    "15_why_periodicity",
+    "16_claims",
+    "17_take_home",
+    "18_explorer",
 )
 pytestmark = pytest.mark.parametrize("name", NOTEBOOKS)
 

@@ -67,15 +67,23 @@ ORDER = (
     "bands",
     "plotting",
     "plotting_multiverse",
+    "plotting_tasks",
     "plotting_spectra",
     "plotting_transfer",
     "page",
     "takehome",
+    "formula",
+    "explorer",
+    "rules",
+    "claims",
     "readme",
     "executed",
     "report",
     "benchmarks",
     "transfer",
+    "floors",
+    "kinds",
+    "transfer_claims",
     "costs",
     "universe",
     "distribution",
@@ -87,7 +95,7 @@ ORDER = (
 )
 NOTHING_OF_OURS = (
     "stats", "activations", "blind", "bounds", "confinement", "database", "feynman", "messages", "paper", "notebooks",
-    "passes", "executed",
+    "passes", "executed", "rules",
 )  # fmt: skip
 NO_TORCH = ("config", "records", "paper", "stats", "plotting", "bounds", "language", "sandbox", "pool")
 

@@ -1,28 +1,45 @@
+import re
+
 import pandas as pd
 import pytest
 
-from actlab import readme, studies
+from actlab import claims, readme, studies
 from actlab.records import ROOT
+
+
+def rows() -> list[list[str]]:
+    """The cells of README's table of claims, without its head."""
+    text = (ROOT / "README.md").read_text()
+    start, end = readme.MARKS
+    table = text[text.index(start) + len(start) : text.index(end)].strip().splitlines()
+    return [row.strip("| ").split(" | ") for row in table[2:]]
 
 
 def test_the_readmes_claims_are_those_of_the_committed_tables():
     text = (ROOT / "README.md").read_text()
-    assert readme.updated(text, readme.claims(ROOT / "figures")) == text, "make readme writes the table anew"
+    assert readme.updated(text, readme.markdown(claims.table())) == text, "make readme writes the table anew"
 
 
-def test_every_claim_has_the_papers_number_ours_with_an_interval_and_a_notebook_that_is_there():
-    rows = [row.strip("| ").split(" | ") for row in readme.claims(ROOT / "figures").splitlines()[2:]]
-    assert len(rows) >= 8
-    for _, _, ours, notebook in rows:
-        assert "[" in ours
-        assert "]" in ours
-        assert (ROOT / notebook[notebook.index("(") + 1 : -1]).is_file()
+def test_the_readme_says_of_every_part_what_the_table_says():
+    table = claims.table()
+    assert len(rows()) == len(table)
+    for (claim, theirs, ours, verdict, where), row in zip(rows(), table.itertuples(), strict=True):
+        assert (claim, theirs, verdict) == (f"{row.part}. {row.text}", row.paper, row.verdict)
+        assert ours.startswith(row.ours) and where.endswith(f"`{row.command}`")
+
+
+def test_every_claim_leads_to_a_picture_and_a_notebook_that_are_there():
+    for _, _, _, verdict, where in rows():
+        links = re.findall(r"\]\(([^)]*)\)", where)
+        assert all((ROOT / link).is_file() for link in links)
+        kinds = [link.split("/")[0] for link in links]
+        assert kinds == ["figures", "notebooks"] or (verdict == "not tested here" and kinds == ["notebooks"])
 
 
 def test_a_ratio_is_read_off_the_paper_by_hand():
-    table = readme.claims(ROOT / "figures")
-    assert "| loss of GELU over ReLU | 0.85 |" in table  # 78.8 / 93.1
-    assert "| loss of Turbulent over ReLU | 0.32 |" in table  # 29.8 / 93.1
+    said = {claim: theirs for claim, theirs, *_ in rows()}
+    assert said["4d. Loss of GELU over ReLU"] == "0.85"  # 78.8 / 93.1
+    assert said["4i. Loss of Turbulent over ReLU"] == "0.32"  # 29.8 / 93.1
 
 
 def test_a_readme_without_its_marks_is_refused():

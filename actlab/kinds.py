@@ -1,0 +1,255 @@
+"""What the notebooks on images, algorithms and molecules show of `make transfer`: tests, curves, failures, words.
+
+A kind is a benchmark. Rows are those of `transfer.Records`. Intervals are Student's, over seeds; all is [ours].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from actlab import downstream, stats, transfer
+from actlab.benchmarks import MissingData
+from actlab.plotting import label
+from actlab.records import BUILD, ROOT
+
+GROUPS = {
+    "made by hand": ("relu", "gelu", "silu", "snake"),
+    "pointwise: the paper's and found": ("relu", "gelu-sine", "gelu-sinc", "gmtu", "leaky-sqrt-decay", "found"),
+    "not pointwise: the paper's": ("relu", "turbulent", "qfw", "symmetric-phase-flipped", "fisg"),
+}
+
+
+# --- the records ----------------------------------------------------------------------------------
+
+
+def load(kept: transfer.Records, profile: str = "laptop") -> tuple[transfer.Design, pd.DataFrame]:
+    """What is there by whole seeds, and its rows; a kind with fewer than two seeds has no interval and is left out.
+
+    Raises:
+        FileNotFoundError: where no kind has two.
+    """
+    whole = transfer.done(kept, profile, transfer.DESIGNS[profile])
+    design = dataclasses.replace(whole, seeds={name: count for name, count in whole.seeds.items() if count > 1})
+    if not design.seeds:
+        raise FileNotFoundError(f"{kept.folder}: wanted two seeds of a kind; came none. `make transfer` makes them")
+    return design, kept.of(transfer.jobs(profile, design))
+
+
+def about(kind: str, kept: transfer.Records, design: transfer.Design, profile: str = "laptop") -> str:
+    """A sentence on how much of a kind is there, and whether the code that is here made it.
+
+    Raises:
+        FileNotFoundError: where the kind has not two whole seeds.
+    """
+    if kind not in design.seeds:
+        raise FileNotFoundError(f"{kept.folder}: wanted two seeds of {kind}; came fewer. `make transfer` makes them")
+    wanted = transfer.jobs(profile, design, [kind])
+    planned = transfer.DESIGNS[profile].seeds[kind]
+    other = len(transfer.missing(kept, wanted))
+    made = "the code that is here" if not other else f"other code than is here ({other} of {len(wanted)} trainings)"
+    seeds = f"{design.seeds[kind]} of {planned} seeds of {len(design.functions)} functions, {len(wanted)} trainings"
+    return f"**The records**: `python -m actlab.transfer --profile {profile}`, made by {made}: {seeds} of {kind}."
+
+
+def anew(kind: str, profile: str, kept: transfer.Records, data: Sequence[str] | None = None) -> str:
+    """Trains a slice of a kind anew, and says in a sentence what came of it.
+
+    At smoke it is ReLU and GELU on smoke's own settings, into the build folder, unless they are there; at other
+    profiles GELU's first seed, which is compared with its record.
+
+    Args:
+        kind: of `transfer.BENCHMARKS`.
+        profile: the notebook's.
+        kept: the laptop's records.
+        data: which of the kind's data sets are trained on again; all by default.
+    """
+    if profile == "smoke":
+        small = transfer.jobs("smoke", transfer.Design(("relu", "gelu"), {kind: 1}))
+        made = transfer.Records(transfer.folder("smoke"))
+        transfer.compare(small, made, BUILD / "smoke" / "transfer" / "checkpoints", workers=1)
+        values = ", ".join(f"{job.function} {transfer.summary(made.of([job]))}" for job in small)
+        return f"Profile smoke: {len(small)} small trainings ran, or were there already: {values}."
+    wanted = transfer.jobs("laptop", transfer.Design(("gelu",), {kind: 1}))
+    again = [job for job in wanted if data is None or job.data in data]
+    off = transfer.rerun(again, kept)
+    names = ", ".join(job.data for job in again)
+    return f"GELU from seed 0 was trained again on {names}: the tests differ from their records by {off:.1g} at most."
+
+
+# --- settings and data sets -----------------------------------------------------------------------
+
+
+def settings(config: Any) -> pd.DataFrame:
+    """A benchmark's configuration as a table: setting, value, and the words that stand beside it in its source."""
+    rows = []
+    for part in (config, config.settings):
+        words = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(type(part)), re.MULTILINE))
+        for field in dataclasses.fields(part):
+            if field.name not in ("folder", "seed", "settings"):
+                value = getattr(part, field.name)
+                text = ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+                rows.append({"setting": field.name.replace("_", " "), "value": text, "what": words.get(field.name, "")})
+    return pd.DataFrame(rows)
+
+
+def lacking(kind: str, profile: str = "paper") -> pd.DataFrame:
+    """The data sets of a profile, a row each with the line that one which is not there ends a run with.
+
+    Returns:
+        Columns data, there (whether it can be read) and message.
+    """
+    rows = []
+    for job in transfer.jobs(profile, transfer.Design(("relu",), {kind: 1})):
+        config = job.config
+        here = dataclasses.replace(config, folder=str(ROOT / config.folder) if config.folder else "")
+        try:
+            job.module.load(here)
+            message = ""
+        except MissingData as error:
+            message = str(error).replace(f"{ROOT}/", "")
+        rows.append({"data": job.data, "there": not message, "message": message})
+    return pd.DataFrame(rows)
+
+
+def cells(fields: Mapping[str, ArrayLike]) -> pd.DataFrame:
+    """Fields [rows, columns] by name, as a table: columns panel, row, column, value."""
+    parts = []
+    for name, field in fields.items():
+        values = np.asarray(field, dtype=float)
+        row, column = np.indices(values.shape).reshape(2, -1)
+        parts.append(pd.DataFrame({"panel": name, "row": row, "column": column, "value": values.ravel()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+# --- tests ----------------------------------------------------------------------------------------
+
+
+def over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean and 95 % t interval of `value` over the rows of each group; without an interval where there is one row.
+
+    Returns:
+        The columns of `by`, n, value, low, high.
+    """
+    rows = []
+    for key, part in table.groupby(list(by), sort=False):
+        values = part["value"].to_numpy(float)
+        found = stats.paired_t(values, np.zeros(len(values))) if len(values) > 1 else None
+        ends = (found.low, found.high) if found else (np.nan, np.nan)
+        rows.append((*key, len(values), values.mean(), *ends))
+    return pd.DataFrame(rows, columns=[*by, "n", "value", "low", "high"])
+
+
+def tests(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each test of each function, in batches: mean and interval over the runs in which it was scored.
+
+    Returns:
+        Columns data, split, shift, severity, function, n, value, low, high.
+    """
+    made = rows[rows["split"].isin(downstream.SPLITS) & (rows["evaluation"] == "batches")]
+    return over_seeds(made[made["outcome"] == "scored"], ["data", "split", "shift", "severity", "function"])
+
+
+def curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """The validation after each epoch: columns data, function, epoch, n (runs that came so far), value, low, high."""
+    return over_seeds(rows[rows["split"] == "validation"], ["data", "function", "epoch"])
+
+
+def grouped(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the functions of each of `GROUPS`, one group after the other, in a column `panel`."""
+    parts = [
+        table[table["function"].isin(names)]
+        .sort_values("function", key=lambda c, names=names: c.map(names.index), kind="stable")
+        .assign(panel=group)
+        for group, names in GROUPS.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def whole_against_batches(scores: pd.DataFrame) -> pd.DataFrame:
+    """The whole test set as one batch against batches of the training size, for functions of which both were made.
+
+    Args:
+        scores: as `downstream.scores` returns them, of functions that see their batch.
+
+    Returns:
+        Columns data, split, function, n (runs of which both were scored), batches, whole, difference (of the whole
+        over batches), low, high: 95 % paired t over seeds.
+    """
+    rows = []
+    seen = scores[scores["function"].map(transfer.sees_its_batch) & ~scores["failed"] & scores["whole"].notna()]
+    for key, part in seen.groupby(["data", "split", "function"], sort=False):
+        if len(part) > 1:
+            found = stats.paired_t(part["whole"], part["value"])
+            means = part[["value", "whole"]].mean()
+            rows.append((*key, found.n, means["value"], means["whole"], found.estimate, found.low, found.high))
+    columns = ["data", "split", "function", "n", "batches", "whole", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def endings(rows: pd.DataFrame) -> pd.DataFrame:
+    """How the runs of each function ended: columns function, runs, scored, OOM, diverged.
+
+    A run counts as scored where all its tests are, and else as what came of the first that is not.
+    """
+    made = rows[rows["split"].isin(downstream.SPLITS)]
+    made = made.sort_values("outcome", key=lambda c: c == "scored", kind="stable")
+    runs = made.groupby(["function", "data", "seed"], sort=False)["outcome"].first().reset_index()
+    table = pd.crosstab(runs["function"], runs["outcome"]).reindex(columns=["scored", "OOM", "diverged"], fill_value=0)
+    table = table.loc[list(dict.fromkeys(rows["function"]))]
+    table.insert(0, "runs", table.sum(axis=1))
+    return table.reset_index().rename_axis(columns=None)
+
+
+def drop(scores: pd.DataFrame) -> pd.DataFrame:
+    """How much lower each function's score is out of distribution: columns function, n, value, low, high."""
+    wide = scores.pivot(index=["function", "data", "seed"], columns="split", values="value").reset_index()
+    wide = wide.assign(value=wide["in-distribution"] - wide["ood"])
+    order = list(dict.fromkeys(scores["function"]))
+    return over_seeds(wide.sort_values("function", key=lambda c: c.map(order.index), kind="stable"), ["function"])
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def text(row: Any, digits: int = 3) -> str:
+    """A row's estimate with its interval, such as `0.971 [0.968, 0.974]`: of `difference` where it has one."""
+    estimate = row.difference if hasattr(row, "difference") else row.value
+    return f"{estimate:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+
+
+def differences(compared: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `downstream.against` as text: a row a function, a column a task, split and reference.
+
+    A verdict other than undecided stands behind the interval, as does the number of tests that count as chance.
+    """
+    said = [
+        text(row)
+        + f", {row.verdict}" * (row.verdict in ("better", "worse"))
+        + f", {row.failed} failed" * (row.failed > 0)
+        for row in compared.itertuples()
+    ]
+    where = compared["split"].map({"in-distribution": "in distribution", "ood": "OOD"})
+    tasks = compared["task"] + ", " if compared["task"].nunique() > 1 else ""
+    columns = tasks + where + ", over " + compared["other"].map(label)
+    table = compared[["function"]].assign(column=columns, said=said)
+    wide = table.pivot(index="function", columns="column", values="said")
+    wide = wide.loc[list(dict.fromkeys(table["function"])), list(dict.fromkeys(columns))]
+    return wide.rename(index=label).reset_index().rename_axis(columns=None)
+
+
+def verdicts(compared: pd.DataFrame) -> str:
+    """Who is better or worse than each reference, in sentences, from planned rows of `downstream.against`."""
+    parts = []
+    for (other, split), rows in compared.groupby(["other", "split"], sort=False):
+        said = {v: ", ".join(map(label, rows.loc[rows["verdict"] == v, "function"])) for v in ("better", "worse")}
+        words = "; ".join(f"{verdict}: {names or 'none'}" for verdict, names in said.items())
+        parts.append(f"Against {label(other)} {'OOD' if split == 'ood' else 'in distribution'}, {words}.")
+    return " ".join([*parts, "All others are undecided."])
