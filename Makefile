@@ -231,7 +231,7 @@ $(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING) $(TABLES) $(wildca
 $(OUT)/10_images.ipynb: $(OF_A_KIND) $(wildcard records/transfer/*)
 $(OUT)/11_algorithms.ipynb: $(OF_A_KIND) $(wildcard records/transfer/*)
 $(OUT)/12_molecules.ipynb: $(OF_A_KIND) $(wildcard records/transfer/*)
-$(OUT)/13_transfer.ipynb: actlab/transfer_claims.py $(LABORATORY) $(PAGE) $(PLOTTING_TRANSFER) $(TABLES) $(TRANSFER) $(DOWNSTREAM) \
+$(OUT)/13_transfer.ipynb: $(CLAIMS) $(DOWNSTREAM) $(KINDS) $(LABORATORY) $(PAGE) $(PLOTTING_TRANSFER) $(TABLES) $(TRANSFER) \
 	$(wildcard records/transfer/*)
 # Reads what `make multiverse` wrote.
 $(OUT)/14_multiverse.ipynb: $(PAGE) $(PLOTTING_MULTIVERSE) $(ROBUSTNESS) $(TABLES) $(wildcard records/multiverse*)

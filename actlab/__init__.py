@@ -70,7 +70,6 @@ __all__ = (
     "tasks",
     "traits",
     "transfer",
-    "transfer_claims",
     "universe",
     "worker",
 )

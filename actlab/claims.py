@@ -32,7 +32,8 @@ from actlab.rules import (
 
 KINDS = ("images", "algorithms", "molecules")
 SPLITS = {"in-distribution": "in distribution", "ood": "OOD"}
-TRANSFER = ("downstream.csv", "figure_6_raw.csv", "agreement.csv")
+TRANSFER = ("downstream.csv", "figure_6.csv", "lab_transfer_agreement.csv")
+RAW = "ours, raw scores"  # the panel of Figure 6
 MULTIVERSE = "multiverse_shares.csv"
 RECORDS = {"09_search_arms": "make compare-search", "13_transfer": "make transfer"}  # what a notebook reads
 HERE = "16_claims"
@@ -224,7 +225,7 @@ def _transfer(folder: Path) -> dict[str, Found]:
     if compared is None:
         beside = {"8": f"; {_parting(folder)}"}
         return {part: Found(number, LATER + beside.get(part, ""), "", UNTESTED) for part, number in theirs.items()}
-    ours = _images_and_algorithms(compared) | _everywhere(compared, _read(folder, "figure_6_raw.csv")) | _order(folder)
+    ours = _images_and_algorithms(compared) | _everywhere(compared, _read(folder, "figure_6.csv")) | _order(folder)
     return {part: Found(number, *ours[part]) for part, number in theirs.items()}
 
 
@@ -257,7 +258,7 @@ def may_help(inside: Sequence[str], either: Sequence[str]) -> str:
 
 
 def _everywhere(compared: pd.DataFrame, raw: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    raw = raw[(raw["task"] == "mean") & (raw["split"] == "both")].set_index("function")
+    raw = raw[(raw["panel"] == RAW) & (raw["task"] == "mean") & (raw["split"] == "both")].set_index("function")
     parts = {}
     for part, functions in (("5d", ["turbulent"]), ("6a", VARIANTS)):
         rows = _asked(compared, functions, KINDS, list(SPLITS))
@@ -297,7 +298,8 @@ def best_overall(raw: pd.DataFrame, name: str) -> str:
 
 
 def _order(folder: Path) -> dict[str, tuple[str, str, str]]:
-    row = _one(_read(folder, "agreement.csv"), suite="search", task="mean", split="both")
+    agreed = _read(folder, "lab_transfer_agreement.csv")
+    row = _one(agreed, functions="all", suite="search", task="mean", split="both")
     low, high = row["spearman_low"], row["spearman_high"]
     ours = f"{row['spearman']:+.2f} [{low:+.2f}, {high:+.2f}]; {_parting(folder)}"
     return {"8": (ours, f"{row['n']} functions", SUPPORTED if high < 0 else NOT if low > 0 else UNDECIDED)}

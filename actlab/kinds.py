@@ -253,3 +253,18 @@ def verdicts(compared: pd.DataFrame) -> str:
         words = "; ".join(f"{verdict}: {names or 'none'}" for verdict, names in said.items())
         parts.append(f"Against {label(other)} {'OOD' if split == 'ood' else 'in distribution'}, {words}.")
     return " ".join([*parts, "All others are undecided."])
+
+
+def decided(compared: pd.DataFrame) -> pd.DataFrame:
+    """Which functions are better and which worse: columns task, split, against, better, worse, as readers know them.
+
+    Args:
+        compared: planned comparisons, as `downstream.against` returns them.
+    """
+    words = {"in-distribution": "in distribution", "ood": "OOD"}
+    rows = []
+    for (task, split, other), part in compared.groupby(["task", "split", "other"], sort=False):
+        names = part["function"].map(label)
+        sides = (", ".join(names[part["verdict"] == verdict]) or "none" for verdict in ("better", "worse"))
+        rows.append((task, words[split], label(other), *sides))
+    return pd.DataFrame(rows, columns=["task", "split", "against", "better", "worse"])

@@ -133,7 +133,7 @@ PARTS = (
         "By the raw log ratio of scores to ReLU's, mean over kinds and splits: supported if its interval lies above "
         "every other function's estimate, not supported if another's interval lies above its estimate, else undecided.",
         "More seeds or kinds of task; which functions are compared matters, since hand-made ones are among ours.",
-        "figure_6_raw.png", "13_transfer",
+        "figure_6.png", "13_transfer",
     ),
     *(
         Part(f"7{letter}", f"{NAMES[form]}'s own constants beat most random draws of its form",

@@ -34,13 +34,13 @@ def transfer(folder, verdicts=None, spearman=(-0.5, -0.8, -0.1), sinc=(0.05, 0.0
     ]
     columns = ["benchmark", "split", "function", "other", "planned", "n", "difference", "low", "high", "verdict"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "downstream.csv", index=False)
-    raw = pd.DataFrame([("mean", "both", name, 15, 0.01, 0.0, 0.02) for name in functions])
-    raw = raw.set_axis(["task", "split", "function", "n", "value", "low", "high"], axis=1)
+    raw = pd.DataFrame([(claims.RAW, "mean", "both", name, 15, 0.01, 0.0, 0.02) for name in functions])
+    raw = raw.set_axis(["panel", "task", "split", "function", "n", "value", "low", "high"], axis=1)
     raw.loc[raw["function"] == "gelu-sinc", ["value", "low", "high"]] = sinc
-    raw.to_csv(folder / "figure_6_raw.csv", index=False)
-    agreed = pd.DataFrame([("search", "mean", "both", 9, *spearman)])
-    agreed.columns = ["suite", "task", "split", "n", "spearman", "spearman_low", "spearman_high"]
-    agreed.to_csv(folder / "agreement.csv", index=False)
+    raw.to_csv(folder / "figure_6.csv", index=False)
+    agreed = pd.DataFrame([("all", "search", "mean", "both", 9, *spearman)])
+    agreed.columns = ["functions", "suite", "task", "split", "n", "spearman", "spearman_low", "spearman_high"]
+    agreed.to_csv(folder / "lab_transfer_agreement.csv", index=False)
 
 
 def change(folder, name, value, column="verdict", **where):
@@ -89,8 +89,8 @@ def test_without_transfer_its_parts_are_not_tested_and_name_the_verb_that_makes_
 
 def test_half_of_transfers_tables_are_refused(folder):
     transfer(folder)
-    (folder / "agreement.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"agreement.csv"):
+    (folder / "lab_transfer_agreement.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lab_transfer_agreement.csv"):
         claims.table(folder)
 
 

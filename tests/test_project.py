@@ -83,7 +83,6 @@ ORDER = (
     "transfer",
     "floors",
     "kinds",
-    "transfer_claims",
     "costs",
     "universe",
     "distribution",
