@@ -189,6 +189,7 @@ TAKEHOME    := actlab/takehome.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING
 TRAINING    := actlab/benchmarks/__init__.py actlab/benchmarks/training.py $(RECORDS)
 IMAGES      := $(wildcard actlab/benchmarks/image*.py) $(TRAINING)
 MOLECULES   := $(wildcard actlab/benchmarks/molecule*.py) $(TRAINING)
+PROBE       := $(wildcard actlab/benchmarks/probe*.py) $(DISCOVERY) $(IMAGES) $(SANDBOX) $(STATS)
 ALGORITHMS  := $(wildcard actlab/benchmarks/algorithm*.py) $(TRAINING)
 TRANSFER    := actlab/transfer.py $(ACTIVATIONS) $(ALGORITHMS) $(CONFIG) $(IMAGES) $(MOLECULES)
 FLOORS      := actlab/floors.py $(DOWNSTREAM) $(TRANSFER)
@@ -220,7 +221,7 @@ $(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)
 $(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES)
 $(OUT)/03_trust.ipynb: $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
 $(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
-$(OUT)/05_search.ipynb: $(DISCOVERY) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
+$(OUT)/05_search.ipynb: $(DISCOVERY) $(PROBE) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
 # Scores what the search found.
 $(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES) $(OUT)/05_search.ipynb
 $(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
