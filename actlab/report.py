@@ -29,7 +29,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from actlab import config, executed, paper, readme, records
+from actlab import claims, config, executed, paper, readme, records
 from actlab.executed import Drawing, Files, Page, Refused
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -229,7 +229,7 @@ def index(
 def measured(pages: Sequence[Page], about: str) -> list[Measured]:
     """README's rows of claims, each with the tables that it is read off and the picture nearest to them."""
     by_name = {page.name: page for page in pages}
-    sources = re.findall(r'"(\w+)\.csv"', Path(readme.__file__).read_text())  # what the table of claims is made from
+    sources = re.findall(r'"(\w+)\.csv"', Path(claims.__file__).read_text())  # what the table of claims is made from
     found = []
     for name, group in itertools.groupby(_rows(about)[2:], key=lambda row: (LINK.findall("|".join(row)) or [None])[0]):
         rows = list(group)

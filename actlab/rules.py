@@ -131,7 +131,8 @@ PARTS = (
     Part(
         "6b", "GELU-Sinc is the best overall",
         "By the raw log ratio of scores to ReLU's, mean over kinds and splits: supported if its interval lies above "
-        "every other function's estimate, not supported if another's interval lies above its estimate, else undecided.",
+        "every other function's estimate, not supported if it lies below ReLU or another's interval above its "
+        "estimate, else undecided.",
         "More seeds or kinds of task; which functions are compared matters, since hand-made ones are among ours.",
         "figure_6.png", "13_transfer",
     ),

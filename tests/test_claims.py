@@ -11,7 +11,7 @@ from actlab.rules import COUPLED, NAMES, NOT, PARTS, SUPPORTED, UNDECIDED, UNTES
 
 FIGURES = ROOT / "figures"
 LAPTOP = (
-    "arms_compared", "comparisons", "constants_beaten", "found", "parting", "table_1", "zoo_scores",
+    "arms_compared", "comparisons", "constants_beaten", "found", "parting", "parting_pictures", "table_1", "zoo_scores",
 )  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def transfer(folder, verdicts=None, spearman=(-0.5, -0.8, -0.1), sinc=(0.05, 0.0
     raw = pd.DataFrame([(claims.RAW, "mean", "both", name, 15, 0.01, 0.0, 0.02) for name in functions])
     raw = raw.set_axis(["panel", "task", "split", "function", "n", "value", "low", "high"], axis=1)
     raw.loc[raw["function"] == "gelu-sinc", ["value", "low", "high"]] = sinc
+    raw.loc[len(raw)] = {**raw.iloc[0], "function": "relu", "value": 0.0, "low": 0.0, "high": 0.0}
     raw.to_csv(folder / "figure_6.csv", index=False)
     agreed = pd.DataFrame([("all", "search", "mean", "both", 9, *spearman)])
     agreed.columns = ["functions", "suite", "task", "split", "n", "spearman", "spearman_low", "spearman_high"]

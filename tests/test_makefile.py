@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
-    "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse", "clrs-data",
-    "clrs-all", "notebooks-refresh", "report", "readme", "lab", "clean",
+    "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse",
+    "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab", "clean",
 )  # fmt: skip
 NOTEBOOKS = (
     "01_quickstart",

@@ -70,3 +70,21 @@ def test_what_is_said_in_words_of_the_laptop_run_holds_in_the_committed_tables()
         form for form, text in beaten["ood_mse"].items() if float(text[text.index("[") + 1 :].split(",")[0]) > 0.5
     ]
     assert clearly == ["gmtu"]
+
+
+def test_what_is_said_in_words_of_transfer_holds_in_the_committed_tables():
+    folder = ROOT / "figures"
+    planned = pd.read_csv(folder / "downstream.csv").query("planned")
+    others = planned[~planned["function"].isin(["relu", "gelu"])]
+    assert (others["verdict"] != "better").all()
+    over_relu = planned[planned["other"] == "relu"].set_index(["function", "benchmark", "split"])
+    inside = over_relu.xs("in-distribution", level="split")
+    coupled = ("turbulent", "qfw", "fisg", "symmetric-phase-flipped")
+    assert all(inside.loc[(name, "images"), "verdict"] == "worse" for name in (*coupled, "found"))
+    assert inside.loc[("found", "molecules"), "high"] < 0
+    agreed = pd.read_csv(folder / "lab_transfer_agreement.csv").query("functions == 'all' and suite == 'held-out'")
+    row = agreed.query("task == 'mean' and split == 'both'").iloc[0]
+    said = f"{row.spearman:.2f} [{row.spearman_low:.2f}, {row.spearman_high:.2f}]"
+    assert f"Spearman {said}" in (ROOT / "README.md").read_text().replace("\n", " ")
+    parting = pd.read_csv(folder / "parting_pictures.csv")
+    assert parting["parts"].iloc[-1] and parting["id"].iloc[-1] == pd.read_csv(folder / "lineage.csv")["id"].iloc[-1]
