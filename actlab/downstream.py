@@ -206,7 +206,7 @@ def _by_seed(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure_6(means: pd.DataFrame, reference: str = "relu") -> pd.DataFrame:
-    """The paper's downstream profile: log ratios of standardised scores to ReLU's, by a formula [derived] from its order and range.
+    """The paper's downstream profile: log ratios of standardised scores to ReLU's, by a formula that is [derived].
 
     Of a task's scores z = (score - mean) / standard deviation (ddof 1) over the functions, s = z - min z + 1, and the
     value is ln(s / s of ReLU) [derived: it gives the paper's order and range]. It depends on which functions are in
