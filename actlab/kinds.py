@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike
 from actlab import downstream, stats, transfer
 from actlab.benchmarks import MissingData
 from actlab.plotting import label
-from actlab.records import BUILD, ROOT
+from actlab.records import ROOT
+
+SAME = 1e-3  # a difference of scores that counts as none: one digit of the test's thousand
 
 GROUPS = {
     "made by hand": ("relu", "gelu", "silu", "snake"),
@@ -41,6 +43,60 @@ def load(kept: transfer.Records, profile: str = "laptop") -> tuple[transfer.Desi
     if not design.seeds:
         raise FileNotFoundError(f"{kept.folder}: wanted two seeds of a kind; came none. `make transfer` makes them")
     return design, kept.of(transfer.jobs(profile, design))
+
+
+def full(kept: transfer.Records, profile: str = "paper") -> pd.DataFrame:
+    """The scores on the full data sets, as far as they are there; empty where none is.
+
+    Of a data set, or of all algorithms together: the functions that have two seeds or more, on the seeds that all of
+    them have. ReLU must be among them, and another.
+
+    Returns:
+        As `downstream.scores`, of one data set after the other; their functions and seeds may differ.
+    """
+    parts = []
+    for benchmark in transfer.BENCHMARKS:
+        table = kept.table(benchmark)
+        table = table[table["function"].isin(transfer.DESIGNS[profile].functions)]
+        for data in [list(table["data"].unique())] if benchmark == downstream.MANY else table["data"].unique():
+            part = _shared(table[table["data"].isin([data] if isinstance(data, str) else data)])
+            if {"relu"} < set(part["function"]):
+                names = [name for name in transfer.DESIGNS[profile].functions if name in set(part["function"])]
+                parts.append(downstream.scores(part, names))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _shared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the functions with two seeds on every data set, on the seeds that all of them share; or none."""
+    data, runs = set(table["data"]), table.drop_duplicates(["function", "data", "seed"])
+    whole = runs.groupby(["function", "seed"]).size().loc[lambda count: count == len(data)].reset_index()
+    seeds = {name: set(part["seed"]) for name, part in whole.groupby("function") if len(part) > 1}
+    common = set.intersection(*seeds.values()) if seeds else set()
+    return table[table["function"].isin(seeds) & table["seed"].isin(common)] if len(common) > 1 else table.iloc[:0]
+
+
+def full_table(kept: transfer.Records, profile: str = "paper") -> pd.DataFrame:
+    """The scores on the full data sets: columns function and one a task and split, as in `downstream.table_2`.
+
+    Each with mean and 95 % t interval over seeds. Empty where there are none.
+    """
+    scores = full(kept, profile)
+    return downstream.own_table(scores).reset_index() if len(scores) else pd.DataFrame()
+
+
+def full_words(kept: transfer.Records, kind: str | None = None, profile: str = "paper") -> str:
+    """A sentence on how much of the full data sets is in the records, of one kind or of all."""
+    scores = full(kept, profile)
+    if len(scores) and kind is not None:
+        scores = scores[scores["benchmark"] == kind]
+    if scores.empty:
+        return f"Profile {profile}: no records of it are here; `make transfer PROFILE={profile}` makes them, on a GPU."
+    said = []
+    for benchmark, of_kind in scores.groupby("benchmark", sort=False):
+        for data, part in [(None, of_kind)] if benchmark == downstream.MANY else of_kind.groupby("data", sort=False):
+            name = data or f"{of_kind['data'].nunique()} algorithms"
+            said.append(f"{name} ({part['function'].nunique()} functions, {part['seed'].nunique()} seeds)")
+    return f"Profile {profile}: {', '.join(said)}; mean with 95 % t interval over seeds."
 
 
 def about(kind: str, kept: transfer.Records, design: transfer.Design, profile: str = "laptop") -> str:
@@ -74,14 +130,17 @@ def anew(kind: str, profile: str, kept: transfer.Records, data: Sequence[str] | 
     if profile == "smoke":
         small = transfer.jobs("smoke", transfer.Design(("relu", "gelu"), {kind: 1}))
         made = transfer.Records(transfer.folder("smoke"))
-        transfer.compare(small, made, BUILD / "smoke" / "transfer" / "checkpoints", workers=1)
+        transfer.compare(small, made, transfer.checkpoints("smoke"), workers=1)
         values = ", ".join(f"{job.function} {transfer.summary(made.of([job]))}" for job in small)
         return f"Profile smoke: {len(small)} small trainings ran, or were there already: {values}."
     wanted = transfer.jobs("laptop", transfer.Design(("gelu",), {kind: 1}))
     again = [job for job in wanted if data is None or job.data in data]
     off = transfer.rerun(again, kept)
     names = ", ".join(job.data for job in again)
-    return f"GELU from seed 0 was trained again on {names}: the tests differ from their records by {off:.1g} at most."
+    said = f"GELU from seed 0 was trained again on {names}: the tests differ from their records by {off:.1g} at most"
+    if off > SAME:
+        return f"{said}, which is **more than {SAME:g}**: another machine, or other versions, give other numbers here."
+    return f"{said}, which is within {SAME:g}."
 
 
 # --- settings and data sets -----------------------------------------------------------------------
@@ -108,10 +167,8 @@ def lacking(kind: str, profile: str = "paper") -> pd.DataFrame:
     """
     rows = []
     for job in transfer.jobs(profile, transfer.Design(("relu",), {kind: 1})):
-        config = job.config
-        here = dataclasses.replace(config, folder=str(ROOT / config.folder) if config.folder else "")
         try:
-            job.module.load(here)
+            job.module.load(job.placed)
             message = ""
         except MissingData as error:
             message = str(error).replace(f"{ROOT}/", "")

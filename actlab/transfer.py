@@ -4,15 +4,18 @@ A job trains one function on one data set from one seed. Its records go into one
 done; a run that is cut off goes on from the jobs that are there, and within a job from its last epoch. Jobs whose
 settings or code have changed since are made anew.
 
-python -m actlab.transfer [--profile laptop] [--benchmarks images,...] [--functions relu,...] [--seeds N] [--status]
+python -m actlab.transfer [--profile laptop] [--benchmarks images,...] [--data CIFAR-10,...] [--data-folder FOLDER]
+    [--functions relu,...] [--seeds N] [--workers N] [--status]
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import inspect
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -34,13 +37,15 @@ import torch
 from tqdm import tqdm
 
 from actlab import activations, config
-from actlab.benchmarks import COLUMNS, MissingData
+from actlab.benchmarks import COLUMNS, MissingData, table
+from actlab.benchmarks.training import Fit
 from actlab.records import BUILD, ROOT, code_hash, digest, versions
 
 if TYPE_CHECKING:
     from actlab.benchmarks import Activation
 
-BENCHMARKS = ("images", "molecules", "algorithms")  # modules of `actlab.benchmarks`
+METRICS = {"images": "accuracy", "molecules": "roc_auc", "algorithms": "score"}
+BENCHMARKS = tuple(METRICS)  # modules of `actlab.benchmarks`
 FOUND = "found"
 
 
@@ -108,6 +113,11 @@ class Job:
         return self.config.algorithm if self.benchmark == "algorithms" else self.config.data
 
     @property
+    def placed(self) -> Any:
+        """The settings with the folder of their data taken from the checkout's root, whatever the working directory."""
+        return replace(self.config, folder=str(ROOT / self.config.folder)) if self.config.folder else self.config
+
+    @property
     def seed(self) -> int:
         """Of the run: the same number means the same initial weights and batches for every function."""
         return self.config.seed
@@ -162,12 +172,44 @@ def jobs(profile: str, design: Design, benchmarks: Sequence[str] | None = None) 
     return every
 
 
+def chosen(wanted: Sequence[Job], data: Sequence[str]) -> list[Job]:
+    """The jobs on these data sets alone.
+
+    Raises:
+        ValueError: a data set that no job has.
+    """
+    known = list(dict.fromkeys(job.data for job in wanted))
+    for name in data:
+        if name not in known:
+            raise ValueError(f"wanted data sets among {', '.join(known)}; got {name!r}")
+    return [job for job in wanted if job.data in data]
+
+
+def moved(wanted: Sequence[Job], folder: Path) -> list[Job]:
+    """The jobs with their data in a folder that is named; from the working directory where it is relative.
+
+    Raises:
+        ValueError: where they read from no folder, or from several.
+    """
+    read = list(dict.fromkeys(job.config.folder for job in wanted))
+    if len(read) != 1 or not read[0]:
+        names = ", ".join(dict.fromkeys(job.data for job in wanted))
+        raise ValueError(f"--data-folder: wanted data of one folder (--data takes a part); got {names}")
+    return [replace(job, config=replace(job.config, folder=str(folder.resolve()))) for job in wanted]
+
+
 # --- records --------------------------------------------------------------------------------------
 
 
 def folder(profile: str) -> Path:
-    """Where a profile's records go: the committed folder for laptop alone, the build folder for all others."""
-    return ROOT / "records" / "transfer" if profile == "laptop" else BUILD / profile / "transfer" / "records"
+    """Where a profile's records go: the build folder for smoke alone, which takes seconds to make again."""
+    places = {"laptop": ROOT / "records" / "transfer", "paper": ROOT / "records" / "transfer-paper"}
+    return places.get(profile, BUILD / profile / "transfer" / "records")
+
+
+def checkpoints(profile: str) -> Path:
+    """Where a profile's trainings under way are kept: the paper's, hours of a GPU, not where `make clean` deletes."""
+    return ROOT / "checkpoints" if profile == "paper" else BUILD / profile / "transfer" / "checkpoints"
 
 
 class Records:
@@ -181,27 +223,35 @@ class Records:
         self._tables: dict[str, pd.DataFrame] = {}
 
     def table(self, benchmark: str) -> pd.DataFrame:
-        """All rows of a benchmark; empty where there are none yet."""
+        """All rows of a benchmark, as they were when they were first asked for; empty where there were none."""
         if benchmark not in self._tables:
-            path = self._path(benchmark)
-            columns = ["key", "function", *COLUMNS]
-            table = pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}) if path.exists() else None
-            self._tables[benchmark] = pd.DataFrame(columns=columns) if table is None else table[columns]
+            self._tables[benchmark] = self._read(benchmark)
         return self._tables[benchmark]
+
+    def _read(self, benchmark: str) -> pd.DataFrame:
+        path, columns = self._path(benchmark), ["key", "function", *COLUMNS]
+        if not path.exists():
+            return pd.DataFrame(columns=columns)
+        return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})[columns]
 
     def keys(self, benchmark: str) -> frozenset[str]:
         """The jobs that are there, by their keys."""
         return frozenset(self.table(benchmark)["key"])
 
     def add(self, job: Job, rows: pd.DataFrame) -> None:
-        """Enters a job's rows in the place of older ones, and writes the table; one that is cut off leaves the old."""
-        table, rows = self.table(job.benchmark), rows.assign(key=job.key, function=job.function)
-        same = (table["function"] == job.function) & (table["data"] == job.data) & (table["seed"] == job.seed)
-        parts = [part for part in (table[~same], rows) if len(part)]
-        table = pd.concat(parts, ignore_index=True)[["key", "function", *COLUMNS]]
-        table = table.sort_values(["function", "data", "seed"], kind="stable", ignore_index=True)
+        """Enters a job's rows in the place of older ones, and writes the table; one that is cut off leaves the old.
+
+        What other processes have entered meanwhile is read again, under a lock, and stays.
+        """
+        rows = rows.assign(key=job.key, function=job.function)
+        with _locked(self.folder):
+            table = self._read(job.benchmark)
+            same = (table["function"] == job.function) & (table["data"] == job.data) & (table["seed"] == job.seed)
+            parts = [part for part in (table[~same], rows) if len(part)]
+            table = pd.concat(parts, ignore_index=True)[["key", "function", *COLUMNS]]
+            table = table.sort_values(["function", "data", "seed"], kind="stable", ignore_index=True)
+            _write(self._path(job.benchmark), table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
         self._tables[job.benchmark] = table
-        _write(self._path(job.benchmark), table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
     def of(self, wanted: Sequence[Job]) -> pd.DataFrame:
         """The rows of these jobs and no others, whatever code made them: `missing` tells which are of other code.
@@ -222,6 +272,15 @@ class Records:
 
     def _path(self, benchmark: str) -> Path:
         return self.folder / f"{benchmark}.csv"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes that want the same lock waiting; it ends with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _write(path: Path, text: str) -> None:
@@ -256,11 +315,37 @@ def done(records: Records, profile: str, design: Design) -> Design:
 
 
 def run(job: Job, checkpoint: Path | None = None, progress: bool = False) -> tuple[pd.DataFrame, float]:
-    """The rows of a job, and its seconds of this process's time (of what is done here, where it goes on)."""
+    """The rows of a job, and its seconds of this process's time (of what is done here, where it goes on).
+
+    Memory that runs out anywhere is an outcome: of the whole job where the benchmark itself does not record it.
+    """
     start = time.process_time()
     generator = np.random.default_rng(job.seed)
-    rows = job.module.evaluate(activation(job.function), job.config, generator, checkpoint, progress)
+    try:
+        rows = job.module.evaluate(activation(job.function), job.placed, generator, checkpoint, progress)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        rows = lost(job, checkpoint)
     return rows, time.process_time() - start
+
+
+# How CUDA and its libraries say it where torch does not raise its own error for it.
+MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUFFT_ALLOC_FAILED")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on the GPU or here."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in MEMORY_WORDS)
+
+
+def lost(job: Job, checkpoint: Path | None = None) -> pd.DataFrame:
+    """The rows of a job that ran out of memory: the validations of the epochs that its checkpoint has, and "OOM"."""
+    history = []
+    if checkpoint is not None and checkpoint.exists():
+        history = torch.load(checkpoint, map_location="cpu", weights_only=True)["history"]
+    rows = Fit(tuple(history), len(history) - 1, "OOM").rows(METRICS[job.benchmark])
+    return table(job.benchmark, job.data, job.seed, rows)
 
 
 def compare(
@@ -276,50 +361,102 @@ def compare(
         wanted: the jobs.
         records: where they go.
         checkpoints: the folder of the trainings under way; a file is deleted when its job is in the records.
-        workers: one-thread processes; 0 for one a core, 1 for this process itself.
+        workers: one-thread processes, 1 for this process itself; 0 for one a core, or 1 where jobs share a GPU, lest
+            one takes the memory of another.
         tell: is given a line when a job is done.
 
     Raises:
+        NoDevice: where a GPU is wanted and none is there; known before anything is loaded.
         MissingData: where a data set is not there; known before anything is trained.
-        RuntimeError: where a worker died, killed for its memory perhaps; says what ran.
+        RuntimeError: where a worker died of something else than being killed by the system.
     """
     lacking = missing(records, wanted)
+    on_gpu = gpu_jobs(lacking)
     for job in {(job.benchmark, job.data): job for job in lacking}.values():
-        job.module.load(job.config)
+        job.module.load(job.placed)
+    workers = workers or (1 if on_gpu else config.cores())
     with tqdm(total=len(wanted), initial=len(wanted) - len(lacking), desc="jobs", disable=None) as bar:
-        for job, rows, seconds in _ran(lacking, checkpoints, workers or config.cores()):
+        for job, rows, seconds in _ran(lacking, checkpoints, workers, tell):
             records.add(job, rows)
             _checkpoint(checkpoints, job).unlink(missing_ok=True)
             bar.update()
             tell(f"{job}: {summary(rows)} ({seconds:.0f} s)")
 
 
+class NoDevice(RuntimeError):
+    """A job wants a GPU, and none can be used here."""
+
+
+def gpu_jobs(wanted: Sequence[Job]) -> list[Job]:
+    """The jobs that want a GPU.
+
+    Raises:
+        NoDevice: where there are some, and torch sees no GPU.
+    """
+    found = [job for job in wanted if job.config.device != "cpu"]
+    if found and not torch.cuda.is_available():
+        raise NoDevice(
+            f"wanted a GPU that torch {torch.__version__} can use (torch.cuda.is_available()) for {len(found)} jobs, "
+            f"the first of them {found[0]}; came none. A CUDA build of torch and its driver are needed; --profile "
+            "laptop needs neither"
+        )
+    return found
+
+
 def _checkpoint(folder: Path, job: Job) -> Path:
     return folder / f"{job.key}-{job.seed}.pt"
 
 
-def _ran(lacking: Sequence[Job], checkpoints: Path, workers: int) -> Iterator[tuple[Job, pd.DataFrame, float]]:
+Ran = tuple[Job, pd.DataFrame, float]
+
+
+def _ran(lacking: Sequence[Job], checkpoints: Path, workers: int, tell: Callable[[str], None]) -> Iterator[Ran]:
     if workers == 1:
         for job in lacking:
             yield job, *run(job, _checkpoint(checkpoints, job))
         return
+    waiting = list(lacking)
+    while waiting:
+        ended: set[str] = set()
+        try:
+            for job, *made in _together(waiting, checkpoints, workers):
+                ended.add(job.key)
+                yield job, *made
+            return
+        except _Died as died:
+            tell(f"a worker died; alone again, each from its last epoch: {'; '.join(map(str, died.running))}")
+            for job in died.running:
+                yield job, *alone(job, _checkpoint(checkpoints, job), tell)
+                ended.add(job.key)
+        waiting = [job for job in waiting if job.key not in ended]
+
+
+class _Died(Exception):
+    """A worker died while some jobs ran; which of them was its own is not known."""
+
+    def __init__(self, running: Sequence[Job]) -> None:
+        super().__init__(running)
+        self.running = running
+
+
+def _together(lacking: Sequence[Job], checkpoints: Path, workers: int) -> Iterator[Ran]:
+    """Jobs as they end, several at a time.
+
+    Raises:
+        _Died: where a worker died.
+    """
+    waiting, running = iter(lacking), {}
     with _pool(workers) as pool:
-        waiting, running = iter(lacking), {}
         _submit(pool, waiting, running, checkpoints, workers)
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
-            try:
-                ended = [(job, *future.result()) for future, job in running.items() if future in done]
-            except BrokenProcessPool as error:
-                names = "; ".join(str(job) for job in running.values())
-                raise RuntimeError(
-                    f"a worker died, killed for its memory perhaps, while these ran: {names}. The same command goes on "
-                    "from the last epochs; --workers 1 runs one job at a time"
-                ) from error
-            for future in done:
-                del running[future]
-            _submit(pool, waiting, running, checkpoints, workers)
+            broken = [future for future in done if isinstance(future.exception(), BrokenProcessPool)]
+            ended = [(running.pop(future), *future.result()) for future in done if future not in broken]
+            if not broken:
+                _submit(pool, waiting, running, checkpoints, workers)
             yield from ended
+            if broken:
+                raise _Died(list(running.values()))
 
 
 def _submit(
@@ -328,6 +465,27 @@ def _submit(
     """Fills up what runs, so that a job which is cut off has begun, and nothing waits in the pool itself."""
     while len(running) < workers and (job := next(waiting, None)) is not None:
         running[pool.submit(run, job, _checkpoint(checkpoints, job))] = job
+
+
+def alone(job: Job, checkpoint: Path, tell: Callable[[str], None]) -> tuple[pd.DataFrame, float]:
+    """What `run` gives, in a process of its own; killed there twice by the system, the job counts as out of memory.
+
+    Only SIGKILL counts, which the kernel sends where memory runs out. Sent twice by hand, it would count too.
+
+    Raises:
+        RuntimeError: where the process died of anything else.
+    """
+    for _ in range(2):
+        with _pool(1) as pool:
+            future = pool.submit(run, job, checkpoint)
+            (process,) = pool._processes.values()
+            if not isinstance(future.exception(), BrokenProcessPool):
+                return future.result()
+            process.join()
+        if process.exitcode != -signal.SIGKILL:
+            raise RuntimeError(f"{job}: wanted a worker that ends; it died with status {process.exitcode}, alone")
+    tell(f"{job}: killed by the system twice with no other job beside it (signal 9): counts as out of memory")
+    return lost(job, checkpoint), 0.0
 
 
 @contextmanager
@@ -403,11 +561,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds = dict.fromkeys(BENCHMARKS, options.seeds) if options.seeds else design.seeds
         benchmarks = options.benchmarks.split(",") if options.benchmarks else None
         wanted, kept = jobs(profile, Design(functions, seeds), benchmarks), Records(folder(profile))
+        wanted = chosen(wanted, options.data.split(",")) if options.data else wanted
+        wanted = moved(wanted, options.data_folder) if options.data_folder else wanted
         if options.status:
             print(f"{len(wanted) - len(missing(kept, wanted))} of {len(wanted)} jobs are in {kept.folder}")
             return 0
-        checkpoints = BUILD / profile / "transfer" / "checkpoints"
-        compare(wanted, kept, checkpoints, options.workers, tell=lambda line: tqdm.write(line, sys.stdout))
+        compare(wanted, kept, checkpoints(profile), options.workers, tell=lambda line: tqdm.write(line, sys.stdout))
         whole = jobs(profile, design)
         if not missing(kept, whole):
             text = json.dumps(about(profile, design, whole), indent=1, sort_keys=True)
@@ -426,11 +585,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m actlab.transfer", description=main.__doc__)
     parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
     parser.add_argument("--benchmarks", help=f"some of {','.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--data", help="some of the data sets or algorithms, with commas between them (default: all)")
+    parser.add_argument("--data-folder", type=Path, help="where their files lie (default: as the README says)")
     parser.add_argument("--functions", help="names, with commas between them (default: the profile's)")
-    parser.add_argument("--seeds", type=int, help="runs a function and data set (default: the profile's)")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
+    parser.add_argument("--seeds", type=_positive, help="runs a function and data set (default: the profile's)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core, 1 on a GPU)")
     parser.add_argument("--status", action="store_true", help="only say how many jobs are done")
     return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1; got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

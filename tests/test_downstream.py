@@ -9,6 +9,7 @@ from scipy import stats as scipy_stats
 
 from actlab import downstream, paper, stats
 from actlab.benchmarks import COLUMNS
+from actlab.benchmarks.image_data import CLASSES
 
 METRICS = {"images": "accuracy", "molecules": "roc_auc", "algorithms": "score"}
 SHIFTS = {"images": [("noise", 1), ("noise", 3)], "molecules": [("scaffold", 0)], "algorithms": [("size", 64)]}
@@ -163,6 +164,36 @@ def test_algorithms_of_different_seeds_are_refused():
     scores = downstream.scores(many(seeds=2))
     with pytest.raises(ValueError, match="wanted the same seeds on each of 2 data sets of algorithms"):
         downstream.tasks(scores[~((scores["data"] == "bfs") & (scores["seed"] == 1))])
+
+
+def test_several_data_sets_of_pictures_are_tasks_of_their_own_each_with_its_chance():
+    rows = table(
+        *(run("images", data, "relu", seed, [0.8, 0.6, 0.4]) for data in ("CIFAR-10", "ImageNet") for seed in range(2)),
+        *(failure("images", data, "qfw", seed, "OOM") for data in ("CIFAR-10", "ImageNet") for seed in range(2)),
+    )
+    scores = downstream.scores(rows)
+    lost = picked(scores, function="qfw").groupby("data")["value"].unique()
+    assert {data: values.tolist() for data, values in lost.items()} == {"CIFAR-10": [0.1], "ImageNet": [0.001]}
+    found = downstream.tasks(scores)
+    assert found["planned"].all() and set(found["task"]) == {"CIFAR-10", "ImageNet"}
+    columns = downstream.table_2(scores).set_index("function").columns[4:].tolist()
+    assert columns == [f"{data}, {split}" for data in ("CIFAR-10", "ImageNet") for split in ("in-distribution", "OOD")]
+    mean = picked(downstream.log_ratios(scores, floor=1e-4), task="mean", function="qfw").iloc[0]
+    wanted = [np.log(0.1 / 0.8), np.log(0.1 / 0.5), np.log(0.001 / 0.8), np.log(0.001 / 0.5)]
+    assert (mean["value"], mean["n"]) == (pytest.approx(np.mean(wanted)), 4)
+
+
+def test_chance_is_one_class_in_as_many_as_a_data_set_has():
+    for data, classes in CLASSES.items():
+        assert downstream.CHANCE_ON.get(data, downstream.CHANCE["accuracy"]) == 1 / classes
+
+
+def test_molhivs_score_out_of_distribution_is_the_official_test_alone():
+    rows = table(*(run("molecules", data, "relu", 0, [0.8, 0.7]) for data in ("ogbg-molhiv", "B3DB")))
+    other = rows[rows["split"] == "ood"].assign(shift="scaffold-validation", value=0.1)
+    found = picked(downstream.scores(pd.concat([rows, other])), split="ood").set_index("data")["value"]
+    assert found["ogbg-molhiv"] == 0.7  # 0.4 would be the mean with the scaffolds that ogb validates on
+    assert found["B3DB"] == pytest.approx(0.4)  # whose shifts all count
 
 
 # Comparisons

@@ -1,5 +1,7 @@
 """What the notebooks show of one kind of task, on records that are written by hand."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,6 +95,133 @@ def test_a_kind_with_one_seed_has_no_interval_and_is_left_out(tmp_path, monkeypa
 def test_a_data_set_that_is_not_there_is_one_line_that_says_how_to_get_it():
     lines = kinds.lacking("images").set_index("data")["message"]
     assert lines["CIFAR-10"].startswith("CIFAR-10: wanted") and "came none" in lines["CIFAR-10"]
+
+
+def test_each_full_data_set_of_pictures_that_is_not_there_says_where_its_files_go_and_how_to_get_them(monkeypatch):
+    monkeypatch.setattr(transfer, "ROOT", transfer.ROOT / "nowhere")
+    lines = kinds.lacking("images").set_index("data")["message"]
+    how = {
+        "Fashion-MNIST": ("data/fashion-mnist", "github.com/zalandoresearch/fashion-mnist"),
+        "CIFAR-10": ("data/cifar-10", "Unpack cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html there"),
+        "ImageNet": ("data/imagenet", "Fetch ILSVRC 2012 from image-net.org (an account is needed) and unpack it there"),
+    }
+    assert set(lines.index) == set(how)
+    for data, words in how.items():
+        assert "\n" not in lines[data] and all(part in lines[data] for part in words)
+
+
+def kept(tmp_path, rows):
+    records = transfer.Records(tmp_path)
+    for (benchmark, function, data, seed), part in rows.groupby(["benchmark", "function", "data", "seed"], sort=False):
+        config = {"algorithm": data} if benchmark == "algorithms" else {"data": data}
+        config = dataclasses.replace(transfer._module(benchmark).PROFILES["paper"][-1], seed=seed, **config)
+        records.add(transfer.Job(benchmark, function, config), part.drop(columns="function"))
+    return records
+
+
+def one(benchmark, data, function, seed, value):
+    metric = transfer.METRICS[benchmark]
+    rows = [Row("in-distribution", metric, value, 1), Row("ood", metric, value / 2, 1, shift="noise", severity=1)]
+    return table(benchmark, data, seed, rows).assign(function=function)
+
+
+def test_the_full_data_sets_are_shown_as_far_as_their_records_are_there(tmp_path):
+    rows = pd.concat([
+        *(one("images", "CIFAR-10", name, seed, 0.9) for name in ("relu", "gelu") for seed in range(3)),
+        one("images", "CIFAR-10", "snake", 0, 0.8),  # a single seed: no interval
+        *(one("images", "ImageNet", "relu", seed, 0.7) for seed in range(2)),  # nothing beside ReLU
+        *(one("algorithms", data, name, seed, 0.5) for data in ("bfs", "dfs") for name in ("relu", "qfw")
+          for seed in range(3) if (data, name, seed) != ("dfs", "qfw", 2)),
+    ], ignore_index=True)  # fmt: skip
+    records = kept(tmp_path, rows)
+    shown = kinds.full_table(records).set_index("function")
+    assert shown.columns.tolist() == [
+        "CIFAR-10, in-distribution", "CIFAR-10, OOD", "CLRS, mean of 2 algorithms, n=16",
+        "CLRS, mean of 2 algorithms, n=64",
+    ]  # fmt: skip
+    assert shown.loc["gelu"].tolist()[:2] == ["0.900 [0.900, 0.900]", "0.450 [0.450, 0.450]"]
+    assert kinds.full_words(records) == (
+        "Profile paper: CIFAR-10 (2 functions, 3 seeds), 2 algorithms (2 functions, 2 seeds); "
+        "mean with 95 % t interval over seeds."
+    )
+    assert kinds.full_words(records, "images").startswith("Profile paper: CIFAR-10 (2 functions, 3 seeds); mean")
+
+
+def test_without_records_of_the_full_data_sets_a_line_says_so(tmp_path):
+    records = transfer.Records(tmp_path)
+    assert kinds.full_table(records).empty
+    for kind in (None, "molecules"):
+        said = kinds.full_words(records, kind)
+        assert said == "Profile paper: no records of it are here; `make transfer PROFILE=paper` makes them, on a GPU."
+
+
+LAPTOP = transfer.Design(("relu", "gelu"), {"images": 2})
+
+
+def images_of_the_laptop(tmp_path, code="here"):
+    records = transfer.Records(tmp_path)
+    for job in transfer.jobs("laptop", LAPTOP):
+        rows = one("images", job.data, job.function, job.seed, 0.9).drop(columns="function")
+        records.add(job if code == "here" else dataclasses.replace(job, config=other(job.config)), rows)
+    return records
+
+
+def other(config):
+    return dataclasses.replace(config, width=99)
+
+
+def test_what_is_there_is_said_and_whether_this_code_made_it(tmp_path):
+    said = kinds.about("images", images_of_the_laptop(tmp_path / "a"), LAPTOP)
+    assert said == (
+        "**The records**: `python -m actlab.transfer --profile laptop`, made by the code that is here: "
+        "2 of 10 seeds of 2 functions, 4 trainings of images."
+    )
+    said = kinds.about("images", images_of_the_laptop(tmp_path / "b", "other"), LAPTOP)
+    assert "made by other code than is here (4 of 4 trainings)" in said
+    with pytest.raises(FileNotFoundError, match="wanted two seeds of molecules; came fewer"):
+        kinds.about("molecules", transfer.Records(tmp_path / "a"), LAPTOP)
+
+
+@pytest.mark.parametrize(
+    ("off", "words"),
+    [
+        (1e-6, "differ from their records by 1e-06 at most, which is within 0.001."),
+        (0.02, "at most, which is **more than 0.001**: another machine, or other versions, give other numbers here."),
+        (float("inf"), "by inf at most, which is **more than 0.001**"),
+    ],
+)
+def test_a_slice_that_is_trained_anew_is_held_against_its_record_in_words(tmp_path, monkeypatch, off, words):
+    trained = []
+
+    def run(job):
+        trained.append(str(job))
+        outcome = "diverged" if np.isinf(off) else "scored"
+        rows = one("images", job.data, job.function, job.seed, 0.9 + off if np.isfinite(off) else 0.9)
+        return rows.assign(outcome=outcome).drop(columns="function"), 1.0
+
+    monkeypatch.setattr(transfer, "run", run)
+    said = kinds.anew("images", "laptop", images_of_the_laptop(tmp_path))
+    assert trained == ["images, MNIST-5k, gelu, seed 0"]
+    assert said.startswith("GELU from seed 0 was trained again on MNIST-5k: the tests ") and words in said
+
+
+def test_at_smoke_relu_and_gelu_are_trained_at_its_own_settings_into_the_build_folder(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(transfer, "folder", lambda profile: tmp_path / profile)
+    monkeypatch.setattr(transfer, "checkpoints", lambda profile: tmp_path / "checkpoints")
+
+    def run(job, checkpoint):
+        ran.append(job)
+        return one("images", job.data, job.function, job.seed, 0.9).drop(columns="function"), 1.0
+
+    monkeypatch.setattr(transfer, "run", run)
+    said = kinds.anew("images", "smoke", transfer.Records(tmp_path))
+    assert [(job.function, job.config.train) for job in ran] == [("relu", 300), ("gelu", 300)]
+    assert said == (
+        "Profile smoke: 2 small trainings ran, or were there already: "
+        "relu in-distribution 0.900, ood 0.450, gelu in-distribution 0.900, ood 0.450."
+    )
+    assert (tmp_path / "smoke/images.csv").is_file()
 
 
 def test_settings_are_shown_with_the_words_of_the_configuration():

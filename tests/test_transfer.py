@@ -24,6 +24,7 @@ class Config:
     folder: str = ""
     sides: int = 6
     whole: bool = True
+    device: str = "cpu"
     seed: int = 0
 
 
@@ -34,16 +35,19 @@ class Dice:
     PROFILES: ClassVar = {"laptop": (Config(), Config("coins", sides=2))}
 
     def __init__(self):
-        self.called, self.loaded, self.fails = [], [], ()
+        self.called, self.loaded, self.folders, self.fails, self.error = [], [], [], (), None
 
     def load(self, config):
         self.loaded.append(config.data)
+        self.folders.append(config.folder)
         if config.data == "none":
             raise MissingData("none", "data/none", ["none.npz"], "make none")
 
     def evaluate(self, activation, config, generator, checkpoint=None, progress=True):
         if (config.data, config.seed) in self.fails:
             raise KeyboardInterrupt
+        if self.error:
+            raise self.error
         self.called.append((config.data, config.seed, config.whole))
         value = float(generator.integers(config.sides)) + float(activation(torch.tensor([1.0]))[0]) / 3
         rows = [Row("validation", "accuracy", value, 0), Row("in-distribution", "accuracy", value, 0)]
@@ -159,6 +163,202 @@ def test_a_missing_data_set_is_known_before_anything_is_trained_and_ends_with_st
     assert dice.called == []
     errors = capsys.readouterr().err.splitlines()
     assert errors[-1] == "actlab.transfer: none: wanted none.npz in data/none; came none. make none"
+
+
+def test_one_data_set_runs_alone_where_the_others_are_not_there(dice, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(dice, "PROFILES", {"paper": (Config("none"), Config())})
+    monkeypatch.setattr(transfer, "folder", lambda profile: tmp_path)
+    options = ["--profile", "paper", "--benchmarks", "images", "--functions", "relu", "--seeds", "1", "--workers", "1"]
+    assert transfer.main([*options, "--data", "dice"]) == 0
+    assert dice.loaded == ["dice"] and dice.called == [("dice", 0, False)]
+    assert transfer.main([*options, "--data", "dice,cards"]) == 2
+    assert "wanted data sets among none, dice; got 'cards'" in capsys.readouterr().err
+
+
+def test_of_the_full_data_sets_cifar_10_alone_is_read_from_the_folder_that_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(transfer.torch.cuda, "is_available", lambda: True)
+    asked = []
+    monkeypatch.setattr(images.data_module, "load", lambda data, folder, *_: asked.append((data, folder)))
+    monkeypatch.setattr(transfer, "run", lambda job, checkpoint: (transfer.lost(job), 0.0))
+    monkeypatch.setattr(transfer, "folder", lambda profile: tmp_path / "records")
+    monkeypatch.chdir(tmp_path)
+    command = ["--profile", "paper", "--data", "CIFAR-10", "--functions", "relu", "--seeds", "1"]
+    assert transfer.main([*command, "--data-folder", "cifar"]) == 0
+    assert asked == [("CIFAR-10", str(tmp_path / "cifar"))]
+    assert set(pd.read_csv(tmp_path / "records/images.csv")["data"]) == {"CIFAR-10"}
+    assert transfer.main(["--profile", "paper", "--data", "CIFAR-10,ImageNet", "--data-folder", "cifar"]) == 2
+    told = "--data-folder: wanted data of one folder (--data takes a part); got CIFAR-10, ImageNet"
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("benchmark", transfer.BENCHMARKS)
+def test_folders_of_all_benchmarks_start_at_the_checkouts_root_wherever_one_stands(benchmark, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    placed = [job.placed.folder for job in transfer.jobs("paper", transfer.Design(("relu",), {benchmark: 1}))]
+    assert all(not folder or folder.startswith(f"{ROOT}/") for folder in placed) and any(placed)
+
+
+def test_where_a_folder_is_named_the_jobs_keys_stay():
+    first = transfer.jobs("paper", transfer.Design(("relu",), {"algorithms": 1}))[:2]
+    assert [job.key for job in transfer.moved(first, ROOT)] == [job.key for job in first]
+    assert {job.placed.folder for job in transfer.moved(first, ROOT)} == {str(ROOT)}
+
+
+def test_the_data_set_is_looked_for_from_the_root_when_it_is_loaded_and_when_it_is_trained_on(dice, tmp_path):
+    job = transfer.Job("images", "relu", Config(folder="data/dice"))
+    transfer.compare([job], transfer.Records(tmp_path), tmp_path, workers=1)
+    assert dice.folders == [str(ROOT / "data/dice")]
+
+
+def test_no_gpu_is_one_line_before_anything_is_loaded_and_status_2(dice, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(dice, "PROFILES", {"laptop": (Config(), Config("coins", device="cuda"))})
+    monkeypatch.setattr(transfer, "folder", lambda profile: tmp_path)
+    monkeypatch.setattr(transfer.torch.cuda, "is_available", lambda: False)
+    assert transfer.main(["--benchmarks", "images", "--functions", "relu", "--seeds", "2"]) == 2
+    assert dice.loaded == dice.called == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("actlab.transfer: wanted a GPU that torch ")
+    assert "for 2 jobs, the first of them images, coins, relu, seed 0; came none." in line
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cuda", 1), ("cpu", 7)])
+def test_jobs_that_share_a_gpu_run_one_at_a_time_unless_asked_otherwise(dice, monkeypatch, tmp_path, device, workers):
+    monkeypatch.setattr(transfer.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(transfer.config, "cores", lambda: 7)
+    asked = []
+    monkeypatch.setattr(transfer, "_ran", lambda lacking, checkpoints, workers, tell: asked.append(workers) or ())
+    jobs = [transfer.Job("images", "relu", Config(device=device))]
+    for given in (0, 3):
+        transfer.compare(jobs, transfer.Records(tmp_path), tmp_path, given)
+    assert asked == [workers, 3]
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1", "two"])
+def test_seeds_are_at_least_one(dice, capsys, seeds):
+    with pytest.raises(SystemExit, match="2"):
+        transfer.main(["--seeds", seeds])
+    assert f"wanted a whole number from 1; got '{seeds}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_outside_the_benchmarks_own_care_is_an_outcome(dice, tmp_path, error):
+    dice.error = error
+    checkpoint = tmp_path / "begun.pt"
+    torch.save({"history": [0.25, 0.5]}, checkpoint)
+    rows, _ = transfer.run(wanted()[0], checkpoint)
+    assert rows["outcome"].tolist() == ["scored", "scored", "OOM"]
+    assert rows["split"].tolist() == ["validation", "validation", "in-distribution"]
+    assert rows["value"].tolist()[:2] == [0.25, 0.5] and rows["epoch"].tolist() == [0, 1, 2]
+    assert set(rows["metric"]) == {"accuracy"} and np.isnan(rows["value"].iloc[2])
+
+
+def test_other_errors_of_a_training_end_the_run(dice):
+    dice.error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        transfer.run(wanted()[0])
+
+
+def test_failed_jobs_have_the_metric_that_their_benchmark_measures(tmp_path):
+    kept = transfer.Records(transfer.folder("laptop"))
+    assert {name: set(kept.table(name)["metric"]) for name in transfer.BENCHMARKS} == {
+        name: {metric} for name, metric in transfer.METRICS.items()
+    }
+
+
+class Doomed:
+    """A benchmark whose process kills itself: always by a signal, or only while another job is in the records."""
+
+    @staticmethod
+    def evaluate(activation, config, generator, checkpoint=None, progress=True):
+        if config.data.startswith("kill"):
+            os.kill(os.getpid(), int(config.data.removeprefix("kill ")))
+        return table("images", config.data, config.seed, [Row("in-distribution", "accuracy", 0.5, 0)])
+
+    @staticmethod
+    def load(config):
+        pass
+
+    CODE: ClassVar = ("benchmarks/images",)
+
+
+class DoomedJob(transfer.Job):
+    """Its benchmark is known in a worker too, which begins anew."""
+
+    @property
+    def module(self):
+        return Doomed
+
+
+def test_a_job_that_the_system_kills_twice_alone_is_out_of_memory_and_the_others_go_on(tmp_path):
+    told, records = [], transfer.Records(tmp_path)
+    jobs = [DoomedJob("images", "relu", Config(data)) for data in ("dice", "kill 9", "coins")]
+    transfer.compare(jobs, records, tmp_path, 2, told.append)
+    rows = records.table("images").set_index("data")
+    assert rows["outcome"].to_dict() == {"dice": "scored", "kill 9": "OOM", "coins": "scored"}
+    words = "killed by the system twice with no other job beside it (signal 9): counts as out of memory"
+    assert f"images, kill 9, relu, seed 0: {words}" in told
+    assert transfer.missing(records, jobs) == []
+
+
+def test_a_job_that_dies_of_anything_but_a_kill_ends_the_run_and_is_no_record(tmp_path):
+    records = transfer.Records(tmp_path)
+    with pytest.raises(RuntimeError, match="kill 6, relu, seed 0: wanted a worker that ends; it died with status -6"):
+        transfer.compare([DoomedJob("images", "relu", Config("kill 6"))], records, tmp_path, 2)
+    assert records.table("images").empty
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import pandas as pd
+from actlab import transfer
+from actlab.benchmarks import images
+from dataclasses import replace
+folder, function = Path(sys.argv[1]), sys.argv[2]
+kept = transfer.Records(folder)
+kept.table("images")
+print("ready", flush=True)
+sys.stdin.readline()
+for seed in range(20):
+    job = transfer.Job("images", function, replace(images.SMOKE, seed=seed))
+    kept.add(job, transfer.lost(job))
+"""
+
+
+def test_two_processes_that_add_to_one_folder_lose_nothing(tmp_path):
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), name], cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for name in ("relu", "gelu")
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == 0
+    rows = transfer.Records(tmp_path).table("images")
+    assert sorted(zip(rows["function"], rows["seed"], strict=True)) == [
+        (name, seed) for name in ("gelu", "relu") for seed in range(20)
+    ]
+
+
+def test_hours_of_a_gpu_do_not_lie_where_clean_deletes():
+    for path in (transfer.folder("paper"), transfer.checkpoints("paper")):
+        assert (ROOT / "build") not in path.parents
+    assert (ROOT / "build") in transfer.checkpoints("laptop").parents
 
 
 def test_a_failed_training_is_a_record_and_its_outcome_is_told(dice, monkeypatch, tmp_path):
