@@ -24,7 +24,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -125,11 +125,16 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Twelve digits for the function's source, the settings and the benchmark's code."""
-        code = code_hash("benchmarks/__init__", "benchmarks/training", *self.module.CODE, comments=False)
-        return digest({"source": _source(self.function), "config": replace(self.config, folder=""), "code": code})[:12]
+        code = {"source": _source(self.function), "code": _code(self.module.CODE)}
+        return digest({**code, "config": replace(self.config, folder="")})[:12]
 
     def __str__(self) -> str:
         return f"{self.benchmark}, {self.data}, {self.function}, seed {self.seed}"
+
+
+@cache
+def _code(modules: tuple[str, ...]) -> str:
+    return code_hash("benchmarks/__init__", "benchmarks/training", *modules, comments=False)
 
 
 def _module(benchmark: str) -> ModuleType:

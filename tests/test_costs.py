@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from actlab import costs, transfer
 from actlab.benchmarks import algorithms, images
@@ -6,17 +7,38 @@ from actlab.config import profile
 from actlab.records import ROOT
 
 
-def test_an_estimate_is_seconds_a_step_times_steps_over_the_gpus_speed(monkeypatch):
-    timed = costs.Timed("toys", lambda: None, scale=4.0, steps=900, trainings=2)
+@pytest.fixture
+def toys(monkeypatch):
+    """Steps of half a second here, of five milliseconds on the GPU by their products, and of so many operations."""
+    timed = costs.Timed("toys", lambda: None, scale=4.0, steps=900, trainings=2, models=4)
     monkeypatch.setattr(costs, "_timed", lambda quick: iter([timed]))
     monkeypatch.setattr(costs, "_seconds", lambda step: 0.5)
     monkeypatch.setattr(costs, "_products", lambda repeats: costs.GPU_TFLOPS * 1e12 / 100)
+    return lambda count: monkeypatch.setattr(costs, "operations", lambda step: 4 * count)
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(100, 0.005), (2000, 0.02)])
+def test_a_step_takes_its_products_or_its_launches_whichever_is_longer(toys, count, seconds):
+    toys(count)
     row = costs.hours(profile("paper")).iloc[0]
-    assert row["cpu_seconds_a_step"] == 2.0
-    assert row["gpu_hours_a_training"] == pytest.approx(2.0 * 900 / 100 / 3600)
+    assert row["cpu_seconds_a_step"] == 0.5  # four times the batch, and the mean of four models
+    assert (row["operations"], row["launches_ms"]) == (count, pytest.approx(count / 100))
+    assert row["products_ms"] == pytest.approx(5)
+    assert row["gpu_hours_a_training"] == pytest.approx(900 * seconds / 3600)
     design = transfer.DESIGNS["paper"]
     assert row["trainings"] == 2 * len(design.functions) * 5
     assert row["gpu_hours"] == pytest.approx(row["trainings"] * row["gpu_hours_a_training"])
+
+
+def test_operations_are_counted_forward_and_backward_but_no_views():
+    x = torch.ones(3, 4, requires_grad=True)
+
+    def value():
+        return torch.relu(x.T.reshape(-1)[:2]).sum()
+
+    assert costs.operations(value) == 3  # the copy that reshape makes, relu, sum; transpose and slice are views
+    # and backward: the gradient of 1 to the sum, relu's, the slice's zeros, and that of x, laid out as x is
+    assert costs.operations(lambda: value().backward()) == 3 + 4
 
 
 def test_a_step_of_the_molhiv_model_can_be_timed_here():

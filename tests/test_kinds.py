@@ -103,7 +103,7 @@ def test_each_full_data_set_of_pictures_that_is_not_there_says_where_its_files_g
     how = {
         "Fashion-MNIST": ("data/fashion-mnist", "github.com/zalandoresearch/fashion-mnist"),
         "CIFAR-10": ("data/cifar-10", "Unpack cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html there"),
-        "ImageNet": ("data/imagenet", "Fetch ILSVRC 2012 from image-net.org (an account is needed) and unpack it there"),
+        "ImageNet": ("data/imagenet", "Fetch ILSVRC 2012 from image-net.org (an account is needed) and unpack it"),
     }
     assert set(lines.index) == set(how)
     for data, words in how.items():
