@@ -133,7 +133,8 @@ readme: $(STAMP) ## write README's table of claims from the committed figures/
 lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
 	$(PY) -m jupyterlab notebooks/18_explorer.ipynb
 
-clean: ## remove what was built, but neither the environment nor the committed figures
+# The paper profile's records and checkpoints, hours of a GPU, lie in records/ and checkpoints/, which stay.
+clean: ## remove what was built, but neither environment, committed figures, nor the paper profile's transfer
 	rm -rf build .pytest_cache .ruff_cache .hypothesis
 	rm -f notebooks/*.failed.ipynb notebooks/*.partial.ipynb
 	find actlab tests notebooks -name __pycache__ -prune -exec rm -rf {} +
@@ -228,12 +229,13 @@ $(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
 $(OUT)/08_constants.ipynb: $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
 # Reads what `make compare-search` wrote.
 $(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING) $(TABLES) $(wildcard records/compare_search*)
-# These read what `make transfer` wrote.
-$(OUT)/10_images.ipynb: $(OF_A_KIND) $(wildcard records/transfer/*)
-$(OUT)/11_algorithms.ipynb: $(OF_A_KIND) $(wildcard records/transfer/*)
-$(OUT)/12_molecules.ipynb: $(OF_A_KIND) $(wildcard records/transfer/*)
+# These read what `make transfer` wrote, and the samples that it trained on.
+TRANSFERRED := $(wildcard records/transfer/* records/transfer-paper/*)
+$(OUT)/10_images.ipynb: $(OF_A_KIND) $(TRANSFERRED)
+$(OUT)/11_algorithms.ipynb: $(OF_A_KIND) $(TRANSFERRED) $(wildcard data/clrs/*)
+$(OUT)/12_molecules.ipynb: $(OF_A_KIND) $(TRANSFERRED)
 $(OUT)/13_transfer.ipynb: $(CLAIMS) $(DOWNSTREAM) $(KINDS) $(LABORATORY) $(PAGE) $(PLOTTING_TRANSFER) $(TABLES) $(TRANSFER) \
-	$(wildcard records/transfer/*)
+	$(TRANSFERRED)
 # Reads what `make multiverse` wrote.
 $(OUT)/14_multiverse.ipynb: $(PAGE) $(PLOTTING_MULTIVERSE) $(ROBUSTNESS) $(TABLES) $(wildcard records/multiverse*)
 $(OUT)/15_why_periodicity.ipynb: $(BANDS) $(PAGE) $(PLOTTING_SPECTRA) $(TABLES)

@@ -33,7 +33,9 @@ GROUPS = {
 
 
 def load(kept: transfer.Records, profile: str = "laptop") -> tuple[transfer.Design, pd.DataFrame]:
-    """What is there by whole seeds, and its rows; a kind with fewer than two seeds has no interval and is left out.
+    """What is there by whole seeds, and its rows in the design's order of functions.
+
+    A kind with fewer than two seeds has no interval and is left out.
 
     Raises:
         FileNotFoundError: where no kind has two.
@@ -42,7 +44,9 @@ def load(kept: transfer.Records, profile: str = "laptop") -> tuple[transfer.Desi
     design = dataclasses.replace(whole, seeds={name: count for name, count in whole.seeds.items() if count > 1})
     if not design.seeds:
         raise FileNotFoundError(f"{kept.folder}: wanted two seeds of a kind; came none. `make transfer` makes them")
-    return design, kept.of(transfer.jobs(profile, design))
+    rows = kept.of(transfer.jobs(profile, design))
+    order = {name: place for place, name in enumerate(design.functions)}
+    return design, rows.sort_values("function", key=lambda c: c.map(order), kind="stable", ignore_index=True)
 
 
 def full(kept: transfer.Records, profile: str = "paper") -> pd.DataFrame:

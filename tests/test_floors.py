@@ -5,7 +5,7 @@ import pytest
 
 from actlab import floors
 from actlab.benchmarks import algorithms
-from actlab.records import Store
+from actlab.records import ROOT, Store
 
 
 def scores(values, split="ood"):
@@ -40,3 +40,22 @@ def test_a_floor_is_computed_once_and_then_kept(tmp_path, monkeypatch):
     assert set(first["answer"]) == {"constant", "untrained"} and first["value"].between(0, 1).all()
     monkeypatch.setattr(algorithms, "baseline", None)
     pd.testing.assert_frame_equal(floors.floor(config, "algorithms", Store(tmp_path), networks=1), first)
+
+
+def committed(kind):
+    return pd.read_csv(ROOT / "figures" / f"{kind}_floor.csv")
+
+
+def test_relu_is_above_or_level_with_the_plain_classifiers_on_the_laptops_images_and_molecules():
+    said = {kind: committed(kind).groupby("answer")["verdict"].agg(set).to_dict() for kind in ("images", "molecules")}
+    assert said == {
+        "images": {"SVC": {"above"}, "logistic regression": {"above"}},
+        "molecules": {"random forest": {"level"}, "logistic regression": {"above"}},
+    }
+    assert (pd.concat(map(committed, said))["n"] == 10).all()
+
+
+def test_relu_is_above_an_untrained_network_and_a_constant_answer_on_every_algorithm_at_both_sizes():
+    table = committed("algorithms")
+    assert len(table) == len(algorithms.LAPTOP) * 4 and set(table["answer"]) == {"constant", "untrained"}
+    assert set(table["verdict"]) == {"above"} and (table["low"] > 0).all()

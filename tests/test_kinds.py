@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from actlab import kinds, transfer
+from actlab import downstream, kinds, transfer
 from actlab.benchmarks import Row, table
 
 
@@ -84,6 +84,13 @@ def test_verdicts_name_who_is_better_and_worse_and_where():
 
 def test_every_function_of_the_design_stands_in_a_group():
     assert set(transfer.FUNCTIONS) == {name for names in kinds.GROUPS.values() for name in names}
+
+
+def test_functions_come_in_the_order_of_the_design_in_all_that_is_drawn():
+    design, rows = kinds.load(transfer.Records(transfer.folder("laptop")))
+    assert tuple(dict.fromkeys(rows["function"])) == design.functions == transfer.FUNCTIONS
+    for found in (kinds.tests(rows), kinds.curves(rows), downstream.scores(rows)):
+        assert tuple(dict.fromkeys(found["function"])) == design.functions
 
 
 def test_a_kind_with_one_seed_has_no_interval_and_is_left_out(tmp_path, monkeypatch):

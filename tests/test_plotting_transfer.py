@@ -82,8 +82,39 @@ def test_a_difference_beyond_the_reach_is_a_triangle_on_the_edge():
     mnist, b3db = plotting_transfer.downstream(axes(2), differences(), reach={"MNIST-5k": 0.05})
     triangles = [(line.get_marker(), line.get_xdata()[0]) for line in mnist.lines if line.get_marker() in "<>"]
     assert triangles == [("<", -0.05)]
+    assert [(text.get_text(), text.get_position()) for text in mnist.texts] == [("-0.5", (-0.0465, 0.79))]
     assert mnist.get_xlim() == pytest.approx((-0.054, 0.054))
     assert len(segments(mnist)) == 2 and len(segments(b3db)) == 1
+
+
+def test_a_triangle_is_hollow_where_the_difference_is_undecided():
+    table = differences().assign(verdict="undecided")
+    mnist, _ = plotting_transfer.downstream(axes(2), table, reach={"MNIST-5k": 0.05})
+    (triangle,) = (line for line in mnist.lines if line.get_marker() == "<")
+    assert triangle.get_markerfacecolor() == "white"
+
+
+def test_an_interval_that_the_axis_cuts_has_an_arrow_at_its_end():
+    table = differences().assign(low=-0.02, high=0.2)
+    mnist, b3db = plotting_transfer.downstream(axes(2), table, reach={"MNIST-5k": 0.05})
+    arrows = [(line.get_marker(), line.get_xdata()[0]) for line in mnist.lines if line.get_marker() in (4, 5)]
+    assert arrows == [(5, pytest.approx(0.054))] * 2  # GELU over ReLU, QFW over GELU; QFW over ReLU is a triangle
+    assert not [line for line in b3db.lines if line.get_marker() in (4, 5)]
+
+
+def test_references_stand_above_the_others_and_each_axis_says_of_what_it_is():
+    table = differences()
+    table = pd.concat([table, table.iloc[[0]].assign(function="relu", other="gelu")])
+    words = {"MNIST-5k": "difference of accuracy", "B3DB": "difference of AUC"}
+    mnist, b3db = plotting_transfer.downstream(axes(2), table, xlabel=words)
+    assert [text.get_text() for text in mnist.get_yticklabels()] == ["ReLU", "GELU", "QFW"]
+    assert [ax.get_xlabel() for ax in (mnist, b3db)] == list(words.values())
+
+
+def test_figure_6_keeps_the_tasks_of_a_function_apart_and_from_the_next_functions():
+    ax = plotting_transfer.figure_6(axes(), profile(tasks="abc"))
+    places = np.sort(np.concatenate([line.get_xdata() for line in ax.lines if not line.get_label().startswith("_")]))
+    assert len(places) == 14 and np.diff(places).min() == pytest.approx(plotting_transfer.DODGE)
 
 
 def test_figure_6_has_every_task_beside_the_mean_out_of_distribution_hollow():
@@ -132,6 +163,15 @@ def test_lab_against_transfer_has_intervals_of_the_lab_and_titles_where_given():
     assert [[-0.3, 0.0], [0.1, 0.0]] in segments(ax)
     with pytest.raises(ValueError, match="wanted 1 titles, one a panel; got 2"):
         plotting_transfer.lab_against_transfer(axes(), table, ["a", "b"])
+
+
+def test_lab_against_transfer_shows_a_crowd_again_and_larger():
+    table = points().query("suite == 'far'")
+    (ax,) = plotting_transfer.lab_against_transfer(axes(), table, closer={"far": (0.05, -0.15, -0.5, 1.5)})
+    (inset,) = ax.child_axes
+    assert (inset.get_xlim(), inset.get_ylim()) == ((0.05, -0.15), (-0.5, 1.5))
+    shown = [(line.get_xdata()[0], line.get_ydata()[0]) for line in inset.lines]
+    assert shown == [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines]
 
 
 @pytest.mark.parametrize(
