@@ -191,7 +191,7 @@ def _crossed(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, dict]) -> None:
 
 def _closer(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, dict], ends: tuple[float, float, float, float]) -> None:
     """Draw a part of a panel again, larger, in its lower middle; a frame shows which."""
-    inset = ax.inset_axes((0.36, 0.07, 0.36, 0.4))
+    inset = ax.inset_axes((0.36, 0.1, 0.36, 0.38))
     _crossed(inset, rows, looks)
     left, right, low, high = ends
     inset.set(xlim=(left, right), ylim=(low, high))

@@ -10,6 +10,8 @@ import import_graph
 import papermill
 import pytest
 
+from actlab import transfer
+
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
     "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse",
@@ -353,10 +355,34 @@ def test_the_tests_run_in_order_and_each_alone(tree):
 
 def test_clean_leaves_the_environment_and_the_figures(tree):
     touch(tree / "tests/__pycache__/test_lab.pyc", 0)
+    hours_of_a_gpu = [tree / transfer.folder("paper").relative_to(ROOT) / "images.csv",
+                      tree / transfer.checkpoints("paper").relative_to(ROOT) / "begun.pt"]  # fmt: skip
+    for path in hours_of_a_gpu:
+        touch(path, 0)
     reproduce(tree)
     assert make(tree, "clean").returncode == 0
+    assert all(path.exists() for path in hours_of_a_gpu)
     assert not (tree / "build").exists()
     assert not (tree / "tests/__pycache__").exists()
     assert (tree / ".venv/.stamp").exists()
     assert (tree / "figures/one.png").exists()
     assert len(list((tree / "notebooks").iterdir())) == len(NOTEBOOKS)
+
+
+def test_the_notebook_on_algorithms_stands_on_their_samples():
+    samples = {path.relative_to(ROOT).as_posix() for path in (ROOT / "data/clrs").glob("*.npz")}
+    assert samples and samples <= prerequisites()["11_algorithms"]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="wants a checkout of git's")
+@pytest.mark.parametrize(
+    ("path", "ignored"),
+    [
+        ("data/cifar-10/data_batch_1", True), ("data/ogb/ogbg_molhiv/mapping/README.md", True),
+        ("data/clrs/bfs.npz", False), ("data/clrs/README.json", False), ("checkpoints/a.pt", True),
+        ("records/transfer-paper/.lock", True), ("records/transfer-paper/images.csv", False),
+    ],
+)  # fmt: skip
+def test_git_leaves_out_fetched_data_and_checkpoints_but_neither_samples_nor_records(path, ignored):
+    asked = subprocess.run(["git", "check-ignore", "--no-index", "-q", path], cwd=ROOT)
+    assert asked.returncode == (0 if ignored else 1)
