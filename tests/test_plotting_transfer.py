@@ -82,7 +82,8 @@ def test_a_difference_beyond_the_reach_is_a_triangle_on_the_edge():
     mnist, b3db = plotting_transfer.downstream(axes(2), differences(), reach={"MNIST-5k": 0.05})
     triangles = [(line.get_marker(), line.get_xdata()[0]) for line in mnist.lines if line.get_marker() in "<>"]
     assert triangles == [("<", -0.05)]
-    assert [(text.get_text(), text.get_position()) for text in mnist.texts] == [("-0.5", (-0.0465, 0.79))]
+    (text,) = mnist.texts
+    assert text.get_text() == "-0.5" and text.get_position() == pytest.approx((-0.0465, 0.79))
     assert mnist.get_xlim() == pytest.approx((-0.054, 0.054))
     assert len(segments(mnist)) == 2 and len(segments(b3db)) == 1
 
