@@ -1,23 +1,27 @@
 """The paper's claims, part by part: its number, ours, and a verdict by a rule of `rules` (all rules ours).
 
-Everything is read off the committed tables of the laptop profile. A verdict speaks of this lab and these data sets.
+Everything is read off the committed tables of the laptop profile. A verdict speaks of this lab and these data sets; one
+on Table 1, or on what the search found in the lab, of the multiverse of labs as well.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from actlab import paper, tables
 from actlab.records import ROOT
 from actlab.rules import (
+    ALIKE,
     COUPLED,
     DISCOVERED,
     FORMS,
+    LABS,
     NAMES,
     NOT,
     PAIRS,
@@ -34,10 +38,12 @@ KINDS = ("images", "algorithms", "molecules")
 SPLITS = {"in-distribution": "in distribution", "ood": "OOD"}
 TRANSFER = ("downstream.csv", "figure_6.csv", "lab_transfer_agreement.csv")
 RAW = "ours, raw scores"  # the panel of Figure 6
-MULTIVERSE = "multiverse_shares.csv"
-RECORDS = {"09_search_arms": "make compare-search", "13_transfer": "make transfer"}  # what a notebook reads
+RECORDS = {  # what a notebook reads
+    "09_search_arms": "make compare-search", "13_transfer": "make transfer", "14_multiverse": "make multiverse",
+}  # fmt: skip
 HERE = "16_claims"
 LATER = "`make transfer`, then notebook 13"  # makes what is not there yet
+MULTIVERSE = ("multiverse_shares.png", "14_multiverse")  # stands beside a part's own picture and notebook
 OF = {"better": SUPPORTED, "worse": NOT, "undecided": UNDECIDED}  # where the first one is claimed to be better
 OF_OTHER = {"worse": SUPPORTED, "better": NOT, "undecided": UNDECIDED}  # where the other one is
 
@@ -61,7 +67,8 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
     Returns:
         Columns number, part, text, paper (its number, where it gives one), ours (95 % intervals in brackets), n,
         verdict (one of `rules.VERDICTS`), rule, change, figure (a file of `folder`, "" where it is not made yet),
-        notebook, command. Without the tables of transfer, whose records take hours, what rests on them is not tested.
+        notebook, sources (names of tables of `folder`), statement (of the multiverse's; "" where it has none), command.
+        Without the tables of transfer, whose records take hours, what rests on them is not tested.
 
     Raises:
         FileNotFoundError: where a table is missing; of transfer's, where some are there and others not.
@@ -73,13 +80,23 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
     for part in PARTS:
         said, outcome = asdict(part), found[part.name]
         number = {"number": int(part.name[0]), "part": said.pop("name"), "command": _command(part)}
+        said["sources"] = (*part.sources, LABS) if part.statement else part.sources
         if outcome.verdict == UNTESTED and not (folder / part.figure).is_file():
             said |= {"figure": ""}
         if outcome.verdict == UNTESTED and not (ROOT / "notebooks" / f"{part.notebook}.ipynb").is_file():
             said |= {"notebook": HERE}
         rows.append(number | said | asdict(outcome))
     columns = ["number", "part", "text", "paper", "ours", "n", "verdict", "rule", "change", "figure", "notebook"]
-    return pd.DataFrame(rows)[[*columns, "command"]]
+    return pd.DataFrame(rows)[[*columns, "sources", "statement", "command"]]
+
+
+def places(row: Any) -> list[tuple[str, str, str]]:
+    """Where a row of the table comes from: picture ("" where there is none yet), notebook, command; the own one first.
+
+    Rows that heed the multiverse of labs have its place besides.
+    """
+    own = (row.figure, row.notebook, row.command)
+    return [own, (*MULTIVERSE, command_of(MULTIVERSE[1]))] if row.statement else [own]
 
 
 def rules(claims: pd.DataFrame, number: int) -> str:
@@ -99,14 +116,20 @@ def results(claims: pd.DataFrame, number: int) -> str:
 
 def pictures(claims: pd.DataFrame, number: int) -> list[str]:
     """The files of a claim's pictures, once each; a part whose picture is not made yet has none."""
-    return [name for name in claims.loc[claims["number"] == number, "figure"].unique() if name]
+    rows = claims[claims["number"] == number].itertuples()
+    return list(dict.fromkeys(figure for row in rows for figure, *_ in places(row) if figure))
 
 
 def _command(part: Part) -> str:
     if part.name == "1":
         return ".venv/bin/python -m actlab search --profile laptop --proposer grammar=0.5,claude=0.5 --cap 5 --out RUN"
-    make = f"make build/laptop/notebooks/{part.notebook}.ipynb"
-    return f"{RECORDS[part.notebook]} && {make}" if part.notebook in RECORDS else make
+    return command_of(part.notebook)
+
+
+def command_of(notebook: str) -> str:
+    """What makes a notebook's numbers: the verb of its records first, where it reads some that take long."""
+    make = f"make build/laptop/notebooks/{notebook}.ipynb"
+    return f"{RECORDS[notebook]} && {make}" if notebook in RECORDS else make
 
 
 # --- the search and the lab -----------------------------------------------------------------------
@@ -122,7 +145,7 @@ def _search(folder: Path) -> dict[str, Found]:
     found = _read(folder, "found.csv")
     for part, name in (("3b", "relu"), ("3c", "snake")):
         row = _one(found, function=name)
-        parts[part] = Found("not given", _ratio(row), f"{row['n']} data sets", OF[row["verdict"]])
+        parts[part] = _heeding(folder, part, "not given", _ratio(row), row["n"], OF[row["verdict"]])
     relu, gelu = (_one(found, function=name) for name in ("relu", "gelu"))
     ours = f"{tables.ratio(gelu)} times GELU's loss in the lab, {tables.ratio(relu)} times ReLU's"
     compared = _downstream(folder)
@@ -156,19 +179,16 @@ def _lab(folder: Path) -> dict[str, Found]:
     for letter, (subject, other) in pairs.items():
         row = _one(compared, subject=subject, function=other)
         theirs = f"{published[subject] / published[other]:.2f}"
-        parts[f"4{letter}"] = Found(theirs, _ratio(row), f"{row['n']} data sets", OF[row["verdict"]])
-    verdicts = [_one(compared, subject=name, function="gelu")["verdict"] for name in DISCOVERED]
-    ours = f"{verdicts.count('better')} of 4 better, {verdicts.count('worse')} worse (4e to 4h)"
-    ours += _labs(folder, "all discovered < GELU and ReLU")
-    parts["4a"] = Found("4 of 4", ours, parts["4e"].n, all_better(verdicts))
-    leads = parts["4b"].ours + _labs(folder, "Turbulent < the other five")
-    parts["4b"] = replace(parts["4b"], ours=leads)
+        parts[f"4{letter}"] = _heeding(folder, f"4{letter}", theirs, _ratio(row), row["n"], OF[row["verdict"]])
+    rows = [_one(compared, subject=name, function="gelu") for name in DISCOVERED]
+    verdicts = [row["verdict"] for row in rows]
+    ours = f"{verdicts.count('better')} of 4 better, {verdicts.count('worse')} worse in the default lab"
+    parts["4a"] = _heeding(folder, "4a", "4 of 4", ours, rows[0]["n"], all_better(verdicts))
     train = [_one(six, suite="held-out", function=name)["train_ratio"] for name in paper.TABLE_1]
     theirs = [row.train for row in paper.TABLE_1.values()]
     spread = max(train) / min(train)
-    n = f"{_one(six, suite='held-out', function='relu')['n']} data sets"
-    verdict = SUPPORTED if spread <= 2 else NOT
-    parts["4c"] = Found(f"{max(theirs) / min(theirs):.1f}", f"{spread:.1f}", n, verdict)
+    n, verdict = _one(six, suite="held-out", function="relu")["n"], SUPPORTED if spread <= ALIKE else NOT
+    parts["4c"] = _heeding(folder, "4c", f"{max(theirs) / min(theirs):.1f}", f"{spread:.1f}", n, verdict)
     return parts | {"5a": _coupled(folder)}
 
 
@@ -177,6 +197,30 @@ def all_better(verdicts: Sequence[str]) -> str:
     if "worse" in verdicts:
         return NOT
     return SUPPORTED if set(verdicts) == {"better"} else UNDECIDED
+
+
+def _heeding(folder: Path, name: str, theirs: str, ours: str, n: int, own: str) -> Found:
+    """What came out of a part on which the multiverse has a statement: its shares of labs, and a verdict by both."""
+    statement = next(part.statement for part in PARTS if part.name == name)
+    labs = _read(folder, f"{LABS}.csv")
+    rows = labs[(labs["what"] == statement) & (labs["measure"] == "share of labs")]
+    if rows.empty:
+        raise ValueError(f"{LABS}.csv: wanted shares of labs of {statement!r}; came none")
+    each = [f"{row.value:.0%} [{row.low:.0%}, {row.high:.0%}] ({row.aggregate})" for row in rows.itertuples()]
+    ours += f"; {statement} in {' and '.join(each)} of the labs"
+    if (chance := rows["chance"].iloc[0]) < 0.5:
+        ours += f", in {chance:.0%} of random orders"
+    return Found(theirs, ours, f"{n} data sets, {rows['n'].iloc[0]} labs", agreed(own, over_labs(rows)))
+
+
+def over_labs(rows: pd.DataFrame) -> str:
+    """The multiverse's verdict: on which side of one half the intervals of a statement's shares of labs all lie."""
+    return SUPPORTED if (rows["low"] > 0.5).all() else NOT if (rows["high"] < 0.5).all() else UNDECIDED
+
+
+def agreed(own: str, labs: str) -> str:
+    """The verdict of the default lab where the multiverse has the same; else it is undecided."""
+    return own if own == labs else UNDECIDED
 
 
 def _coupled(folder: Path) -> Found:
@@ -385,11 +429,3 @@ def _listed(rows: pd.DataFrame, by: str) -> str:
 def _seeds(rows: pd.DataFrame) -> str:
     low, high = rows["n"].min(), rows["n"].max()
     return f"{low} seeds" if low == high else f"{low} to {high} seeds"
-
-
-def _labs(folder: Path, statement: str) -> str:
-    """In what share of the multiverse's labs a statement holds; "" where there is no multiverse yet."""
-    if not (folder / MULTIVERSE).is_file():
-        return ""
-    row = _one(_read(folder, MULTIVERSE), statement=statement, aggregate="typical")
-    return f"; in {row['share']:.0%} [{row['low']:.0%}, {row['high']:.0%}] of {row['n']} labs: {statement}"

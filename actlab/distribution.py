@@ -21,7 +21,7 @@ class Range:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.low:.3g} to {self.high:.3g}"
+        return " to ".join(f"{end:.0f}" if end >= 100 else f"{end:.3g}" for end in (self.low, self.high))
 
     def draw(self, generator: np.random.Generator) -> float:
         """To three significant digits, so that tables show what was used."""
@@ -79,6 +79,12 @@ class Distribution:
     def drawn(self) -> dict[str, Range | Levels]:
         """What is drawn, by the setting; families are drawn besides."""
         return {name: kind for name, kind in vars(self).items() if isinstance(kind, Range | Levels)}
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What each setting is drawn from, in words; the families are the last."""
+        several = f"one to {len(FAMILIES)} of {', '.join(FAMILIES)}, each number and then each choice as likely"
+        return {name.replace("_", " "): str(kind) for name, kind in self.drawn.items()} | {"families": several}
 
     def draw(self, lab: int) -> Settings:
         """The settings of lab number `lab`: one to four families, then which, then all others in order."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,13 +28,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from actlab import activations, config, paper, transfer, universe
+from actlab import activations, config, paper, studies, transfer, universe
 from actlab.distribution import Distribution, Levels, Range
-from actlab.records import BUILD, ROOT, code_hash, digest, versions
+from actlab.records import BUILD, ROOT, code_hash, digest, versions, write
 from actlab.universe import Settings
 
 NAME = "multiverse"  # of the files
-HAND_MADE = ("snake", "sine", "silu")  # the best ones of the zoo on the search suite, and SiLU
+HAND_MADE = tuple(name for name in studies.HAND_MADE if name != "tanh")  # the best of the zoo on the search suite, SiLU
 FUNCTIONS = (*paper.TABLE_1, *HAND_MADE, transfer.FOUND)
 COLUMNS = ["lab", *universe.COLUMNS]
 
@@ -132,8 +131,8 @@ class Records:
         row = {"lab": job.lab, "key": job.key, **asdict(job.settings), "families": "+".join(job.settings.families)}
         self.losses = _placed(self.losses, losses.assign(lab=job.lab)[COLUMNS])
         self.labs = _placed(self.labs, pd.DataFrame([row]))
-        _write(self._path(".csv"), self.losses.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-        _write(self._path("_labs.csv"), self.labs.to_csv(index=False, lineterminator="\n"))
+        write(self._path(".csv"), self.losses.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        write(self._path("_labs.csv"), self.labs.to_csv(index=False, lineterminator="\n"))
 
     def finish(self, profile: str, design: Design) -> None:
         """Writes what the labs that are there were made from."""
@@ -142,7 +141,7 @@ class Records:
         about = {"command": command, "design": asdict(replace(design, labs=len(self.labs)))}
         about |= {"profile": profile, "code": code_hash(*universe.CODE)}
         text = json.dumps(about | {"versions": versions()}, indent=1, sort_keys=True)
-        _write(self._path(".json"), text + "\n")
+        write(self._path(".json"), text + "\n")
 
     def _path(self, end: str) -> Path:
         return self.folder / f"{NAME}{end}"
@@ -155,13 +154,6 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
 def _placed(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     parts = [part for part in (table[~table["lab"].isin(rows["lab"])], rows) if len(part)]
     return pd.concat(parts, ignore_index=True)[list(table)].sort_values("lab", kind="stable", ignore_index=True)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def missing(records: Records, wanted: Sequence[Job]) -> list[Job]:

@@ -86,11 +86,13 @@ def effects(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
     """Draw what settings do to outcomes: a panel an outcome, a row a setting; filled where the verdict is decided.
 
     Args:
-        axes: one an outcome, which share their rows; two columns wide in all and about 0.2 inches a row.
+        axes: one an outcome, in one row or several, which share their settings; two columns wide in all and about 0.2
+            inches a setting.
         table: outcome, setting, difference (of the means of its halves), low, high, verdict.
     """
     _want("effects", table, "outcome", "setting", "difference", "low", "high", "verdict")
     outcomes, settings = _once(table["outcome"]), _once(table["setting"])
+    grid = np.atleast_2d(axes)
     axes = _panels("effects", axes, len(outcomes))
     for ax, outcome in zip(axes, outcomes, strict=True):
         rows = table[table["outcome"] == outcome]
@@ -104,10 +106,10 @@ def effects(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
         ax.tick_params(axis="y", length=0)
         ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
         ax.set(title=outcome, ylim=(len(settings) - 0.5, -0.5))
-    axes[len(axes) // 2].set_xlabel("upper half minus lower half")
+    grid[-1, grid.shape[1] // 2].set_xlabel("upper half minus lower half")
     handles = [
         Line2D([], [], color=SERIES[1], marker="o", ms=4, lw=1.4, label="decided"),
         Line2D([], [], color="0.55", marker="o", ms=4, mfc="white", lw=1.4, label="undecided"),
     ]
-    _legend_above(axes[-1], handles, lift=0.07)
+    _legend_above(grid[0, -1], handles, lift=0.07)
     return axes

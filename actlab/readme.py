@@ -1,16 +1,23 @@
-"""README's table of claims, made from the committed laptop tables, so that the two cannot differ (ours).
+"""README's table of claims and sentences in short, made from the committed laptop tables, so that they agree (ours).
 
-python -m actlab.readme writes the table anew between the two marks in README.md; a test holds that it is up to date.
+python -m actlab.readme writes both anew between their marks in README.md; a test holds that they are up to date.
 """
 
 from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from actlab import claims
 from actlab.records import ROOT
+from actlab.rules import LABS, NOT, SUPPORTED, UNDECIDED
 
 MARKS = ("<!-- claims: made by `make readme` from figures/ -->", "<!-- end of claims -->")
+MOST = {SUPPORTED: "in most labs", NOT: "in few labs", UNDECIDED: "in neither most nor few labs"}
+SHORT = ("<!-- in short: made by `make readme` from figures/ -->", "<!-- end of in short -->")
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -21,25 +28,56 @@ def markdown(table: pd.DataFrame) -> str:
     """
     rows = ["| claim | paper | ours [95 % interval] | verdict | picture, notebook, command |", "|---|---|---|---|---|"]
     for row in table.itertuples():
-        ours = f"{row.ours} ({row.n})" if row.n else row.ours
-        links = [f"[picture](figures/{row.figure})"] if row.figure else []
-        links += [f"[{row.notebook[:2]}](notebooks/{row.notebook}.ipynb)", f"`{row.command}`"]
-        rows.append(f"| {row.part}. {row.text} | {row.paper} | {ours} | {row.verdict} | {' '.join(links)} |")
+        links = []
+        for figure, notebook, command in claims.places(row):
+            links += [f"[picture](figures/{figure})"] if figure else []
+            links += [f"[{notebook[:2]}](notebooks/{notebook}.ipynb)", f"`{command}`"]
+        rows.append(f"| {' | '.join(cells(row))} | {' '.join(links)} |")
     return "\n".join(rows)
 
 
-def updated(text: str, table: str) -> str:
-    """README's text with the table between the marks.
+def cells(row: Any) -> tuple[str, str, str, str]:
+    """What a row says: the claim, the paper's number, ours with its n, the verdict."""
+    return f"{row.part}. {row.text}", row.paper, f"{row.ours} ({row.n})" if row.n else row.ours, row.verdict
+
+
+def short(folder: Path = ROOT / "figures") -> str:
+    """The sentences of "In short" on the multiverse of labs and on periodicity, from the laptop tables of a folder."""
+    labs = pd.read_csv(folder / f"{LABS}.csv")
+    tau = labs[labs["measure"] == "tau"]
+    found = {name: labs[labs["what"] == f"Found by search < {name}"] for name in ("Snake", "ReLU")}
+    found = {name: rows[rows["measure"] == "share of labs"] for name, rows in found.items()}
+    ahead = [f"ahead of {name} {MOST[claims.over_labs(rows)]} ({_each(rows, '.0%')})" for name, rows in found.items()]
+    waves = pd.read_csv(folder / "periodicity.csv").set_index("claim").iloc[:, 0].str.split(" (", regex=False).str[0]
+    groups = {word: "; ".join(waves.index[waves == word]) or "none" for word in ("holds", "undecided", "fails")}
+    paragraphs = (
+        f"**Over {labs['n'].max()} labs drawn at random** ([14](notebooks/14_multiverse.ipynb)) Kendall's tau with the "
+        f"order of Table 1 is {_each(tau, '.2f')}; a random order has 0. The function found is {' and '.join(ahead)}.",
+        f"**Why a wave?** ([15](notebooks/15_why_periodicity.ipynb)) Of four functions with a wave against GELU this "
+        f"holds: {groups['holds']}. Undecided: {groups['undecided']}. This fails: {groups['fails']}.",
+    )
+    return "\n".join(textwrap.fill(text, 150, break_long_words=False, break_on_hyphens=False) for text in paragraphs)
+
+
+def _each(rows: pd.DataFrame, form: str) -> str:
+    """The value of each aggregate with its interval over labs."""
+    each = (f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]" for row in rows.itertuples())
+    words = (f"{text} by the {aggregate} loss" for text, aggregate in zip(each, rows["aggregate"], strict=True))
+    return ", ".join(words)
+
+
+def updated(text: str, made: str, marks: tuple[str, str] = MARKS) -> str:
+    """README's text with what was made between two marks.
 
     Raises:
         ValueError: where a mark is not there, once each and in order.
     """
-    start, end = MARKS
+    start, end = marks
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
         raise ValueError(f"README.md: wanted the marks {start} and {end} once each and in order; got others")
-    return text[: text.index(start) + len(start)] + f"\n{table}\n" + text[text.index(end) :]
+    return text[: text.index(start) + len(start)] + f"\n{made}\n" + text[text.index(end) :]
 
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    path.write_text(updated(path.read_text(), markdown(claims.table())))
+    path.write_text(updated(updated(path.read_text(), markdown(claims.table())), short(), SHORT))

@@ -85,6 +85,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"wanted numbers, strings, lists, dicts or dataclasses in a record's description; got {value!r}")
 
 
+def write(path: Path, text: str) -> None:
+    """Writes a file of text, in a folder that is made where it lacks; one that is cut off leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
 @cache
 def commit() -> str | None:
     """The checkout's commit, with a + where files differ from it; None where there is no checkout."""
