@@ -152,8 +152,9 @@ def shares(
     Returns:
         Columns statement, origin, aggregate, n (labs), share with low and high (95 % Wilson over labs), both_low and
         both_high (95 % percentile bootstrap over labs and tasks; redrawn tasks blur what holds in a lab, which draws
-        shares towards `chance`), chance, p (exact binomial against one half), p_holm (within an aggregate), and
-        verdict: "in most labs", "in few labs", or "undecided" where p_holm is 0.05 or more.
+        shares towards `chance`), chance, p (exact binomial against one half), p_holm (within an aggregate), among (how
+        many are corrected together) and verdict: "in most labs", "in few labs", or "undecided" where p_holm is 0.05 or
+        more.
     """
     rows = []
     for aggregate in AGGREGATES:
@@ -171,7 +172,13 @@ def shares(
     table["p"] = table.pop("p")
     table["p_holm"] = table.groupby("aggregate")["p"].transform(stats.holm)
     side = np.where(table["share"] > 0.5, "in most labs", "in few labs")
-    return table.assign(verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+    return table.assign(among=len(statements), verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+
+
+def all_shares(cube: Cube, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """`shares` of all statements; those that were added later are corrected by themselves."""
+    parts = [shares(cube, statements, resamples=resamples) for statements in (STATEMENTS, LATER)]
+    return pd.concat(parts, ignore_index=True).sort_values("aggregate", kind="stable", ignore_index=True)
 
 
 def _share(held: np.ndarray) -> dict[str, float]:
@@ -188,7 +195,7 @@ def _holds(scores: np.ndarray, cube: Cube, statement: Statement) -> np.ndarray:
 
 
 def ratios(
-    cube: Cube, statements: Sequence[Statement] = STATEMENTS, seed: int = 0, resamples: int = RESAMPLES
+    cube: Cube, statements: Sequence[Statement] = (*STATEMENTS, *LATER), seed: int = 0, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
     """How large the pairs' differences are: the mean over labs of the log ratio of OOD losses.
 
@@ -341,7 +348,8 @@ def effects(
 
     Returns:
         Columns outcome (tau is of the plain means, the ratios are mean log ratios), setting, n, difference, low, high
-        (95 % Welch t over labs), p, p_holm (over all rows) and verdict: raises, lowers, undecided.
+        (95 % Welch t over labs), p, p_holm (over all rows), among (how many these are) and verdict: raises, lowers,
+        undecided.
 
     Raises:
         ValueError: where a half has fewer than two labs.
@@ -362,4 +370,16 @@ def effects(
     table = pd.DataFrame(rows)
     table["p_holm"] = stats.holm(table["p"])
     side = np.where(table["difference"] > 0, "raises", "lowers")
-    return table.assign(verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+    return table.assign(among=len(table), verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+
+
+def all_effects(cube: Cube, masks: dict[str, np.ndarray]) -> pd.DataFrame:
+    """`effects` on all outcomes; those that were added later are corrected by themselves."""
+    parts = [effects(cube, masks, outcomes) for outcomes in (OUTCOMES, LATER_OUTCOMES)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def turned(effects: pd.DataFrame) -> pd.DataFrame:
+    """The effects on the outcomes that some setting turns: all of their rows."""
+    decided = effects.loc[effects["verdict"] != "undecided", "outcome"]
+    return effects[effects["outcome"].isin(decided)]

@@ -145,6 +145,18 @@ def by_family(losses: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `by_family` with each mean and its interval in one cell, and a column a side."""
+    cells = {
+        f"{side} loss": [
+            f"{mean:.2g} [{low:.2g}, {high:.2g}]"
+            for mean, low, high in table[[f"{side}_mse", f"{side}_low", f"{side}_high"]].to_numpy()
+        ]
+        for side in ("ood", "train")
+    }
+    return table[["function", "suite", "family", "n"]].assign(**cells)
+
+
 def comparisons(
     losses: pd.DataFrame, subject: str, others: Sequence[str], config: FitnessConfig, seed: int = 0
 ) -> pd.DataFrame:
