@@ -16,7 +16,8 @@ from actlab.records import ROOT
 from actlab.rules import LABS, NOT, SUPPORTED, UNDECIDED
 
 MARKS = ("<!-- claims: made by `make readme` from figures/ -->", "<!-- end of claims -->")
-MOST = {SUPPORTED: "in most labs", NOT: "in few labs", UNDECIDED: "in neither most nor few labs"}
+HEAD = ("claim", "paper", "ours [95 % interval]", "verdict", "picture, notebook, command")
+MOST = {SUPPORTED: "in most labs", NOT: "in few labs", UNDECIDED: "in neither most nor few, undecided"}
 SHORT = ("<!-- in short: made by `make readme` from figures/ -->", "<!-- end of in short -->")
 
 
@@ -26,7 +27,7 @@ def markdown(table: pd.DataFrame) -> str:
     Args:
         table: as `claims.table` returns it.
     """
-    rows = ["| claim | paper | ours [95 % interval] | verdict | picture, notebook, command |", "|---|---|---|---|---|"]
+    rows = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
     for row in table.itertuples():
         links = []
         for figure, notebook, command in claims.places(row):
@@ -52,7 +53,7 @@ def short(folder: Path = ROOT / "figures") -> str:
     groups = {word: "; ".join(waves.index[waves == word]) or "none" for word in ("holds", "undecided", "fails")}
     paragraphs = (
         f"**Over {labs['n'].max()} labs drawn at random** ([14](notebooks/14_multiverse.ipynb)) Kendall's tau with the "
-        f"order of Table 1 is {_each(tau, '.2f')}; a random order has 0. The function found is {' and '.join(ahead)}.",
+        f"order of Table 1 is {_each(tau, '.2f')}; a random order has 0. The function found is {'; '.join(ahead)}.",
         f"**Why a wave?** ([15](notebooks/15_why_periodicity.ipynb)) Of four functions with a wave against GELU this "
         f"holds: {groups['holds']}. Undecided: {groups['undecided']}. This fails: {groups['fails']}.",
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import html
-import itertools
 import re
 import shutil
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import jinja2
+import pandas as pd
 from latex2mathml import converter
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -36,38 +36,27 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 MARK = '<meta name="generator" content="actlab.report">'  # in every page; what has it may be replaced
 NUMBERED = {"figure": 9, "table": 4}  # how many the paper has
 NUMBER = re.compile(r"(figure|table)_(\d+)(?:_|$)")
-LINK = re.compile(r"\(notebooks/(\w+)\.ipynb")
 SHOWN = ("text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/latex", "text/plain")
-# [ours] Which figures and tables bear on each of the paper's claims; beside them stand headings that name "Claim N".
-EVIDENCE = {
-    1: ("figure_1", "authors"),
-    2: ("arms", "arms_compared"),
-    3: ("figure_3", "found"),
-    4: ("table_1", "log_ratios", "comparisons"),
-    5: ("table_2", "batch_effect"),
-    6: ("table_2", "figure_6"),
-    7: ("figure_7", "constants_beaten"),
-    8: ("figure_3", "figure_3_elites", "parting"),
-}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Neighbouring rows of README's table of claims that one notebook measured, and where their numbers come from."""
+    """A row of the table of claims, and where its numbers come from."""
 
-    rows: tuple[tuple[str, ...], ...]  # the cells of each, without the link
-    page: Page
-    tables: tuple[Drawing, ...]
-    picture: Drawing | None
+    number: int  # of the paper's claim
+    cells: tuple[str, ...]  # the claim, the paper's number, ours, the verdict
+    places: tuple[tuple[Drawing | None, Page, str], ...]  # picture, notebook and command, the row's own first
+    tables: tuple[Drawing, ...]  # that it is read off
 
 
-def build(profile: str, out: Path, root: Path = records.ROOT) -> Path:
+def build(profile: str, out: Path, root: Path = records.ROOT, table: pd.DataFrame | None = None) -> Path:
     """Writes the site: index.html, a page a notebook, figures/ and style.css; equal inputs give equal bytes.
 
     Args:
         profile: whose executed notebooks are shown.
         out: the site's folder; an earlier report in it is replaced, anything else is not.
         root: of the checkout.
+        table: of the claims, as `claims.table` makes it; from the checkout's figures where it is None.
 
     Returns:
         The path of the index.
@@ -80,8 +69,8 @@ def build(profile: str, out: Path, root: Path = records.ROOT) -> Path:
         raise Refused(f"--out: wanted a new or empty folder, or an earlier report; came other files in {str(out)!r}")
     pages, committed = executed.pages(profile, root), executed.files("laptop", root)
     files = executed.files(profile, root)
-    about = (root / "README.md").read_text(encoding="utf-8")
-    texts = {"index.html": index(pages, files, committed, profile, about)}
+    rows = measured(pages, claims.table(root / "figures") if table is None else table)
+    texts = {"index.html": index(pages, files, committed, profile, rows)}
     texts |= {f"{page.name}.html": page_html(page, pages, files, committed, profile) for page in pages}
     texts["style.css"] = (TEMPLATES / "style.css").read_text() + HtmlFormatter().get_style_defs(".highlight") + "\n"
     if out.exists():
@@ -186,19 +175,20 @@ def mathml(latex: str, display: str) -> str:
 
 
 def index(
-    pages: Sequence[Page], files: Mapping[str, Files], committed: Mapping[str, Files], profile: str, about: str
+    pages: Sequence[Page],
+    files: Mapping[str, Files],
+    committed: Mapping[str, Files],
+    profile: str,
+    rows: Sequence[Measured],
 ) -> str:
     """The first page: claims, figures and tables, each with its place, picture, CSV and command.
 
     Args:
         pages: in their order.
         files: of the figures and tables, by name, as the profile drew them where it did.
-        committed: the same as they are committed, which README's table is made from.
+        committed: the same as they are committed, which the table of claims is made from.
         profile: that was asked for.
-        about: the text of README.md, for its table of claims.
-
-    Raises:
-        Refused: README has no table of claims, or one of its rows names no notebook that is there.
+        rows: of the table of claims, as `measured` gives them.
     """
     drawings = {one.name: one for page in reversed(pages) for one in reversed(page.drawings)}
     numbered: dict[tuple[str, int], list[Drawing]]
@@ -220,37 +210,35 @@ def index(
         numbered=numbered,
         ours={page.name: [one for one in page.drawings if not NUMBER.match(one.name)] for page in pages},
         beside=[name for name in files if name not in drawings],
-        evidence=EVIDENCE,
-        head=_rows(about)[0],
-        measured=measured(pages, about),
+        evidence={number: _evidence([row for row in rows if row.number == number]) for number in range(1, 9)},
+        head=readme.HEAD,
+        measured=rows,
     )
 
 
-def measured(pages: Sequence[Page], about: str) -> list[Measured]:
-    """README's rows of claims, each with the tables that it is read off and the picture nearest to them."""
+def measured(pages: Sequence[Page], table: pd.DataFrame) -> list[Measured]:
+    """The rows of the table of claims with their pictures, notebooks, commands and tables.
+
+    Raises:
+        Refused: a row names a notebook, a picture or a table that is not there.
+    """
     by_name = {page.name: page for page in pages}
-    sources = re.findall(r'"(\w+)\.csv"', Path(claims.__file__).read_text())  # what the table of claims is made from
+    drawings = {one.name: one for page in reversed(pages) for one in reversed(page.drawings)}
     found = []
-    for name, group in itertools.groupby(_rows(about)[2:], key=lambda row: (LINK.findall("|".join(row)) or [None])[0]):
-        rows = list(group)
-        if name not in by_name:
-            raise Refused(f"README's claims: wanted a notebook of {', '.join(by_name)} in each row; came {rows[0]}")
-        page = by_name[name]
-        tables = tuple(one for one in page.drawings if one.name in sources)
-        near = tables[0].cell if tables else 0
-        picture = min((one for one in page.drawings if one.picture), key=lambda one: abs(one.cell - near), default=None)
-        words = tuple(tuple(cell for cell in row if not LINK.search(cell)) for row in rows)
-        found.append(Measured(words, page, tables, picture))
+    for row in table.itertuples():
+        places, sources = claims.places(row), row.sources
+        names = [*(notebook for _, notebook, _ in places), *(Path(f).stem for f, *_ in places if f), *sources]
+        if lacking := [name for name in names if name not in by_name and name not in drawings]:
+            raise Refused(f"claim {row.part}: wanted a notebook, or what one draws; came {lacking[0]!r}")
+        own = tuple((drawings.get(Path(figure).stem), by_name[name], command) for figure, name, command in places)
+        found.append(Measured(row.number, readme.cells(row), own, tuple(drawings[name] for name in sources)))
     return found
 
 
-def _rows(about: str) -> list[list[str]]:
-    """The cells of README's table of claims, its head and its rule first."""
-    start, end = readme.MARKS
-    if start not in about or end not in about:
-        raise Refused(f"README.md: wanted the marks {start} and {end}; came a text without them")
-    lines = about[about.index(start) + len(start) : about.index(end)].strip().splitlines()
-    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+def _evidence(rows: Sequence[Measured]) -> list[Drawing]:
+    """What bears on a claim: the pictures and the tables of its rows, once each."""
+    pictures = (picture for row in rows for picture, *_ in row.places if picture)
+    return list({one.name: one for one in (*pictures, *(one for row in rows for one in row.tables))}.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """What holds the project together: one-way imports, an instant package, pins, files that agree."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -30,6 +31,7 @@ ORDER = (
     "config",
     "records",
     "paper",
+    "rules",
     "activations",
     "learnable",
     "feynman",
@@ -74,7 +76,6 @@ ORDER = (
     "takehome",
     "formula",
     "explorer",
-    "rules",
     "claims",
     "readme",
     "executed",
@@ -264,6 +265,32 @@ def test_the_licence_is_mit_and_names_its_holder():
     text = (ROOT / "LICENSE").read_text()
     assert text.startswith("MIT License\n\nCopyright (c) 2026 the actlab authors\n")
     assert PROJECT["license-files"] == ["LICENSE"]
+
+
+def test_every_module_has_its_place_in_the_map_once():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = text.split("## Find a module")[1].split("\n## ")[0]
+    named = [name for line in re.findall(r"^- (`.*?):", rooms, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)]
+    assert sorted(named) == sorted({name for name in import_graph.modules() if "." not in name})
+
+
+LONG = {"benchmarks/clrs_sampler.answers"}  # samples every algorithm in turn; its answers are committed
+
+
+def body_lines(function: ast.FunctionDef) -> int:
+    """The lines of a function below its docstring."""
+    first, *rest = function.body
+    body = rest if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_no_function_runs_over_a_screen():
+    long = set()
+    for path in (ROOT / "actlab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and body_lines(node) > 45:
+                long.add(f"{path.relative_to(ROOT / 'actlab').with_suffix('')}.{node.name}")
+    assert long == LONG
 
 
 def test_no_number_is_left_to_be_filled_in():
