@@ -242,5 +242,5 @@ $(OUT)/14_multiverse.ipynb: $(PAGE) $(PLOTTING_MULTIVERSE) $(ROBUSTNESS) $(TABLE
 $(OUT)/15_why_periodicity.ipynb: $(BANDS) $(PAGE) $(PLOTTING_SPECTRA) $(TABLES)
 # Read what the others drew.
 $(OUT)/16_claims.ipynb: $(PAGE) $(PLOTTING) $(README) $(filter-out $(OUT)/16% $(OUT)/17% $(OUT)/18%,$(BUILT))
-$(OUT)/17_take_home.ipynb: $(TAKEHOME) $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb
+$(OUT)/17_take_home.ipynb: $(TAKEHOME) $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb $(OUT)/14_multiverse.ipynb
 $(OUT)/18_explorer.ipynb: $(EXPLORER)

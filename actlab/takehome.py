@@ -5,7 +5,7 @@ It reads the committed tables and measures nothing but rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +18,8 @@ from actlab import activations, learnable, page, plotting, tables
 COLUMNS = ["function", "where", "other", "n", "effect", "verdict", "note"]
 TRANSFER = "downstream.csv"  # `downstream.against`; not there before `make transfer` has run
 COSTS = "bench_functions.csv"  # `make bench BENCH=functions`
+LABS = "table_3.csv"  # the multiverse
+NEAR = {"value_off": 0.01, "slope_off": 0.025}  # how far off float32 a short type may be and still count as near it
 SPLITS = {"in-distribution": "in distribution", "ood": "out of distribution"}
 VERDICTS = {"better": "Helped", "worse": "Did not help", "undecided": "Undecided"}
 
@@ -85,18 +87,39 @@ def _elsewhere(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def costs(folder: Path) -> pd.DataFrame | None:
-    """The measured times of forward and backward passes (`bench.function_costs`); None where there are none."""
+    """The measured times of forward and backward passes (`bench.function_costs`); None where there are none.
+
+    Beside its columns: both_gelu, the two passes together over GELU's, by medians, with both_least and both_most, which
+    bound it by taking the least, or the most, of both passes' ratios.
+    """
     path = folder / COSTS
-    return pd.read_csv(path) if path.exists() else None
+    if not path.exists():
+        return None
+    table = pd.read_csv(path)
+    gelu = table[table["function"] == "gelu"].set_index("shape").loc[table["shape"], ["forward_us", "backward_us"]]
+    share = (gelu["forward_us"] / gelu.sum(axis=1)).to_numpy()  # of the forward pass in GELU's own time
+    for end in ("gelu", "least", "most"):
+        table[f"both_{end}"] = share * table[f"forward_{end}"] + (1 - share) * table[f"backward_{end}"]
+    return table
 
 
-def card(name: str, evidence: pd.DataFrame, costs: pd.DataFrame | None) -> str:
+def labs(folder: Path) -> pd.DataFrame:
+    """In what share of the multiverse's labs a function's loss is below another's; pairs of functions alone."""
+    table = pd.read_csv(folder / LABS)
+    return table[(table["measure"] == "share of labs") & table["what"].str.fullmatch(r"[\w-]+ < [\w-]+")]
+
+
+def card(
+    name: str, evidence: pd.DataFrame, costs: pd.DataFrame | None, labs: pd.DataFrame, rounding: pd.DataFrame
+) -> str:
     """What is known of one function, in Markdown.
 
     Args:
         name: in the zoo.
         evidence: as `evidence` gives it.
         costs: as `costs` gives them.
+        labs: as `labs` gives them.
+        rounding: in bfloat16, as `rounding` gives it.
 
     Raises:
         ValueError: a name that is not in the zoo.
@@ -108,9 +131,12 @@ def card(name: str, evidence: pd.DataFrame, costs: pd.DataFrame | None) -> str:
     lines.append(f"- `{name}`, {entry.fidelity}: {entry.source}. {entry.note}".strip())
     lines.append(f"- **Can be learned**: {', '.join(learned) or 'nothing, it has no constants'}.")
     lines.append(f"- **Cost**: {_cost(name, costs)}.")
+    lines.append(f"- **In bfloat16**: {_short(rounding[rounding['function'] == name].iloc[0])}.")
     own = evidence[evidence["function"] == name]
     found = {word: own[own["verdict"] == verdict] for verdict, word in VERDICTS.items()}
     lines += [f"- **{word}**: {_told(rows)}." for word, rows in found.items() if len(rows) or word == "Helped"]
+    if told := _over_labs(labs[labs["what"].str.startswith(f"{entry.label} < ")]):
+        lines.append(f"- **In labs drawn at random**: {told}.")
     if not entry.pointwise:
         lines.append("- **Watch**: a result depends on what else is in the tensor, in evaluation as in training.")
     return "\n".join(lines)
@@ -120,11 +146,31 @@ def _cost(name: str, costs: pd.DataFrame | None) -> str:
     if costs is None:
         return f"not measured; `make bench BENCH=functions` writes `{COSTS}`"
     parts = [
-        f"forward {row.forward_gelu:.2g} [{row.forward_least:.2g}, {row.forward_most:.2g}] and backward "
-        f"{row.backward_gelu:.2g} [{row.backward_least:.2g}, {row.backward_most:.2g}] times GELU's on {row.shape}"
+        f"{row.both_gelu:.2g} [{row.both_least:.2g}, {row.both_most:.2g}] times GELU's on {row.shape} (forward "
+        f"{row.forward_gelu:.2g} [{row.forward_least:.2g}, {row.forward_most:.2g}], backward "
+        f"{row.backward_gelu:.2g} [{row.backward_least:.2g}, {row.backward_most:.2g}])"
         for row in costs[costs["function"] == name].itertuples()
     ]
     return "; ".join(parts) or "not measured"
+
+
+def _short(row: pd.Series) -> str:
+    """How near float32 a function stays in a short type, and what to do where it does not."""
+    off = f"off float32 by up to {row.value_off:.1%} of the largest value and {row.slope_off:.1%} of the largest slope"
+    if not (row.finite and row.finite_far):
+        return f"not finite everywhere; {off}"
+    if all(row[column] <= near for column, near in NEAR.items()):
+        return f"finite, {off}"
+    return f"finite but **inaccurate**, {off}; compute in float32 and cast back"
+
+
+def _over_labs(rows: pd.DataFrame) -> str:
+    """Shares of labs in which a function has the lower loss, by other function and aggregate."""
+    told = []
+    for statement, part in rows.groupby("what", sort=False):
+        each = (f"{row.value:.0%} [{row.low:.0%}, {row.high:.0%}] ({row.aggregate})" for row in part.itertuples())
+        told.append(f"below {statement.split(' < ')[1]}'s loss in {' and '.join(each)} of {part['n'].iloc[0]}")
+    return "; ".join(told)
 
 
 def _told(rows: pd.DataFrame) -> str:
@@ -136,17 +182,15 @@ def _told(rows: pd.DataFrame) -> str:
     return "; ".join(told) or "in no comparison that was made of it"
 
 
-def show(names: Iterable[str], evidence: pd.DataFrame, costs: pd.DataFrame | None, curves: pd.DataFrame) -> None:
+def show(cards: Mapping[str, str], curves: pd.DataFrame) -> None:
     """Shows the card of each function in a notebook, and its value and slope below.
 
     Args:
-        names: in the zoo.
-        evidence: as `evidence` gives it.
-        costs: as `costs` gives them.
+        cards: as `card` makes them, by the function's name.
         curves: columns function, x, y, slope.
     """
-    for name in names:
-        page.say(card(name, evidence, costs))
+    for name, text in cards.items():
+        page.say(text)
         _, ax = plt.subplots(figsize=(plotting.ONE_COLUMN, 1.5))
         plotting.functions(ax, curves[curves["function"] == name])
         plt.show()

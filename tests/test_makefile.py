@@ -41,7 +41,7 @@ NOTEBOOKS = (
 READ = {
     "06_lab_scores": {"05_search"},
     "16_claims": set(NOTEBOOKS[: NOTEBOOKS.index("16_claims")]),
-    "17_take_home": {"05_search", "06_lab_scores", "13_transfer"},
+    "17_take_home": {"05_search", "06_lab_scores", "13_transfer", "14_multiverse"},
 }
 
 NOT_INHERITED = {
