@@ -67,8 +67,8 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
     Returns:
         Columns number, part, text, paper (its number, where it gives one), ours (95 % intervals in brackets), n,
         verdict (one of `rules.VERDICTS`), rule, change, figure (a file of `folder`, "" where it is not made yet),
-        notebook, sources (names of tables of `folder`), statement (of the multiverse's; "" where it has none), command.
-        Without the tables of transfer, whose records take hours, what rests on them is not tested.
+        notebook, sources (names of tables of `folder`, spaces between them), statement (of the multiverse's; "" where
+        it has none), command. Without the tables of transfer, whose records take hours, what rests on them is not tested.
 
     Raises:
         FileNotFoundError: where a table is missing; of transfer's, where some are there and others not.
@@ -80,7 +80,7 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
     for part in PARTS:
         said, outcome = asdict(part), found[part.name]
         number = {"number": int(part.name[0]), "part": said.pop("name"), "command": _command(part)}
-        said["sources"] = (*part.sources, LABS) if part.statement else part.sources
+        said["sources"] = " ".join((*part.sources, LABS) if part.statement else part.sources)
         if outcome.verdict == UNTESTED and not (folder / part.figure).is_file():
             said |= {"figure": ""}
         if outcome.verdict == UNTESTED and not (ROOT / "notebooks" / f"{part.notebook}.ipynb").is_file():

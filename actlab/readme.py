@@ -79,6 +79,11 @@ def updated(text: str, made: str, marks: tuple[str, str] = MARKS) -> str:
     return text[: text.index(start) + len(start)] + f"\n{made}\n" + text[text.index(end) :]
 
 
+def renewed(text: str, table: pd.DataFrame) -> str:
+    """README's text with the table of claims and the sentences in short as the committed tables have them now."""
+    return updated(updated(text, markdown(table)), short(), SHORT)
+
+
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    path.write_text(updated(updated(path.read_text(), markdown(claims.table())), short(), SHORT))
+    path.write_text(renewed(path.read_text(), claims.table()))

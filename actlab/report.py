@@ -226,7 +226,7 @@ def measured(pages: Sequence[Page], table: pd.DataFrame) -> list[Measured]:
     drawings = {one.name: one for page in reversed(pages) for one in reversed(page.drawings)}
     found = []
     for row in table.itertuples():
-        places, sources = claims.places(row), row.sources
+        places, sources = claims.places(row), row.sources.split()
         names = [*(notebook for _, notebook, _ in places), *(Path(f).stem for f, *_ in places if f), *sources]
         if lacking := [name for name in names if name not in by_name and name not in drawings]:
             raise Refused(f"claim {row.part}: wanted a notebook, or what one draws; came {lacking[0]!r}")

@@ -135,7 +135,7 @@ def card(
     own = evidence[evidence["function"] == name]
     found = {word: own[own["verdict"] == verdict] for verdict, word in VERDICTS.items()}
     lines += [f"- **{word}**: {_told(rows)}." for word, rows in found.items() if len(rows) or word == "Helped"]
-    if told := _over_labs(labs[labs["what"].str.startswith(f"{entry.label} < ")]):
+    if told := _over_labs(labs[labs["what"].str.startswith(f"{plotting.label(name)} < ")]):
         lines.append(f"- **In labs drawn at random**: {told}.")
     if not entry.pointwise:
         lines.append("- **Watch**: a result depends on what else is in the tensor, in evaluation as in training.")

@@ -137,6 +137,14 @@ def test_its_outputs_show_no_machine_and_no_warning(name):
         assert not [output for output in cell.outputs if "image/svg+xml" in output.get("data", {})]
 
 
+STALE = ("says otherwise", "There is no `figures/", "other code than is here")  # said of files that have moved on
+
+
+def test_its_outputs_are_of_the_files_that_are_here(name):
+    for cell in code_cells(name):
+        assert not [words for words in STALE if words in outputs_text(cell)]
+
+
 def test_it_is_stripped_of_what_differs_between_equal_runs(name):
     notebook = read(name)
     assert "papermill" not in notebook.metadata

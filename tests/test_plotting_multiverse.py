@@ -86,6 +86,15 @@ def test_effects_have_a_panel_an_outcome_and_fill_what_is_decided():
     assert not np.allclose(faces[2, :3], 1)
 
 
+def test_effects_may_stand_in_two_rows_with_one_label_and_one_legend():
+    parts = [effect_table().replace({"outcome": {"tau": f"tau {i}", "A / B": f"A / B {i}"}}) for i in range(2)]
+    grid = plt.subplots(2, 3, figsize=(plotting.TWO_COLUMNS, 5), sharey=True)[1]
+    panels = figures.effects(grid, pd.concat(parts))
+    assert [ax.get_title() for ax in panels] == ["tau 0", "A / B 0", "tau 1", "A / B 1"]
+    assert [ax.get_xlabel() != "" for ax in grid.ravel()] == [False, False, False, False, True, False]
+    assert [ax.get_legend() is not None for ax in grid.ravel()] == [False, False, True, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("draw", "column"),
     [

@@ -89,3 +89,15 @@ def test_a_comment_changes_the_hash_of_a_source_only_where_it_is_asked_to(monkey
 def test_a_source_without_comments_is_the_same_program():
     source = "def f(x):  # why\n    # how\n\n    return '#', x\n"
     assert records.without_comments(source) == "def f(x):\n    return '#', x"
+
+
+def test_a_text_is_written_whole_or_the_old_one_stays(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "table.csv"
+    records.write(path, "first")
+    monkeypatch.setattr(type(path), "replace", lambda self, target: (_ for _ in ()).throw(OSError("cut off")))
+    with pytest.raises(OSError, match="cut off"):
+        records.write(path, "second")
+    assert path.read_text() == "first"
+    monkeypatch.undo()
+    records.write(path, "second")
+    assert path.read_text() == "second"

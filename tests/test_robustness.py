@@ -7,6 +7,7 @@ from actlab import paper, robustness
 from actlab.config import FitnessConfig
 from actlab.distribution import Distribution
 from actlab.multiverse import FUNCTIONS
+from actlab.records import ROOT
 from actlab.robustness import STATEMENTS, TABLE_1, Cube, Statement
 
 PLAIN = (Statement("a < b", ("a",), ("b",)), Statement("a, b < c", ("a", "b"), ("c",)))
@@ -187,6 +188,52 @@ def test_the_setting_that_turns_an_outcome_is_found_and_no_other():
     assert part["verdict"].to_dict() == {**dict.fromkeys(masks, "undecided"), "setting 2": "raises"}
     assert table["difference"].between(table["low"], table["high"]).all()
     np.testing.assert_array_less(table["p"] - 1e-12, table["p_holm"])
+
+
+def test_the_function_found_and_turbulent_against_gelu_are_among_the_outcomes():
+    every = robustness.OUTCOMES | robustness.LATER_OUTCOMES
+    assert {("turbulent", "gelu"), ("gelu", "relu"), ("found", "snake")} <= set(every.values())
+    assert {name for pair in every.values() if pair for name in pair} <= set(FUNCTIONS)
+
+
+def test_outcomes_and_statements_that_were_added_later_are_corrected_by_themselves():
+    generator = np.random.default_rng(0)
+    cube = made(generator.lognormal(size=(len(FUNCTIONS), 40)), functions=FUNCTIONS)
+    masks = {f"setting {i}": np.arange(40) // 2**i % 2 == 1 for i in range(2)}
+    effects = robustness.all_effects(cube, masks).set_index("outcome")
+    planned = robustness.effects(cube, masks).set_index("outcome")
+    assert effects.loc[list(robustness.OUTCOMES), "p_holm"].tolist() == planned["p_holm"].tolist()
+    assert effects["among"].unique().tolist() == [2 * len(robustness.OUTCOMES), 2 * len(robustness.LATER_OUTCOMES)]
+    shares, first = robustness.all_shares(cube, resamples=5), robustness.shares(cube, resamples=5)
+    both = first.merge(shares, on=["statement", "aggregate"])
+    assert (both["p_holm_x"] == both["p_holm_y"]).all() and len(shares) == len(first) + 2 * len(robustness.LATER)
+    assert shares["among"].unique().tolist() == [len(STATEMENTS), len(robustness.LATER)]
+
+
+def test_outcomes_that_a_setting_turns_are_drawn_with_all_their_settings():
+    rows = [("tau", "a", "undecided"), ("tau", "b", "lowers"), ("A / B", "a", "undecided"), ("A / B", "b", "undecided")]
+    effects = pd.DataFrame(rows, columns=["outcome", "setting", "verdict"])
+    assert robustness.turned(effects)["setting"].tolist() == ["a", "b"]
+    committed = pd.read_csv(ROOT / "figures" / "multiverse_settings.csv")
+    drawn = pd.read_csv(ROOT / "figures" / "multiverse_effects.csv")
+    decided = committed[committed["verdict"] != "undecided"]
+    assert set(drawn["outcome"]) == set(decided["outcome"]) >= {"GELU-Sinc / GELU", "GMTU / GELU"}
+
+
+def test_table_3_has_shares_ratios_and_tau_each_with_its_interval():
+    generator = np.random.default_rng(0)
+    cube = made(generator.lognormal(size=(len(FUNCTIONS), 12)), functions=FUNCTIONS)
+    shares, ratios = robustness.all_shares(cube, resamples=5), robustness.ratios(cube, resamples=5)
+    agreed = robustness.agreement(cube, resamples=20)
+    table = robustness.table_3(cube, shares, ratios, agreed)
+    assert table["measure"].value_counts().to_dict() == {
+        "share of labs": len(shares) + 1, "log ratio of losses": len(ratios), "tau": 2
+    }  # fmt: skip
+    assert (table["n"] == 12).all() and table[["value", "low", "high"]].notna().all(axis=None)
+    row = table[table["what"] == "training losses alike"].iloc[0]
+    assert row["value"] == robustness.alike(cube).mean() and row["low"] <= row["value"] <= row["high"]
+    tau = table[table["measure"] == "tau"].set_index("aggregate").loc["mean", ["value", "low", "high"]]
+    assert tau.tolist() == agreed.iloc[0][["tau", "low", "high"]].tolist()
 
 
 def test_a_setting_whose_half_is_one_lab_is_refused():
