@@ -68,7 +68,7 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
         Columns number, part, text, paper (its number, where it gives one), ours (95 % intervals in brackets), n,
         verdict (one of `rules.VERDICTS`), rule, change, figure (a file of `folder`, "" where it is not made yet),
         notebook, sources (names of tables of `folder`, spaces between them), statement (of the multiverse's; "" where
-        it has none), command. Without the tables of transfer, whose records take hours, what rests on them is not tested.
+        it has none), command. Without the tables of transfer, which take hours, what rests on them is not tested.
 
     Raises:
         FileNotFoundError: where a table is missing; of transfer's, where some are there and others not.

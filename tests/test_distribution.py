@@ -57,5 +57,5 @@ def test_the_middle_of_a_setting_has_half_of_its_draws_above():
 def test_the_words_of_a_distribution_name_every_setting_the_families_too_in_plain_numbers():
     words = Distribution().words
     assert len(words) == len(Distribution().drawn) + 1 and all(family in words["families"] for family in FAMILIES)
-    assert (words["steps"], words["learning rate"], words["width"]) == ("250 to 1000", "0.001 to 0.02", "16, 32, 48, 64")
+    assert (words["steps"], words["learning rate"]) == ("250 to 1000", "0.001 to 0.02")
     assert not any("e+" in text for text in words.values())

@@ -25,7 +25,7 @@ def test_the_readme_says_of_every_part_what_the_table_says():
     assert len(rows()) == len(table)
     for (claim, theirs, ours, verdict, where), row in zip(rows(), table.itertuples(), strict=True):
         assert (claim, theirs, verdict) == (f"{row.part}. {row.text}", row.paper, row.verdict)
-        assert ours.startswith(row.ours) and where.endswith(f"`{row.command}`")
+        assert ours.startswith(row.ours) and f"`{row.command}`" in where
 
 
 def test_every_claim_leads_to_a_picture_and_a_notebook_that_are_there():

@@ -1,5 +1,6 @@
 """The report: a site whose links all resolve, that loads nothing from the web and says what each page is of."""
 
+import html
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -7,10 +8,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
+import pandas as pd
 import pytest
 
-from actlab import executed, readme, report
+from actlab import claims, executed, report
 from actlab.records import ROOT
+from actlab.rules import PARTS
 
 VOID = {"br", "hr", "img", "input", "link", "meta", "wbr"}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -108,32 +111,54 @@ def test_every_formula_is_mathml(site):
         assert "$" not in page.text and "\\" not in page.text, path.name
 
 
-def test_every_claim_of_the_readme_has_its_number_picture_place_csv_and_command(site):
+def test_every_claim_has_its_words_and_its_own_picture_place_tables_and_commands(site):
+    rows = report.measured(executed.pages("laptop", ROOT), claims.table())
     about = (ROOT / "README.md").read_text()
-    groups = report.measured(executed.pages("laptop", ROOT), about)
-    claims = about.split(readme.MARKS[0])[1].split(readme.MARKS[1])[0].strip().splitlines()[2:]
     text = next(path for path in site if path.stem == "index").read_text()
-    rows = [row for group in groups for row in group.rows]
-    for row, claim in zip(rows, claims, strict=True):
-        assert all(f" {words} " in claim for words in row) and len(row) >= 3
-    for group in groups:
-        assert group.picture.picture and group.tables and group.page.command.endswith(f"{group.page.name}.ipynb")
-        for one in group.tables:
+    assert len(rows) == len(PARTS)
+    for row, made, part in zip(rows, claims.table().itertuples(), PARTS, strict=True):
+        assert f"| {' | '.join(row.cells)} |" in about
+        places = zip(row.places, claims.places(made), strict=True)
+        for (picture, page, command), (figure, notebook, wanted) in places:
+            assert (picture.name + ".png", page.name, command) == (figure, notebook, wanted) and picture.picture
+            assert f"<code>{html.escape(command)}</code>" in text and f'href="figures/{picture.name}.png"' in text
+            assert f"`{command}`" in about
+        assert row.tables and {one.name for one in row.tables} >= set(part.sources)
+        assert f'src="figures/{row.places[0][0].name}.png"' in text
+        for one in row.tables:
             assert f'href="{one.page}.html#{one.name}"' in text and f'href="figures/{one.name}.csv"' in text
-        assert f'src="figures/{group.picture.name}.png"' in text and group.page.command in text
+
+
+def test_every_table_that_claims_are_read_off_is_named_in_its_part(monkeypatch):
+    read, original = set(), claims._read
+    monkeypatch.setattr(claims, "_read", lambda folder, name: read.add(name) or original(folder, name))
+    table = claims.table()
+    named = {name for sources in table["sources"] for name in sources.split()}
+    assert {Path(name).stem for name in read} == named - {"authors"}  # what bears on the claim that is not tested
+
+
+def test_nothing_that_exists_is_said_not_to_be_drawn_yet(site):
+    text = next(path for path in site if path.stem == "index").read_text()
+    assert "drawn here yet" not in text
+    for kind, count in report.NUMBERED.items():
+        for number in range(1, count + 1):
+            part = text.split(f'<h3 id="{kind}-{number}">')[1].split("<h3")[0]
+            assert f'href="figures/{kind}_{number}.csv"' in part, (kind, number)
+
+
+def test_what_bears_on_a_claim_is_what_its_parts_are_read_off_and_drawn_in(site):
+    text = next(path for path in site if path.stem == "index").read_text()
+    for number in range(1, 9):
+        part = text.split(f'<li id="claim-{number}"')[1].split("</ul></li>")[0]
+        for one in PARTS:
+            if one.name[0] == str(number):
+                assert all(f"#{name}" in part for name in (*one.sources, one.figure.removesuffix(".png")))
 
 
 def test_every_committed_figure_and_table_is_in_the_index(site):
     links = next(page.links for path, page in site.items() if path.stem == "index")
     for path in (ROOT / "figures").glob("*.csv"):
         assert f"figures/{path.name}" in links
-
-
-def test_what_bears_on_the_papers_claims_is_drawn_or_still_to_come():
-    drawn = {one.name for page in executed.pages("laptop", ROOT) for one in page.drawings}
-    assert list(report.EVIDENCE) == [claim.number for claim in report.paper.CLAIMS]
-    for names in report.EVIDENCE.values():
-        assert all(name in drawn or report.NUMBER.match(name) for name in names)
 
 
 SAVES = """import numpy as np
@@ -165,10 +190,25 @@ def checkout(root: Path, profile: str = "smoke") -> Path:
     (root / "figures").mkdir()
     for name in ("figure_2.png", "figure_2.csv", "rows.csv", "bench_lab.csv", "rows.md"):
         (root / "figures" / name).write_text(f"laptop's {name}")
-    start, end = readme.MARKS
-    row = "| it holds | 1.00 | 2.00 [1, 3] | [01](notebooks/01_one.ipynb) |"
-    (root / "README.md").write_text(f"{start}\n| claim | paper | ours | notebook |\n|---|---|---|---|\n{row}\n{end}")
     return root
+
+
+CLAIM = {"number": 4, "part": "4a", "text": "it holds", "paper": "1.00", "ours": "2.00 [1, 3]", "n": ""}
+CLAIM |= {"verdict": "so", "figure": "figure_2.png", "notebook": "01_one", "sources": "rows"}
+CLAIM |= {"statement": "", "command": "make one"}
+TABLE = pd.DataFrame([CLAIM])
+
+
+def test_a_row_of_claims_that_names_what_no_notebook_draws_is_refused(tmp_path):
+    pages = executed.pages("laptop", checkout(tmp_path))
+    (row,) = report.measured(pages, TABLE)
+    picture, page, command = row.places[0]
+    assert (picture.name, page.name, command, [one.name for one in row.tables]) == (
+        "figure_2", "01_one", "make one", ["rows"],
+    )  # fmt: skip
+    for other in ({"figure": "gone.png"}, {"notebook": "gone"}, {"sources": "rows gone"}):
+        with pytest.raises(report.Refused, match="claim 4a: wanted a notebook, or what one draws; came 'gone'"):
+            report.measured(pages, TABLE.assign(**other))
 
 
 def run(root: Path, name: str, profile: str) -> None:
@@ -204,7 +244,7 @@ def test_a_page_says_with_which_profile_it_ran_and_whether_it_was_edited_since(t
     one, two = executed.pages("paper", root)
     assert (one.profile, one.ran, one.changed, two.ran) == ("paper", True, False, False)
     assert one.command == "make build/paper/notebooks/01_one.ipynb PROFILE=paper"
-    index = report.build("paper", tmp_path / "out", root).read_text()
+    index = report.build("paper", tmp_path / "out", root, TABLE).read_text()
     assert "Profile paper: 1 of 2 notebooks were run with it." in index
     assert "Run with profile paper." in (tmp_path / "out" / "01_one.html").read_text()
     assert "Not run with profile paper" in (tmp_path / "out" / "02_two.html").read_text()
@@ -222,7 +262,7 @@ def test_a_page_says_with_which_profile_it_ran_and_whether_it_was_edited_since(t
 
 
 def test_links_stay_in_the_site_and_headings_have_ids_of_their_own(tmp_path):
-    report.build("laptop", tmp_path / "out", checkout(tmp_path))
+    report.build("laptop", tmp_path / "out", checkout(tmp_path), TABLE)
     one, two = (Walked(tmp_path / "out" / f"{name}.html") for name in ("01_one", "02_two"))
     assert {"02_two.html#Deep", "figures/rows.csv", "https://a.b"} <= set(one.links)
     assert "the readme ()" in one.text and "README.md" not in "".join(one.links)
@@ -234,10 +274,10 @@ def test_links_stay_in_the_site_and_headings_have_ids_of_their_own(tmp_path):
 
 def test_two_builds_are_equal_and_the_second_replaces_the_first(tmp_path):
     root, out = checkout(tmp_path / "a"), tmp_path / "out"
-    report.build("laptop", out, root)
+    report.build("laptop", out, root, TABLE)
     first = {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
     (out / "00_gone.html").write_text("a page of a notebook that was renamed")
-    report.build("laptop", out, root)
+    report.build("laptop", out, root, TABLE)
     assert {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()} == first
     assert {str(path) for path in first} == {
         "index.html", "01_one.html", "02_two.html", "style.css",
@@ -257,7 +297,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     for name in ("notes.txt", "index.html"):
         (out / name).write_text("mine")
         with pytest.raises(report.Refused, match="wanted a new or empty folder, or an earlier report; came other"):
-            report.build("laptop", out, root)
+            report.build("laptop", out, root, TABLE)
         assert (out / name).read_text() == "mine"
 
 
@@ -269,7 +309,7 @@ def test_without_executed_notebooks_it_says_what_runs_them(tmp_path, monkeypatch
     path = root / "notebooks" / "01_one.ipynb"
     path.write_text(path.read_text().replace('"execution_count": 2', '"execution_count": null'))
     with pytest.raises(report.Refused, match=r"01_one.ipynb: wanted an executed notebook.*make reproduce runs them"):
-        report.build("laptop", tmp_path / "out", root)
+        report.build("laptop", tmp_path / "out", root, TABLE)
     assert not (tmp_path / "out").exists()
 
 
@@ -296,8 +336,3 @@ def test_what_cannot_be_shown_is_refused_by_its_name(tmp_path):
     markdown = report.Markdown(pages[0], pages, {})
     with pytest.raises(report.Refused, match=r"wanted a file of figures/; came 'https://a.b/c.png'"):
         markdown.convert("![c](https://a.b/c.png)")
-    with pytest.raises(report.Refused, match=r"README.md: wanted the marks"):
-        report.index(pages, {}, {}, "laptop", "no claims")
-    start, end = readme.MARKS
-    with pytest.raises(report.Refused, match="wanted a notebook of 01_one, 02_two in each row; came"):
-        report.index(pages, {}, {}, "laptop", f"{start}\n| claim |\n|---|\n| [09](notebooks/09_gone.ipynb) |\n{end}")

@@ -115,3 +115,13 @@ def test_a_claim_holds_where_all_are_better_and_fails_where_one_is_worse(verdict
 def test_a_ratio_reads_as_losses_with_its_interval():
     row = pd.Series({"log_ratio": np.log(0.5), "low": np.log(0.25), "high": 0.0})
     assert tables.ratio(row) == "0.50 [0.25, 1.00]"
+
+
+def test_table_4_has_every_function_suite_and_family_with_both_losses_and_their_intervals():
+    table = tables.by_family(pd.concat([losses(TWO), losses(TWO, "far")], ignore_index=True))
+    assert len(table) == 2 * 2 * 2 and (table["n"] == 4).all()
+    row = table.set_index(["suite", "function", "family"]).loc[("far", "gelu", "harmonic")]
+    assert row["ood_mse"] == pytest.approx(0.125) and row["ood_low"] < 0.125 < row["ood_high"]
+    assert row["train_mse"] == row["train_low"] == row["train_high"] == pytest.approx(0.0005)
+    cell = tables.written(table).iloc[0]
+    assert cell["ood loss"].startswith("0.25 [0.") and cell["train loss"] == "0.001 [0.001, 0.001]"

@@ -194,6 +194,20 @@ ELSEWHERE = pd.DataFrame(
     }
 )
 
+LABS = pd.DataFrame(
+    {
+        "what": "GELUSine < GELU",
+        "aggregate": ["mean", "typical"],
+        "n": 100,
+        "value": [0.43, 0.25],
+        "low": [0.337, 0.175],
+        "high": [0.528, 0.343],
+    }
+)
+ROUNDING = pd.DataFrame(
+    {"function": ["gelu-sine"], "value_off": 0.005, "slope_off": 0.01, "finite": True, "finite_far": True, "kept": True}
+)
+
 
 @pytest.fixture
 def tables(tmp_path):
@@ -232,8 +246,9 @@ def test_a_card_tells_formula_source_constants_cost_and_each_verdict(tables):
     ELSEWHERE.to_csv(tables / "downstream.csv", index=False)
     cost = {"function": "gelu-sine", "shape": "64 x 64", "rounds": 7, "forward_gelu": 1.5, "backward_gelu": 2.5}
     cost |= {"forward_least": 1.25, "forward_most": 2.0, "backward_least": 2.0, "backward_most": 3.0}
-    pd.DataFrame([cost]).to_csv(tables / "bench_functions.csv", index=False)
-    card = takehome.card("gelu-sine", takehome.evidence(tables), takehome.costs(tables))
+    gelu = dict.fromkeys(cost, 1.0) | {"function": "gelu", "shape": "64 x 64", "forward_us": 1.0, "backward_us": 3.0}
+    pd.DataFrame([cost, gelu]).to_csv(tables / "bench_functions.csv", index=False)
+    card = takehome.card("gelu-sine", takehome.evidence(tables), takehome.costs(tables), LABS, ROUNDING)
     assert card.splitlines() == [
         "### GELUSine",
         "",
@@ -241,25 +256,56 @@ def test_a_card_tells_formula_source_constants_cost_and_each_verdict(tables):
         "",
         "- `gelu-sine`, exact: arXiv 2602.05688, Figure 4.",
         "- **Can be learned**: amplitude = 0.1.",
-        "- **Cost**: forward 1.5 [1.2, 2] and backward 2.5 [2, 3] times GELU's on 64 x 64.",
+        "- **Cost**: 2.2 [1.8, 2.8] times GELU's on 64 x 64 (forward 1.5 [1.2, 2], backward 2.5 [2, 3]).",
+        "- **In bfloat16**: finite, off float32 by up to 0.5% of the largest value and 1.0% of the largest slope.",
         "- **Helped**: lab, held-out suite: 0.50 [0.25, 0.71] of ReLU's loss (unequal fit) (n = 200); "
         "MNIST-5k, out of distribution: +0.020 [+0.010, +0.030] over GELU (n = 10).",
         "- **Did not help**: lab, far suite: 2.00 [1.41, 4.00] of ReLU's loss (not corrected) (n = 48); mean of 5 "
         "algorithms, in distribution: -0.300 [-0.500, -0.100] over GELU (2 failed, counted as chance) (n = 5).",
         "- **Undecided**: lab, held-out suite: 1.00 [0.99, 1.01] of GELU's loss (n = 200).",
+        "- **In labs drawn at random**: below GELU's loss in 43% [34%, 53%] (mean) and 25% [18%, 34%] (typical) of "
+        "100.",
     ]
+
+
+def test_a_card_says_where_bfloat16_is_finite_but_inaccurate_and_how_far_off(tables):
+    made = [takehome.card("gelu-sine", takehome.evidence(tables), None, LABS, ROUNDING.assign(**other))
+            for other in ({"value_off": 0.2335}, {"slope_off": 1.21}, {"finite_far": False})]  # fmt: skip
+    (value, slope, infinite) = (next(line for line in card.splitlines() if "bfloat16" in line) for card in made)
+    assert "finite but **inaccurate**, off float32 by up to 23.4% of the largest value" in value
+    assert "**inaccurate**" in slope and "121.0% of the largest slope; compute in float32 and cast back" in slope
+    assert "not finite everywhere" in infinite
+
+
+def test_both_passes_together_are_weighed_by_gelus_own_times():
+    costs = takehome.costs(ROOT / "figures").set_index(["function", "shape"])
+    for (name, shape), row in costs.iterrows():
+        gelu = costs.loc[("gelu", shape)]
+        whole = (row.forward_us + row.backward_us) / (gelu.forward_us + gelu.backward_us)
+        assert row.both_gelu == pytest.approx(whole, rel=0.1) and row.both_least <= row.both_gelu <= row.both_most, name
+    assert (costs.loc["gelu", ["both_gelu"]] == 1).all(axis=None)
+
+
+def test_labs_are_shares_of_pairs_alone():
+    labs = takehome.labs(ROOT / "figures")
+    assert set(labs["measure"]) == {"share of labs"} and "Turbulent < ReLU" in set(labs["what"])
+    assert not labs["what"].str.contains("all|five").any()
 
 
 def test_a_card_says_what_is_missing_and_warns_of_functions_that_see_their_batch(tables):
     assert takehome.costs(tables) is None
-    card = takehome.card("fisg", takehome.evidence(tables), None)
+    rounding = ROUNDING.assign(function="fisg")
+    card = takehome.card("fisg", takehome.evidence(tables), None, LABS, rounding)
+    assert "labs drawn at random" not in card
     assert "**Cost**: not measured; `make bench BENCH=functions` writes" in card
     assert "**Helped**: in no comparison that was made of it." in card and "Did not help" not in card
     assert "**Can be learned**: k = 1, eps = 1e-06." in card
     assert card.splitlines()[-1].startswith("- **Watch**")
-    assert "nothing, it has no constants" in takehome.card("relu", takehome.evidence(tables), None)
+    assert "nothing, it has no constants" in takehome.card(
+        "relu", takehome.evidence(tables), None, LABS, ROUNDING.assign(function="relu")
+    )
     with pytest.raises(ValueError, match="wanted an activation among"):
-        takehome.card("relo", takehome.evidence(tables), None)
+        takehome.card("relo", takehome.evidence(tables), None, LABS, ROUNDING)
 
 
 def test_verdicts_of_a_place_are_told_by_group(tables):
@@ -270,6 +316,8 @@ def test_verdicts_of_a_place_are_told_by_group(tables):
 @pytest.mark.parametrize("name", names())
 def test_the_committed_tables_give_every_function_a_card(name):
     folder = ROOT / "figures"
-    card = takehome.card(name, takehome.evidence(folder), takehome.costs(folder))
+    rounding = pd.read_csv(folder / "rounding.csv")
+    card = takehome.card(name, takehome.evidence(folder), takehome.costs(folder), takehome.labs(folder), rounding)
     assert REGISTRY[name].source in card
+    assert ("**inaccurate**" in card) == (name in ROUGH_SLOPES)
     assert "nan" not in card
