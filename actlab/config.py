@@ -5,11 +5,14 @@ The paper publishes none of its lab's settings (paper, section 4), so each defau
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 SUITES = ("calibration", "search", "held-out", "far")
 FAMILIES = ("polynomial", "harmonic", "harmonic2d", "feynman")
+DTYPES = ("float32", "float64")  # of networks
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,18 @@ class LabConfig:
     chunk: int | None = None  # networks trained in one stack, or what suits the cache; changes rounding alone
     dtype: str = "float32"
     device: str = "cpu"  # the reference; on "cuda" all networks are one stack, and rounding differs
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "batch", "steps", "chunk"):
+            value = getattr(self, name)
+            if name == "chunk" and value is None:
+                continue
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name}: wanted a whole number from 1; got {value!r}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate: wanted a finite number above 0; got {self.learning_rate}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype: wanted one of {', '.join(DTYPES)}; got {self.dtype!r}")
 
 
 @dataclass(frozen=True)
