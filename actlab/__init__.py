@@ -12,6 +12,7 @@ __all__ = (
     "arms",
     "bands",
     "bench",
+    "bench_search",
     "benchmarks",
     "blind",
     "bounds",

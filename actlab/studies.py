@@ -15,13 +15,13 @@ from actlab import activations, lab, stats, tasks
 from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import contributions, mse
 from actlab.laboratory import SCORING, Laboratory, sources
-from actlab.racing import Plan, Race, quarters, risk, study
-from actlab.records import code_hash
+from actlab.racing import Plan, Race, quarters, rise, risk, study
+from actlab.records import code_hash, figures_folder
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
 HERE = ("activations", "studies")  # what a study's own records depend on, beside `SCORING`
 HAND_MADE = ("snake", "sine", "silu", "tanh")  # scored on every suite beside them [ours]
-SCREEN = 0.1  # of the steps: the short training of the screen that races are compared with [ours]
+SCREEN = 0.1  # of the steps: the short training of the screen and of the margin [ours]
 KEPT = 0.5  # of a round's candidates, that go on from the screen to the full training [ours]
 RANKS = (1, 8)  # of the incumbents that races are played against: the best, and one that is easier to beat [ours]
 
@@ -310,45 +310,55 @@ def racing(
     laboratory: Laboratory,
     functions: Iterable[str],
     generator: np.random.Generator,
+    measured: Iterable[str],
     orders: int = 500,
     tie_orders: int = 2000,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What it saves, and what it risks, to end trainings early: searches replayed over functions of the zoo (ours).
 
-    Their gains on the search suite are known in full and after a short training, a tenth of the steps. Three plans
-    meet them: all in full; a screen, which keeps the better half of a round after the short training; and a race at a
-    quarter, a half and all of the tasks, from one task a family on. The search races by the same rule, but against the
-    occupant of the cell that a candidate would take, which ranks anywhere: the ranks here stand for such occupants.
+    Their gains on the search suite are known in full and after a short training, a tenth of the steps. Four plans
+    meet them: all in full; a screen, which keeps the better half of a round after the short training; a margin, which
+    drops who trails the incumbent by more than that after it; and a race at a quarter, a half and all of the tasks,
+    from one task a family on. The margin is what the gain of one function on another rises from the short to the full
+    training in all but delta of the pairs, on the calibration suite: it holds with that chance for a candidate that is
+    like those functions, and no more is known. The search races by the same rule, but against the occupant of the cell
+    that a candidate would take, which ranks anywhere: the ranks here stand for such occupants.
 
     Args:
         laboratory: whose lab, search suite, round size and delta are used.
         functions: names of the zoo, ReLU first: there a search starts.
         generator: of the orders of functions and tasks.
+        measured: names of the zoo, ReLU first, whose pairs set the margin.
         orders: searches replayed.
         tie_orders: of the tasks, for each of the two measurements at a tie.
 
     Returns:
-        The plans: plan, incumbent (its rank, of `RANKS`) and the columns of `actlab.racing.study`. And the exact ties,
-        a row an ordered pair: function, rival, dropped (the share of orders in which the function is dropped though it
-        is as good as its rival), and the same over fresh orders as again, low, high (Wilson, 95 %) of `orders`: the
-        pair with the largest `dropped` is no pick of chance there.
+        The plans: plan, the columns of `actlab.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN where
+        the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of orders in
+        which the function is dropped though it is as good as its rival), and the same over fresh orders as again, low,
+        high (Wilson, 95 %) of `orders`: the pair with the largest `dropped` is no pick of chance there.
 
     Raises:
         ValueError: where ReLU is not the first.
     """
-    profile, names = laboratory.profile, list(functions)
-    if names[:1] != ["relu"]:
-        raise ValueError(f"wanted functions that begin with relu, where a search starts; got {', '.join(names)}")
+    profile, names, pairs = laboratory.profile, list(functions), list(measured)
+    for given in (names, pairs):
+        if given[:1] != ["relu"]:
+            raise ValueError(f"wanted functions that begin with relu, where a search starts; got {', '.join(given)}")
     search, families = profile.search, laboratory.suites["search"].families
     short = replace(profile.lab, steps=max(1, round(profile.lab.steps * SCREEN)))
-    full = _gains(laboratory, names)
+    full = _gains(laboratory, names, "search")
     with Laboratory(replace(profile, lab=short), laboratory.workers, laboratory.store) as brief:
-        early = _gains(brief, names)
+        early = _gains(brief, names, "search")
+        rises = rise(_gains(brief, pairs, "calibration"), _gains(laboratory, pairs, "calibration"))
     race = Race(quarters(len(families), len(FAMILIES)), search.delta)
-    plans = [Plan("all in full"), Plan("screen", keep=KEPT), Plan("race over tasks", race=race)]
+    margin = float(np.quantile(rises, 1 - search.delta))
+    plans = [Plan("all in full"), Plan("screen", keep=KEPT), Plan("margin over steps", margin=margin)]
+    plans += [Plan("race over tasks", race=race)]
     settings = {"share": short.steps / profile.lab.steps, "families": families, "plans": plans, "orders": orders}
     settings |= {"generator": generator, "round_size": search.round_size}
-    played = [study(full, early, elites=rank, **settings).assign(incumbent=rank) for rank in RANKS]
+    about = {"margin": [np.nan if plan.margin is None else plan.margin for plan in plans]}
+    played = [study(full, early, elites=rank, **settings).assign(incumbent=rank, **about) for rank in RANKS]
     dropped, again = (risk(full, families, race, generator, tie_orders) for _ in range(2))
     hits = np.rint(again * tie_orders).astype(int)
     ends = [distributions.binomtest(int(n), tie_orders).proportion_ci(method="wilson") for n in hits]
@@ -357,7 +367,14 @@ def racing(
     return pd.concat(played, ignore_index=True), ties.assign(low=[e.low for e in ends], high=[e.high for e in ends])
 
 
-def _gains(laboratory: Laboratory, names: Sequence[str]) -> np.ndarray:
-    """What each task of the search suite adds to each function's fitness, [functions, tasks]; the reference first."""
-    losses = laboratory.scores(names, "search")["ood_mse"].to_numpy().reshape(len(names), -1)
+def beside(name: str, profile: str, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A profile's table and, where there is one, the laptop's of that name as it is committed; by profile."""
+    path = figures_folder("laptop") / f"{name}.csv"
+    committed = {"laptop": pd.read_csv(path)} if profile != "laptop" and path.exists() else {}
+    return {profile: table} | committed
+
+
+def _gains(laboratory: Laboratory, names: Sequence[str], suite: str) -> np.ndarray:
+    """What each task of a suite adds to each function's fitness, [functions, tasks]; the reference first."""
+    losses = laboratory.scores(names, suite)["ood_mse"].to_numpy().reshape(len(names), -1)
     return np.stack([contributions(row, losses[0], laboratory.profile.fitness) for row in losses])

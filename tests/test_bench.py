@@ -1,22 +1,21 @@
 import itertools
-import math
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from actlab import activations, bench, lab, tasks
-from actlab.config import FitnessConfig, LabConfig, TaskConfig, profile
-from actlab.fitness import Score
+from actlab.config import LabConfig, TaskConfig, profile
+from actlab.records import ROOT
 
 DATA = tasks.suite("calibration", replace(TaskConfig(), calibration=8)).blind
 
 
 def test_the_quick_lab_table_has_a_row_a_path_and_ratios_that_follow_from_its_times():
     table = bench.lab_speed(profile("smoke"), quick=True).set_index("path")
-    assert list(table.columns) == ["function", "batch", "width", "ms_per_step", "ratio_to_naive", "roofline_fraction"]
+    wanted = ["function", "batch", "width", "ms_per_step", "ratio_to_naive", "roofline_fraction", "ms_least", "ms_most"]
+    assert list(table.columns) == wanted
     assert list(table.index) == ["naive-adam", "naive-fused-adam", "lab", "roofline"]
     pd.testing.assert_series_equal(
         table["ratio_to_naive"], table.loc["naive-adam", "ms_per_step"] / table["ms_per_step"], check_names=False
@@ -39,8 +38,22 @@ def test_a_rate_leaves_out_what_is_done_once_and_paths_take_turns(monkeypatch):
     monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
     paths = {"a": path("a", 5.0, 0.001), "b": path("b", 0.0, 0.002)}
     found = bench.rates(paths, torch.tanh, DATA, LabConfig(), repeats=3, seconds=0.1)
-    assert found == {"a": pytest.approx(1.0), "b": pytest.approx(2.0)}
+    assert found == {"a": pytest.approx((1.0, 1.0, 1.0)), "b": pytest.approx((2.0, 2.0, 2.0))}
     assert calls[-12:] == ["a", "a", "b", "b"] * 3
+
+
+def test_the_median_of_an_uneven_path_stands_between_its_least_and_its_most(monkeypatch):
+    clock, costs = [0.0], itertools.cycle([1.0, 3.0, 2.0])
+    cost = [0.0]
+
+    def train(function, data, config, seed):
+        if config.steps == 1:  # each measurement begins with it
+            cost[0] = next(costs)
+        clock[0] += cost[0] * config.steps
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    ms = bench.rates({"a": train}, torch.tanh, DATA, LabConfig(), repeats=3, seconds=1.0)["a"]
+    assert ms == pytest.approx((2e3, 1e3, 3e3))
 
 
 def test_the_roofline_does_the_labs_matrix_products_and_no_other(monkeypatch):
@@ -68,13 +81,6 @@ def test_the_roofline_does_the_labs_matrix_products_and_no_other(monkeypatch):
     assert multiplications(bench.products) == multiplications(lab.train) == 2 * 8 * 64 * sum(layers)
 
 
-def test_a_path_leaves_the_number_of_threads_as_it_was():
-    before = torch.get_num_threads()
-    with bench._one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
-
-
 def test_a_fresh_process_reports_its_rate_and_its_memory():
     sizes = {"tasks": 8, "width": 16, "batch": 64, "functions": 1}
     _, peak = bench._grown(profile("smoke"), sizes, repeats=1, seconds=0.01)
@@ -84,8 +90,10 @@ def test_a_fresh_process_reports_its_rate_and_its_memory():
 def test_a_named_part_is_saved_and_printed(tmp_path, capsys, monkeypatch):
     table = pd.DataFrame({"workers": [1], "functions_an_hour": [1234.5]})
     monkeypatch.setitem(bench.PARTS, "population", lambda which, quick: table)
-    bench.main(["population", "--folder", str(tmp_path)])
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bench_population.csv"), table)
+    monkeypatch.setattr(bench, "machine", lambda: "2 cores of this")
+    assert bench.main(["population", "--folder", str(tmp_path)]) == 0
+    kept = pd.read_csv(tmp_path / "bench_population.csv")
+    pd.testing.assert_frame_equal(kept, table.assign(machine="2 cores of this"))
     assert "functions_an_hour" in capsys.readouterr().out
 
 
@@ -106,6 +114,66 @@ def test_an_unknown_part_is_answered_with_those_there_are(capsys):
     assert "wanted one of lab, population, isolation, searches, overhead, growth, functions" in capsys.readouterr().err
 
 
+def test_an_unknown_profile_is_answered_in_one_line_before_anything_is_measured(capsys, monkeypatch):
+    monkeypatch.setitem(bench.PARTS, "lab", None)
+    assert bench.main(["lab", "--profile", "nope"]) == 2
+    said = "actlab.bench: unknown profile: wanted one of smoke, laptop, paper; got 'nope'\n"
+    assert capsys.readouterr() == ("", said)
+
+
+def test_the_quick_population_is_scored_in_turns_and_its_memory_is_that_of_confined_processes():
+    (row,) = bench.population(profile("smoke"), quick=True).to_dict("records")
+    assert (row["workers"], row["functions"], row["repeats"]) == (1, 2, 2)
+    assert row["functions_an_hour"] == pytest.approx(2 / row["seconds"] * 3600)
+    assert 0 < row["seconds_least"] < row["seconds"] < row["seconds_most"]
+    assert 100 < row["peak_mb"] < 2000  # torch alone is above
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_all_numbers_of_workers_take_turns_and_memory_is_measured_with_the_costliest(monkeypatch, quick):
+    asked, turns = [], []
+
+    class Evaluator:
+        def __init__(self, suites, config, workers):
+            self.workers = workers
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.workers = None  # of no use from here on
+
+    def scored(evaluator, names, config):
+        turns.append(evaluator.workers)
+        return float(len(turns))
+
+    monkeypatch.setattr(bench, "cores", lambda: 3)
+    monkeypatch.setattr(bench, "Evaluator", Evaluator)
+    monkeypatch.setattr(bench, "warm", lambda evaluator, lab, suite: None)
+    monkeypatch.setattr(bench, "_scored", scored)
+    monkeypatch.setattr(bench, "_in_fresh_process", lambda function, which, names: asked.append(names) or 7.0)
+    table = bench.population(profile("smoke"), quick)
+    assert turns == ([1, 1] if quick else [1, 2, 3] * 5)
+    assert set(bench.COSTLIEST) < set(asked[0]) and set(table["peak_mb"]) == {7.0}
+    if not quick:
+        seconds = table[["seconds_least", "seconds", "seconds_most"]].to_numpy().tolist()
+        assert seconds == [[1, 7, 13], [2, 8, 14], [3, 9, 15]]
+
+
+def test_the_costliest_functions_are_those_of_the_committed_table():
+    table = pd.read_csv(ROOT / "figures" / "bench_functions.csv")
+    whole = table.assign(us=table["forward_us"] + table["backward_us"]).groupby("function")["us"].sum()
+    assert set(whole.nlargest(2).index) == set(bench.COSTLIEST)
+
+
+def test_the_quick_growth_table_has_a_median_within_its_least_and_most_and_a_fresh_processs_memory():
+    (row,) = bench.growth(profile("smoke"), quick=True).to_dict("records")
+    assert (row["setting"], row["value"]) == ("tasks", 12)
+    assert row["ms_least"] < row["ms_per_step"] < row["ms_most"]
+    assert row["seconds"] == row["ms_per_step"] * profile("smoke").lab.steps / 1e3
+    assert 100 < row["peak_mb"] < 2000
+
+
 def test_the_quick_isolation_table_compares_the_same_evaluation():
     (row,) = bench.isolation(profile("smoke"), quick=True).to_dict("records")
     assert (row["function"], row["repeats"]) == ("gelu", 2)
@@ -122,62 +190,6 @@ def test_isolation_is_not_measured_where_it_changes_a_result(monkeypatch):
     monkeypatch.setattr(bench.worker, "predict", other)
     with pytest.raises(RuntimeError, match="wanted the same description and predictions of gelu to the bit"):
         bench.isolation(profile("smoke"), quick=True)
-
-
-def test_the_quick_search_that_races_is_compared_with_the_one_that_trains_on_the_whole_suite():
-    table = bench.searches(profile("smoke"), quick=True).set_index("plan")
-    assert list(table.index) == ["whole suite", "racing"]
-    whole, racing = table.loc["whole suite"], table.loc["racing"]
-    assert (whole["trained"], whole["parted"]) == (1, 0)
-    assert racing["trained"] <= 1
-    assert whole[["search_gain", "search_low", "search_high", "held_out_gain"]].tolist() == [0, 0, 0, 0]
-    assert (table["evaluations"] == 3).all()
-
-
-def test_a_gain_is_positive_where_the_second_score_has_the_lower_losses():
-    families = ("polynomial", "harmonic") * 8
-    losses = 0.2 + 0.01 * np.arange(16)
-    worse, better = (Score("scored", None, 0.0, (0, 0), tuple(k * losses), (), (), families) for k in (2, 1))
-    gain = bench._gain("held_out", worse, better, FitnessConfig())
-    assert gain == {f"held_out_{part}": pytest.approx(math.log(2)) for part in ("gain", "low", "high")}
-
-
-@pytest.fixture(scope="module")
-def overhead():
-    return bench.overhead(profile("smoke"), quick=True)
-
-
-def test_the_overhead_is_the_sum_of_its_parts_at_each_size_of_the_archive(overhead):
-    parts = ["propose_ms", "check_ms", "archive_ms", "judge_ms", "rest_ms"]
-    assert list(overhead.columns) == ["programs", "candidates", "total_ms", *parts]
-    assert (overhead["programs"] >= [40, 80]).all()
-    assert (overhead["candidates"] >= 30).all()
-    np.testing.assert_allclose(overhead["total_ms"], overhead[parts].sum(axis=1))
-    assert (overhead[parts] > 0).all(axis=None)
-
-
-def test_what_answers_in_place_of_the_sandboxes_is_not_counted_and_each_part_has_its_own_time(monkeypatch):
-    clock = [0.0]
-
-    def takes(seconds, owner, name):
-        plain = getattr(owner, name)
-
-        def slow(*args, **kwargs):
-            clock[0] += seconds
-            return plain(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, slow)
-
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
-    takes(1000.0, bench._MadeUp, "_answer")
-    takes(8.0, bench.Grammar, "propose")  # once a round, of 8 candidates
-    takes(16.0, bench.Archive, "add_round")
-    takes(3.0, bench.Evaluator, "describe")
-    for row in bench.overhead(profile("smoke"), quick=True).to_dict("records"):
-        assert row["candidates"] % 8 == 0
-        assert (row["propose_ms"], row["archive_ms"], row["check_ms"], row["judge_ms"]) == (1000, 2000, 0, 0)
-        assert 0 < row["rest_ms"] <= 3000  # duplicates and refused programs are not described
-        assert row["total_ms"] == pytest.approx(3000 + row["rest_ms"])
 
 
 def test_the_quick_table_of_functions_has_gelu_at_one_and_ratios_between_their_least_and_most():

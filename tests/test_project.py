@@ -89,6 +89,7 @@ ORDER = (
     "distribution",
     "multiverse",
     "robustness",
+    "bench_search",
     "bench",
     "notebooks",
     "__main__",

@@ -8,7 +8,7 @@ from actlab import laboratory, racing, studies, tables, tasks
 from actlab.config import FAMILIES, SUITES, FitnessConfig, profile
 from actlab.laboratory import Laboratory
 from actlab.racing import Plan, Race
-from actlab.records import Store
+from actlab.records import ROOT, Store
 
 SMOKE = profile("smoke")
 TASKS = SMOKE.tasks
@@ -96,6 +96,7 @@ def test_a_grid_has_the_targets_values_out_to_the_rings_edge():
 
 QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20))
 ZOO = ("relu", "snake", "softplus", "gmtu")
+MEASURED = ("relu", "tanh", "gelu")
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +107,27 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def raced(store):
     with Laboratory(QUICK, workers=1, store=store) as lab:
-        return studies.racing(lab, ZOO, np.random.default_rng(0), orders=30, tie_orders=50)
+        return studies.racing(lab, ZOO, np.random.default_rng(0), MEASURED, orders=30, tie_orders=50)
 
 
-def kept(which, store):
+def kept(which, store, names=ZOO, suite="search"):
     """Gains over ReLU [functions, tasks] and families, from what a laboratory of that profile has kept."""
-    losses = Laboratory(which, workers=1, store=store).scores(ZOO, "search")
+    losses = Laboratory(which, workers=1, store=store).scores(names, suite)
     ratios = -tables.log_ratios(losses, which.fitness)["log_ratio"].to_numpy()
-    return ratios.reshape(len(ZOO), -1), losses["family"].tolist()[: TASKS.search]
+    return ratios.reshape(len(names), -1), losses["family"].tolist()[: TASKS.size(suite)]
+
+
+def test_the_margin_is_what_all_but_delta_of_the_pairs_rise_by_on_the_calibration_suite(raced, store, monkeypatch):
+    monkeypatch.setattr(laboratory, "Evaluator", None)  # so that all of this was kept
+    short, full = (
+        kept(replace(QUICK, lab=replace(QUICK.lab, steps=steps)), store, MEASURED, "calibration")[0].mean(axis=1)
+        for steps in (2, 20)
+    )
+    change = full - short
+    rises = [a - b for i, a in enumerate(change) for j, b in enumerate(change) if i != j]
+    margins = raced[0].set_index("plan")["margin"]
+    np.testing.assert_allclose(margins["margin over steps"], np.quantile(rises, 0.95), rtol=1e-12)
+    assert margins.drop("margin over steps").isna().all() and (margins["margin over steps"] > 0).all()
 
 
 def test_the_plans_are_replayed_over_gains_in_full_and_after_a_tenth_of_the_steps(raced, store, monkeypatch):
@@ -121,9 +135,12 @@ def test_the_plans_are_replayed_over_gains_in_full_and_after_a_tenth_of_the_step
     full, families = kept(QUICK, store)
     short, _ = kept(replace(QUICK, lab=replace(QUICK.lab, steps=2)), store)
     race, generator = Race((4, 8)), np.random.default_rng(0)
-    plans = [Plan("all in full"), Plan("screen", keep=0.5), Plan("race over tasks", race=race)]
+    margin = raced[0]["margin"].max()
+    plans = [Plan("all in full"), Plan("screen", keep=0.5), Plan("margin over steps", margin=margin)]
+    plans += [Plan("race over tasks", race=race)]
+    about = {"margin": [np.nan, np.nan, margin, np.nan]}
     expected = [
-        racing.study(full, short, 0.1, families, plans, generator, 30, 8, elites).assign(incumbent=elites)
+        racing.study(full, short, 0.1, families, plans, generator, 30, 8, elites).assign(incumbent=elites, **about)
         for elites in (1, 8)
     ]
     pd.testing.assert_frame_equal(raced[0], pd.concat(expected, ignore_index=True))
@@ -152,11 +169,35 @@ def test_every_tie_has_its_pair_and_an_interval_around_the_fresh_share(raced):
 
 def test_the_same_generator_gives_the_same_tables_and_nothing_is_trained_again(raced, store, monkeypatch):
     monkeypatch.setattr(laboratory, "Evaluator", None)
-    again = studies.racing(Laboratory(QUICK, workers=1, store=store), ZOO, np.random.default_rng(0), 30, 50)
+    again = studies.racing(Laboratory(QUICK, workers=1, store=store), ZOO, np.random.default_rng(0), MEASURED, 30, 50)
     for one, other in zip(again, raced, strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
-def test_races_that_do_not_begin_with_relu_are_refused():
+@pytest.mark.parametrize("functions, measured", [(["snake", "relu"], ["relu"]), (["relu"], ["snake", "relu"])])
+def test_races_that_do_not_begin_with_relu_are_refused(functions, measured):
     with pytest.raises(ValueError, match=r"begin with relu.*; got snake, relu"):
-        studies.racing(Laboratory(QUICK, workers=1), ["snake", "relu"], np.random.default_rng(0))
+        studies.racing(Laboratory(QUICK, workers=1), functions, np.random.default_rng(0), measured)
+
+
+def test_a_table_stands_beside_the_committed_one_of_the_laptop_where_there_is_one(tmp_path, monkeypatch):
+    table, other = pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})
+    monkeypatch.setattr(studies, "figures_folder", lambda profile: tmp_path / profile)
+    assert list(studies.beside("b", "smoke", table)) == ["smoke"]
+    (tmp_path / "laptop").mkdir()
+    other.to_csv(tmp_path / "laptop" / "b.csv", index=False)
+    found = studies.beside("b", "smoke", table)
+    assert list(found) == ["smoke", "laptop"]
+    assert found["smoke"] is table and found["laptop"].equals(other)
+    alone = studies.beside("b", "laptop", table)
+    assert list(alone) == ["laptop"] and alone["laptop"] is table
+
+
+def test_in_the_committed_laptop_replays_the_race_keeps_its_delta_and_saves_a_third_where_the_screen_does_not_keep_it():
+    table = pd.read_csv(ROOT / "figures" / "racing.csv").set_index("plan")
+    delta = profile("laptop").search.delta
+    assert (table.loc["race over tasks", "dropped_high"] < delta).all()
+    assert (table.loc["screen", "dropped_low"] > delta).all()
+    assert (table.loc["race over tasks", "saved_low"] > 1 / 3).all()
+    assert (table.loc["race over tasks", "same_winner_low"] > 0.99).all()
+    assert sorted(table.loc["race over tasks", "incumbent"]) == [1, 8]
