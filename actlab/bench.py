@@ -40,6 +40,10 @@ WIDTHS = (32, 64, 128)
 BATCHES = (64, 256)
 GROWTH = {"tasks": (12, 24, 48, 96, 200), "width": (16, 32, 64, 128, 256), "batch": (16, 32, 64, 128, 256)}
 GROWTH_FUNCTIONS = (1, 2, 4, 8)  # trained in turn
+GROWTH_CAPTION = (
+    "GELU, one thread, a fresh process a point; median of {} measurements, with least to most; dotted: in proportion. "
+    "Functions are trained in turn: by construction."
+)
 COSTLIEST = ("quaternion", "symmetric-phase-flipped")  # of the zoo, in time and in memory
 SHAPES = ((64, 64), (256, 1024))  # rows and columns of a layer's values: the lab's, and one that fills no near cache
 
@@ -260,8 +264,8 @@ def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
 
     Returns:
         Columns setting (tasks, width, batch or functions, which are trained in turn: in proportion by construction),
-        value, ms_per_step (the median), ms_least, ms_most, seconds (of a whole training at the profile's steps) and
-        peak_mb (the process's largest resident memory).
+        value, repeats, ms_per_step (their median), ms_least, ms_most, seconds (of a whole training at the profile's
+        steps) and peak_mb (the process's largest resident memory).
     """
     usual = {"tasks": which.tasks.search, "width": which.lab.width, "batch": which.lab.batch}
     cells = [(setting, value) for setting, values in GROWTH.items() for value in values]
@@ -271,8 +275,9 @@ def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
     for setting, value in tqdm(cells, desc="growth", disable=None):
         sizes = {**usual, "functions": 1, setting: value}
         ms, peak = _in_fresh_process(_grown, which, sizes, repeats, seconds)
-        row = {"setting": setting, "value": value, "ms_per_step": ms.median, "ms_least": ms.least, "ms_most": ms.most}
-        rows.append(row | {"seconds": ms.median * which.lab.steps / 1e3, "peak_mb": peak})
+        row = {"setting": setting, "value": value, "repeats": repeats, "ms_per_step": ms.median}
+        row |= {"ms_least": ms.least, "ms_most": ms.most, "seconds": ms.median * which.lab.steps / 1e3}
+        rows.append(row | {"peak_mb": peak})
     return pd.DataFrame(rows)
 
 
@@ -383,8 +388,9 @@ def main(argv: list[str] | None = None) -> int:
         path, _ = plotting.save_table(table, f"bench_{part}", folder)
         if part == "growth":
             plotting.use_style()
-            figure = Figure(figsize=(plotting.TWO_COLUMNS, 1.9))
+            figure = Figure(figsize=(plotting.TWO_COLUMNS, 2.1))
             plotting.growth(figure.subplots(1, table["setting"].nunique(), sharey=True), table)
+            figure.supxlabel(GROWTH_CAPTION.format(table["repeats"].max()), fontsize="xx-small")
             plotting.save(figure, f"bench_{part}", table, folder)
         print(f"{path}\n{table.to_string(index=False, float_format='{:.4g}'.format)}\n", flush=True)
     return 0

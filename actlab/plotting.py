@@ -633,15 +633,16 @@ def growth(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
 
     Args:
         axes: one for each setting; spare ones are hidden.
-        table: setting, value, ms_per_step.
+        table: setting, value, ms_per_step (a median), ms_least, ms_most (what is measured lies between, a line each).
     """
-    _want("growth", table, "setting", "value", "ms_per_step")
+    _want("growth", table, "setting", "value", "ms_per_step", "ms_least", "ms_most")
     groups = list(table.groupby("setting", sort=False))
     axes = _panels("growth", axes, len(groups))
     for ax, (setting, rows) in zip(axes, groups, strict=True):
         value, ms = rows["value"].to_numpy(), rows["ms_per_step"].to_numpy()
         ax.plot(value, ms[-1] * value / value[-1], color=INK, lw=0.8, ls=":")
         ax.plot(value, ms, "o-", ms=3, color=SERIES[0])
+        ax.vlines(value, rows["ms_least"], rows["ms_most"], color=SERIES[0], lw=1.4)
         ax.set(xlabel=setting, xscale="log", yscale="log", xticks=value, xticklabels=value)
         ax.xaxis.set_minor_locator(ticker.NullLocator())
     axes[0].set_ylabel("ms a step")

@@ -99,13 +99,21 @@ def test_a_named_part_is_saved_and_printed(tmp_path, capsys, monkeypatch):
 
 def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
     rows = [
-        {"setting": s, "value": v, "ms_per_step": v / 10, "seconds": 1.0, "peak_mb": 500.0}
+        {"setting": s, "value": v, "repeats": 5, "ms_per_step": v / 10, "ms_least": v / 11, "ms_most": v / 9}
         for s in "ab"
         for v in (1, 2)
     ]
+    drawn, save = [], bench.plotting.save
+
+    def spy(figure, *rest):
+        drawn.append(figure.get_supxlabel())
+        return save(figure, *rest)
+
+    monkeypatch.setattr(bench.plotting, "save", spy)
     monkeypatch.setitem(bench.PARTS, "growth", lambda which, quick: pd.DataFrame(rows))
     bench.main(["growth", "--folder", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {f"bench_growth.{end}" for end in ("csv", "md", "pdf", "png")}
+    assert "median of 5 measurements" in drawn[0] and "Functions are trained in turn" in drawn[0]
 
 
 def test_an_unknown_part_is_answered_with_those_there_are(capsys):

@@ -25,6 +25,7 @@ def shifted(x):
 
 
 COUPLED = {
+    "GELU": activations.gelu,
     "pointwise": activations.gelu_sine,
     "a slope that is no computation": shifted,
     "batch statistics": activations.qfw,
@@ -101,6 +102,19 @@ def test_a_tasks_network_does_not_hang_on_the_tasks_beside_it(data):
     part = lab.train(activations.qfw, data, LAB, seed=2, chosen=[5, 0, 3])
     for some, every in zip((*part.weights, *part.biases), (*whole.weights, *whole.biases), strict=True):
         torch.testing.assert_close(some, every[[5, 0, 3]], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [2, None])
+def test_a_part_of_the_tasks_agrees_with_the_naive_loops_networks_of_these_tasks(data, chunk):
+    chosen, config = [5, 0, 3], replace(LAB, chunk=chunk)
+    function, x = activations.qfw, torch.from_numpy(data.ood_x[chosen])
+    predicted = lab.train(function, data, config, seed=2, chosen=chosen).predict(function, x, config.batch)
+    nets = naive.train(function, data, config, seed=2)
+    for place, model in enumerate(chosen):
+        inputs = x[place, :, : data.dims[model]]
+        with torch.no_grad():
+            expected = torch.cat([nets[model](part) for part in inputs.split(config.batch)])[:, 0]
+        torch.testing.assert_close(predicted[place], expected, rtol=0, atol=1e-10)
 
 
 def test_a_function_without_a_gradient_is_refused_with_autograds_words(data):

@@ -175,6 +175,14 @@ def test_bench_measures_the_parts_that_are_named(tree):
         assert shown.split() == [".venv/bin/python", "-m", "actlab.bench", *parts.split()]
 
 
+def test_reproduce_never_measures_times_since_its_tables_are_the_same_bytes_each_time(tree):
+    planned = make(tree, "reproduce", "PROFILE=laptop", "--always-make", "--dry-run").stdout
+    assert planned.count("actlab.notebooks run") == len(NOTEBOOKS)
+    assert "actlab.bench" not in planned
+    for name in NOTEBOOKS:
+        assert not {"actlab/bench.py", "actlab/bench_search.py"} & import_graph.notebook_imports(notebook_path(name))
+
+
 def test_the_comparison_of_searches_runs_at_its_profile(tree):
     shown = make(tree, "compare-search", "PROFILE=smoke", "--dry-run").stdout
     assert shown.split() == [".venv/bin/python", "-m", "actlab.arms", "--profile", "smoke"]

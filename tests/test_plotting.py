@@ -313,6 +313,18 @@ def test_a_race_has_an_interval_for_each_plan_and_incumbent_in_both_panels():
         plotting.racing(axes(1, 2), table.drop(columns="dropped_low"))
 
 
+def test_growth_has_a_panel_a_setting_with_medians_and_a_line_from_the_least_to_the_most():
+    table = pd.DataFrame({"setting": ["tasks", "tasks", "width"], "value": [12, 24, 16], "ms_per_step": [1.0, 2.0, 4.0],
+                          "ms_least": [0.9, 1.8, 3.5], "ms_most": [1.5, 2.1, 4.2]})  # fmt: skip
+    panels = plotting.growth(axes(1, 2, plotting.TWO_COLUMNS), table)
+    assert interval_lines(panels[0], vertical=True) == {(12, 0.9, 1.5), (24, 1.8, 2.1)}
+    assert interval_lines(panels[1], vertical=True) == {(16, 3.5, 4.2)}
+    proportional, medians = (line.get_xydata().tolist() for line in panels[0].lines)
+    assert (proportional, medians) == ([[12, 1.0], [24, 2.0]], [[12, 1.0], [24, 2.0]])
+    with pytest.raises(ValueError, match="growth: wanted column 'ms_least'"):
+        plotting.growth(axes(1, 2), table.drop(columns="ms_least"))
+
+
 @pytest.mark.parametrize("name", ["calibration", "reliability"])
 def test_points_over_an_axis_have_vertical_intervals(name):
     ax, data = drawn(name)

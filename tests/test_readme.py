@@ -109,6 +109,22 @@ def test_what_is_said_in_words_of_the_laptop_run_holds_in_the_committed_tables()
     assert clearly == ["gmtu"]
 
 
+def test_what_is_said_of_the_labs_speed_is_what_the_committed_table_measured():
+    measured = pd.read_csv(ROOT / "figures" / "bench_lab.csv").set_index(["function", "batch", "width", "path"])
+    row = measured.loc[("gelu", 64, 64, "lab")]
+    assert row["ratio_to_naive"] >= 7 and row["roofline_fraction"] >= 0.3  # what the lab is to be, whatever it is
+    text = (ROOT / "README.md").read_text().replace("\n", " ")
+    said = re.findall(r"networks of width 64 with GELU ([\d.]+) times faster .{0,120}? (\d+) % of its time", text)
+    assert said == [(f"{row['ratio_to_naive']:.1f}", f"{100 * row['roofline_fraction']:.0f}")]
+
+
+def test_no_process_of_the_committed_measurements_of_growth_reaches_two_gigabytes_and_the_readme_has_the_largest():
+    peak = pd.read_csv(ROOT / "figures" / "bench_growth.csv")["peak_mb"].max()
+    assert peak < 2000
+    said = re.findall(r"at most ([\d.]+) GB a process", (ROOT / "README.md").read_text().replace("\n", " "))
+    assert said == [f"{peak / 1e3:.1f}"]
+
+
 def test_what_is_said_in_words_of_transfer_holds_in_the_committed_tables():
     folder = ROOT / "figures"
     planned = pd.read_csv(folder / "downstream.csv").query("planned")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actlab import laboratory, racing, studies, tables, tasks
+from actlab import activations, laboratory, racing, studies, tables, tasks
 from actlab.config import FAMILIES, SUITES, FitnessConfig, profile
 from actlab.laboratory import Laboratory
 from actlab.racing import Plan, Race
@@ -201,3 +201,13 @@ def test_in_the_committed_laptop_replays_the_race_keeps_its_delta_and_saves_a_th
     assert (table.loc["race over tasks", "saved_low"] > 1 / 3).all()
     assert (table.loc["race over tasks", "same_winner_low"] > 0.99).all()
     assert sorted(table.loc["race over tasks", "incumbent"]) == [1, 8]
+
+
+def test_the_committed_ties_are_those_of_the_committed_plans_and_keep_delta_in_the_mean():
+    folder, delta = ROOT / "figures", profile("laptop").search.delta
+    plans, path = pd.read_csv(folder / "racing.csv"), folder / "racing_ties.csv"
+    assert path.exists() == ("margin over steps" in set(plans["plan"]))  # one run writes both
+    if path.exists():
+        ties, zoo = pd.read_csv(path), activations.names()
+        assert list(zip(ties["function"], ties["rival"], strict=True)) == [(a, b) for a in zoo for b in zoo if a != b]
+        assert ties["again"].between(ties["low"], ties["high"]).all() and ties["again"].mean() < delta
