@@ -125,6 +125,25 @@ def test_no_process_of_the_committed_measurements_of_growth_reaches_two_gigabyte
     assert said == [f"{peak / 1e3:.1f}"]
 
 
+def test_what_is_said_of_ending_trainings_early_is_what_the_committed_replays_came_to():
+    table = pd.read_csv(ROOT / "figures" / "racing.csv").set_index(["plan", "incumbent"])
+    lines = (ROOT / "docs" / "speed.md").read_text().splitlines()
+    for start, plan in (("| race over tasks:", "race over tasks"), ("| screen:", "screen")):
+        (line,) = [line for line in lines if line.startswith(start)]
+        shares = re.findall(r"([\d.]+) %", line)
+        rows = [table.loc[(plan, rank)] for rank in studies.RANKS]
+        saved, dropped = (
+            [f"{100 * row[name]:.{digits}f}" for row in rows]
+            for name, digits in (("saved", 0), ("dropped", 1 if plan == "race over tasks" else 0))
+        )
+        assert shares == saved + dropped
+
+
+def test_every_file_that_the_account_of_speed_names_is_there():
+    named = re.findall(r"`((?:actlab|figures)/[^` ]*)`", (ROOT / "docs" / "speed.md").read_text())
+    assert named and all(list(ROOT.glob(name)) for name in named)
+
+
 def test_what_is_said_in_words_of_transfer_holds_in_the_committed_tables():
     folder = ROOT / "figures"
     planned = pd.read_csv(folder / "downstream.csv").query("planned")
