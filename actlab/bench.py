@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
@@ -20,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -161,8 +163,8 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
     Returns:
         Columns workers, functions, repeats, seconds (of all functions, trained and judged, not described: the median),
         functions_an_hour, seconds_least, seconds_most and peak_mb: the largest resident memory of one worker's
-        processes while it scores these functions and the costliest; the same in all rows. It is a bound from above,
-        since a process's own counts what the one that started it held.
+        processes while it scores these functions and the costliest (NaN where the system does not say); the same in
+        all rows.
     """
     names = FUNCTIONS[:2] if quick else [name for name in activations.names() if name != "relu"][:12]
     counts = sorted({2**i for i in range(cores().bit_length()) if 2**i <= cores()} | {cores()})
@@ -176,7 +178,7 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
         turns = list(product(range(repeats), counts))
         for _, workers in tqdm(turns, desc="population", disable=None):
             times[workers].append(_scored(evaluators[workers], names, which.lab))
-    peak = _in_fresh_process(_worker_peak, which, list(dict.fromkeys((*names, *COSTLIEST))))
+    peak = _worker_peak(which, list(dict.fromkeys((*names, *COSTLIEST))))
     for workers, measured in times.items():
         took = Times.of(measured)
         row = {"workers": workers, "functions": len(names), "repeats": repeats, "seconds": took.median}
@@ -196,24 +198,38 @@ def _scored(evaluator: Evaluator, names: Sequence[str], config: LabConfig) -> fl
 
 
 def _worker_peak(which: Profile, names: Sequence[str]) -> float:
-    """Peak memory in MB of the processes of one worker that scores functions, in a process that starts no others."""
-    import resource  # not everywhere
-
+    """The largest resident memory in MB of the processes of one warm worker that scores functions."""
     suites = {"search": tasks.suite("search", which.tasks)}
     with Evaluator(suites, which.fitness, workers=1) as evaluator:
-        _scored(evaluator, names, which.lab)
-    return _megabytes(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+        warm(evaluator, which.lab, "search")
+        return _peak_below(lambda: _scored(evaluator, names, which.lab))
 
 
-def _megabytes(peak: int) -> float:
-    """A peak as the system counts it: kilobytes, but bytes on macOS."""
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+def _peak_below(work: Callable[[], object]) -> float:
+    """The largest resident memory in MB of a process below this one while work is done, looked at every 5 ms.
+
+    NaN where there is no such process, or the system does not list them.
+    """
+    peak = float("nan")
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(work)
+        while not future.done():
+            for process in _below(Path("/proc/self")):
+                with suppress(OSError):  # it has ended
+                    found = re.search(r"^VmHWM:\s*(\d+) kB", (process / "status").read_text(), re.MULTILINE)
+                    peak = peak if found is None else np.fmax(peak, int(found[1]) / 1e3)
+            time.sleep(0.005)
+        future.result()
+    return float(peak)
 
 
-def _in_fresh_process(function: Callable, *arguments: object) -> object:
-    """A function's result, of a process of its own that imports what it needs anew."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(function, *arguments).result()
+def _below(process: Path) -> Iterator[Path]:
+    """The processes that a process started, and those that these did."""
+    for listed in process.glob("task/*/children"):
+        with suppress(OSError):  # it has ended
+            for number in listed.read_text().split():
+                yield Path("/proc") / number
+                yield from _below(Path("/proc") / number)
 
 
 def isolation(which: Profile, quick: bool = False) -> pd.DataFrame:
@@ -274,7 +290,8 @@ def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
     rows = []
     for setting, value in tqdm(cells, desc="growth", disable=None):
         sizes = {**usual, "functions": 1, setting: value}
-        ms, peak = _in_fresh_process(_grown, which, sizes, repeats, seconds)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            ms, peak = fresh.submit(_grown, which, sizes, repeats, seconds).result()
         row = {"setting": setting, "value": value, "repeats": repeats, "ms_per_step": ms.median}
         row |= {"ms_least": ms.least, "ms_most": ms.most, "seconds": ms.median * which.lab.steps / 1e3}
         rows.append(row | {"peak_mb": peak})
@@ -297,7 +314,7 @@ def _grown(which: Profile, sizes: Mapping[str, int], repeats: int, seconds: floa
     ms = rates({"lab": train}, gelu, data, config, repeats, seconds)["lab"]
     networks = lab.train(gelu, data, replace(config, steps=2), 0)
     networks.predict(gelu, torch.from_numpy(data.ood_x).to(networks.weights[0].dtype))
-    return ms, _megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return ms, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def functions(which: Profile, quick: bool = False) -> pd.DataFrame:

@@ -670,7 +670,8 @@ def racing(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
             ax.hlines(place, rows[f"{name}_low"], rows[f"{name}_high"], color=ink, lw=1.4)
             ax.scatter(rows[name], place, s=16, marker=marker, color=ink, zorder=3, label=words)
         ax.set_yticks(range(len(plans)), plans)
-        ax.set(xlabel=f"share of {text}", xlim=(-0.03, 1.03), ylim=(len(plans) - 0.5, -0.5))
+        least = min(0, table[f"{name}_low"].min())  # a short training that drops nobody costs more than it saves
+        ax.set(xlabel=f"share of {text}", xlim=(least - 0.03, 1.03), ylim=(len(plans) - 0.5, -0.5))
         ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
     _legend_above(axes[-1], axes[-1].get_legend_handles_labels()[0])
     return axes

@@ -1,5 +1,9 @@
 import itertools
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -137,6 +141,16 @@ def test_the_quick_population_is_scored_in_turns_and_its_memory_is_that_of_confi
     assert 100 < row["peak_mb"] < 2000  # torch alone is above
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs a system that lists processes")
+def test_the_memory_of_a_process_below_another_is_seen_and_this_processs_own_is_not():
+    grown = "import sys; kept = bytearray(b'x') * 300_000_000; print('grown', flush=True); sys.stdin.read()"
+    started = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grown!r}])"
+    with subprocess.Popen([sys.executable, "-c", started], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout.readline() == "grown\n"
+        assert 300 < bench._peak_below(lambda: time.sleep(0.2)) < 400
+        process.stdin.close()
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_all_numbers_of_workers_take_turns_and_memory_is_measured_with_the_costliest(monkeypatch, quick):
     asked, turns = [], []
@@ -159,7 +173,7 @@ def test_all_numbers_of_workers_take_turns_and_memory_is_measured_with_the_costl
     monkeypatch.setattr(bench, "Evaluator", Evaluator)
     monkeypatch.setattr(bench, "warm", lambda evaluator, lab, suite: None)
     monkeypatch.setattr(bench, "_scored", scored)
-    monkeypatch.setattr(bench, "_in_fresh_process", lambda function, which, names: asked.append(names) or 7.0)
+    monkeypatch.setattr(bench, "_worker_peak", lambda which, names: asked.append(names) or 7.0)
     table = bench.population(profile("smoke"), quick)
     assert turns == ([1, 1] if quick else [1, 2, 3] * 5)
     assert set(bench.COSTLIEST) < set(asked[0]) and set(table["peak_mb"]) == {7.0}

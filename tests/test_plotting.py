@@ -309,6 +309,9 @@ def test_a_race_has_an_interval_for_each_plan_and_incumbent_in_both_panels():
     assert interval_lines(panels[1]) == dropped  # none where no better candidate came
     assert {"screen", "race", "share of steps saved"} <= texts(panels[0])
     assert {"against the best", "against number 8", "share of better candidates dropped"} <= texts(panels[1])
+    assert panels[0].get_xlim() == pytest.approx((-0.03, 1.03))
+    costly = plotting.racing(axes(1, 2), table.assign(saved=-0.1, saved_low=-0.12, saved_high=-0.08))
+    assert [panel.get_xlim()[0] for panel in costly] == pytest.approx([-0.15, -0.04])  # all intervals are in view
     with pytest.raises(ValueError, match="racing: wanted column 'dropped_low'"):
         plotting.racing(axes(1, 2), table.drop(columns="dropped_low"))
 
