@@ -181,7 +181,10 @@ ARMS        := actlab/arms.py $(DISCOVERY) $(SANDBOX)
 CONTRASTS   := actlab/contrasts.py $(ARMS) $(STATS)
 DOWNSTREAM  := actlab/downstream.py $(PAPER) $(STATS)
 STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RACING) $(RECORDS) $(TASKS)
+CONSTANTS   := actlab/constants.py $(BLIND) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(LEARNABLE) $(RECORDS) $(STATS) $(TABLES) \
+	$(TASKS)
 PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
+PLOTTING_CONSTANTS := actlab/plotting_constants.py $(PLOTTING)
 PAGE        := actlab/page.py $(RECORDS)
 SPECTRA     := actlab/spectra.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(LABORATORY) $(PASSES) $(RECORDS) $(TASKS)
 BANDS       := actlab/bands.py $(CONFIG) $(SPECTRA) $(STATS) $(TABLES)
@@ -227,7 +230,7 @@ $(OUT)/05_search.ipynb: $(DISCOVERY) $(PROBE) $(MIXTURE) $(PAGE) $(PAPER) $(PLOT
 # Scores what the search found.
 $(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES) $(OUT)/05_search.ipynb
 $(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
-$(OUT)/08_constants.ipynb: $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
+$(OUT)/08_constants.ipynb: $(CONSTANTS) $(PAGE) $(PLOTTING_CONSTANTS) $(STUDIES) $(TABLES)
 # Reads what `make compare-search` wrote.
 $(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING) $(TABLES) $(wildcard records/compare_search*)
 # These read what `make transfer` wrote, and the samples that it trained on.
