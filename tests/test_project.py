@@ -8,6 +8,8 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -280,20 +282,27 @@ def test_every_module_has_its_place_in_the_map_once():
 LONG = {"benchmarks/clrs_sampler.answers"}  # samples every algorithm in turn; its answers are committed
 
 
-def body_lines(function: ast.FunctionDef) -> int:
-    """The lines of a function below its docstring."""
-    first, *rest = function.body
-    body = rest if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) else function.body
-    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+def bodies() -> Iterator[tuple[str, list[ast.stmt], int]]:
+    """Every function of the package: its name, its statements below the docstring, and their lines."""
+    for path in sorted((ROOT / "actlab").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first, *rest = node.body
+                body = rest if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                yield f"{path.relative_to(ROOT / 'actlab').with_suffix('')}.{node.name}", body, lines
 
 
 def test_no_function_runs_over_a_screen():
-    long = set()
-    for path in (ROOT / "actlab").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and body_lines(node) > 45:
-                long.add(f"{path.relative_to(ROOT / 'actlab').with_suffix('')}.{node.name}")
-    assert long == LONG
+    assert {name for name, _, lines in bodies() if lines > 45} == LONG
+
+
+def test_no_two_functions_say_the_same():
+    same = defaultdict(list)
+    for name, body, lines in bodies():
+        if lines >= 4:
+            same[ast.dump(ast.Module(body, []))].append(name)
+    assert [names for names in same.values() if len(names) > 1] == []
 
 
 def test_no_number_is_left_to_be_filled_in():

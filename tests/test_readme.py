@@ -98,6 +98,8 @@ def test_what_is_said_in_words_of_the_laptop_run_holds_in_the_committed_tables()
     found = pd.read_csv(folder / "found.csv").set_index("function")["verdict"]
     assert found.pop("snake") == "undecided" and (found == "better").all()
     assert pd.read_csv(folder / "lineage.csv")["program"].iloc[-1] == "torch.sin(x) - x * x"
+    verdicts = claims.table().set_index("part")["verdict"]
+    assert set(verdicts[["4e", "4f", "4g"]]) == {"undecided"}  # GELUSine, GELU-Sinc and GMTU against GELU stay open
     arms = pd.read_csv(folder / "arms_compared.csv").query("suite == 'held-out'").set_index("arm")
     assert arms.loc["in-distribution", "verdict"] == "undecided"
     ranks = pd.read_csv(folder / "rate_ranks.csv").set_index("function")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from actlab import paper, robustness
+from actlab import multiverse, paper, robustness, rules, studies
 from actlab.config import FitnessConfig
 from actlab.distribution import Distribution
 from actlab.multiverse import FUNCTIONS
@@ -40,6 +40,13 @@ def test_every_statement_of_the_papers_is_true_of_its_table_1_and_of_functions_t
             ood = {name: paper.TABLE_1[name].ood for name in (*statement.better, *statement.worse)}
             assert max(ood[n] for n in statement.better) < min(ood[n] for n in statement.worse), statement.words
     assert len({statement.words for statement in STATEMENTS}) == len(STATEMENTS)
+
+
+def test_the_discovered_and_the_hand_made_have_one_source_each():
+    everyone = next(statement for statement in STATEMENTS if statement.words == "Snake < all discovered")
+    assert everyone.worse is rules.DISCOVERED and not hasattr(robustness, "DISCOVERED")
+    assert set(TABLE_1) == {*rules.DISCOVERED, "gelu", "relu"}
+    assert multiverse.HAND_MADE == tuple(name for name in studies.HAND_MADE if name != "tanh")
 
 
 def test_table_1_is_taken_best_first_as_the_paper_orders_it():
