@@ -46,7 +46,7 @@ def test_the_discovered_and_the_hand_made_have_one_source_each():
     everyone = next(statement for statement in STATEMENTS if statement.words == "Snake < all discovered")
     assert everyone.worse is rules.DISCOVERED and not hasattr(robustness, "DISCOVERED")
     assert set(TABLE_1) == {*rules.DISCOVERED, "gelu", "relu"}
-    assert multiverse.HAND_MADE == tuple(name for name in studies.HAND_MADE if name != "tanh")
+    assert set(multiverse.HAND_MADE) < set(studies.HAND_MADE)
 
 
 def test_table_1_is_taken_best_first_as_the_paper_orders_it():
