@@ -335,8 +335,11 @@ def run(job: Job, checkpoint: Path | None = None, progress: bool = False) -> tup
     return rows, time.process_time() - start
 
 
-# How CUDA and its libraries say it where torch does not raise its own error for it.
-MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUFFT_ALLOC_FAILED")
+# How CUDA, its libraries and the CPU's allocator say it where torch raises no error of its own for it.
+MEMORY_WORDS = (
+    "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUFFT_ALLOC_FAILED",
+    "can't allocate memory", "not enough memory",
+)  # fmt: skip
 
 
 def out_of_memory(error: Exception) -> bool:
