@@ -151,6 +151,10 @@ def test_the_full_data_sets_are_shown_as_far_as_their_records_are_there(tmp_path
         "Profile paper: CIFAR-10 (2 functions, 3 seeds), 2 algorithms (2 functions, 2 seeds); "
         "mean with 95 % t interval over seeds."
     )
+    over_relu = downstream.against(kinds.full(records), ["relu"]).query("planned")
+    assert over_relu[["task", "function", "n"]].drop_duplicates().to_numpy().tolist() == [
+        ["CIFAR-10", "gelu", 3], ["mean of 2 algorithms", "qfw", 2]
+    ]  # fmt: skip
     assert kinds.full_words(records, "images").startswith("Profile paper: CIFAR-10 (2 functions, 3 seeds); mean")
 
 
