@@ -39,7 +39,7 @@ from tqdm import tqdm
 from actlab import activations, config
 from actlab.benchmarks import COLUMNS, MissingData, table
 from actlab.benchmarks.training import Fit
-from actlab.records import BUILD, ROOT, code_hash, digest, versions
+from actlab.records import BUILD, ROOT, code_hash, digest, versions, write
 
 if TYPE_CHECKING:
     from actlab.benchmarks import Activation
@@ -255,7 +255,7 @@ class Records:
             parts = [part for part in (table[~same], rows) if len(part)]
             table = pd.concat(parts, ignore_index=True)[["key", "function", *COLUMNS]]
             table = table.sort_values(["function", "data", "seed"], kind="stable", ignore_index=True)
-            _write(self._path(job.benchmark), table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+            write(self._path(job.benchmark), table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
         self._tables[job.benchmark] = table
 
     def of(self, wanted: Sequence[Job]) -> pd.DataFrame:
@@ -286,13 +286,6 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def missing(records: Records, wanted: Sequence[Job]) -> list[Job]:
@@ -578,7 +571,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whole = jobs(profile, design)
         if not missing(kept, whole):
             text = json.dumps(about(profile, design, whole), indent=1, sort_keys=True)
-            _write(kept.folder / "about.json", text + "\n")
+            write(kept.folder / "about.json", text + "\n")
     except (ValueError, MissingData, OSError, RuntimeError) as error:
         print(f"actlab.transfer: {error}", file=sys.stderr)
         return 2
