@@ -20,11 +20,12 @@ from actlab import config
 if TYPE_CHECKING:
     from actlab.fitness import Score
     from actlab.proposers import Proposer
-    from actlab.proposers.answers import Answers
+    from actlab.proposers.answers import Replayed
     from actlab.proposers.recording import Recording
+    from actlab.proposers.watch import Watched
 
 KEY = "ANTHROPIC_API_KEY"  # the environment variable; read when a search wants live answers, and nowhere else
-PAID = ("models", "cap", "record", "replay", "service")  # options that only a search with Claude has a use for
+PAID = ("models", "ask", "cap", "record", "replay", "service")  # options that only a search with Claude has a use for
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,6 +101,8 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     command.add_argument("--proposer", default="grammar", metavar="WHO", help="grammar (default, offline) or claude; "
                          "both with weights: grammar=0.5,claude=0.5")
     command.add_argument("--models", type=Path, metavar="FILE", help="models, weights and prices (default: ours)")
+    command.add_argument("--ask", metavar="NAMES", help="the models to ask, with weights or without, in place of the "
+                         "table's choice: claude-opus-5-5=2,claude-haiku-5-5")
     command.add_argument("--cap", type=float, metavar="USD", help="what live answers of this run may cost in all")
     command.add_argument("--record", type=Path, metavar="PATH", help="where answers are kept (default RUN.answers)")
     command.add_argument("--replay", type=Path, metavar="FILE", help="take answers from this recording: no key")
@@ -214,7 +217,7 @@ def search(options: argparse.Namespace) -> int:
         result, path = discovery.run_search(laboratory, options.seed, options.out, proposer, spent, bind)
         final = discovery.final(path, profile.fitness)
         held_out = evaluator.submit(final.source, "held-out", profile.lab).result()
-        paid = {} if answers is None else {"spent": answers.spent}
+        paid = {} if answers is None else {"spent": answers.spent, "answers": answers.origin}
     report = {
         "best": {"id": result.best.id, "fitness": result.best.fitness, "source": result.best.source},
         "final": {"id": final.id, "fitness": final.fitness, "source": final.source},
@@ -252,19 +255,22 @@ def _searched(options: argparse.Namespace) -> config.Profile:
 
 
 @contextlib.contextmanager
-def _proposer(options: argparse.Namespace, pointwise: bool) -> Iterator[tuple[Proposer, Answers | None]]:
+def _proposer(options: argparse.Namespace, pointwise: bool) -> Iterator[tuple[Proposer, Watched | Replayed | None]]:
     """The proposer that the options ask for, and where its answers come from, if it asks for any."""
     from actlab.proposers.grammar import Grammar
     from actlab.proposers.mixture import Mixture
 
-    weights = _weights(options.proposer)
+    weights = _weights("--proposer", options.proposer)
+    if not weights.keys() <= {"grammar", "claude"}:
+        raise ValueError(f"--proposer: wanted grammar, claude, or both with weights; got {options.proposer!r}")
     with contextlib.ExitStack() as opened:
         answers, parts = None, {"grammar": Grammar(batch_statistics=not pointwise)}
         if "claude" in weights:
             from actlab.proposers.claude import Claude
             from actlab.proposers.models import TABLE, choose, read_models
 
-            models = choose(read_models(options.models or TABLE))
+            named = None if options.ask is None else _weights("--ask", options.ask)
+            models = choose(read_models(options.models or TABLE), named)
             answers = opened.enter_context(_answers(options, models))
             parts["claude"] = Claude(answers, models)
         elif given := [name for name in PAID if getattr(options, name) is not None]:
@@ -273,27 +279,28 @@ def _proposer(options: argparse.Namespace, pointwise: bool) -> Iterator[tuple[Pr
         yield chosen[0][0] if len(chosen) == 1 else Mixture(chosen), answers
 
 
-def _weights(text: str) -> dict[str, float]:
-    """Proposers with their weights: `grammar`, or `grammar=0.5,claude=0.5`."""
+def _weights(option: str, text: str) -> dict[str, float]:
+    """Names with their weights, 1 where none is given: `grammar`, or `grammar=0.5,claude=0.5`."""
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, _, weight = part.partition("=")
-        if name not in ("grammar", "claude") or name in weights:
-            raise ValueError(f"--proposer: wanted grammar, claude, or both with weights; got {text!r}")
+        if not name or name in weights:
+            raise ValueError(f"{option}: wanted names, each once, with weights or without; got {text!r}")
         try:
             weights[name] = float(weight or 1)
         except ValueError as error:
-            raise ValueError(f"--proposer: wanted a number as the weight of {name}; got {weight!r}") from error
+            raise ValueError(f"{option}: wanted a number as the weight of {name}; got {weight!r}") from error
         if not 0 < weights[name] < math.inf:
-            raise ValueError(f"--proposer: wanted a weight above 0 for {name}; got {weight}")
+            raise ValueError(f"{option}: wanted a weight above 0 for {name}; got {weight}")
     return weights
 
 
 @contextlib.contextmanager
-def _answers(options: argparse.Namespace, models: tuple[Any, ...]) -> Iterator[Answers]:
+def _answers(options: argparse.Namespace, models: tuple[Any, ...]) -> Iterator[Watched | Replayed]:
     """Where Claude's answers come from: a recording, or the service, which is asked with the key of the environment."""
     from actlab.proposers.answers import SERVICE, Live, Replayed, client
     from actlab.proposers.recording import Recording
+    from actlab.proposers.watch import Watched
 
     if options.replay is not None:
         for name in ("cap", "record", "service"):
@@ -302,7 +309,7 @@ def _answers(options: argparse.Namespace, models: tuple[Any, ...]) -> Iterator[A
         with Recording(options.replay, read_only=True) as recording:
             if recording.origin != "live":
                 logging.getLogger("actlab").info("the answers are %s: no model's output", recording.origin)
-            yield Replayed(recording)
+            yield Replayed(recording, options.out)
         return
     with client(os.environ.get(KEY), options.service or SERVICE) as service:
         if options.cap is None:
@@ -311,7 +318,9 @@ def _answers(options: argparse.Namespace, models: tuple[Any, ...]) -> Iterator[A
             raise ValueError(f"--cap: wanted US dollars, from 0; got {options.cap}")
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with Recording(options.record or _beside(options.out)) as recording:
-            yield Live(service, recording, models, options.cap)
+            live = Live(service, recording, models, options.cap)
+            with Watched(live, recording, options.cap) as answers:
+                yield answers
 
 
 def _beside(run: Path) -> Path:
@@ -324,12 +333,13 @@ def show(options: argparse.Namespace) -> int:
     from actlab import show as shown
 
     path: Path = options.file
-    if options.program is not None:
-        report = shown.program(path, options.program)
-        print(json.dumps(report, allow_nan=False) if options.json else shown.program_text(report))
-        return 0
     with contextlib.ExitStack() as opened:
         recording = _recording(path, options.record)
+        if options.program is not None:
+            bill = None if recording is None else opened.enter_context(recording).bill(min(options.program, shown.MOST))
+            report = shown.program(path, options.program, bill)
+            print(json.dumps(report, allow_nan=False) if options.json else shown.program_text(report))
+            return 0
         bills: list[dict[str, Any]] = []
         if recording is not None:
             with opened.enter_context(recording).reading():

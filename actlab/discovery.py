@@ -23,7 +23,8 @@ from actlab.config import FitnessConfig, Profile
 from actlab.evolution import Result, search
 from actlab.laboratory import SCORING, Laboratory
 from actlab.proposers import Brief, Proposal, Proposer
-from actlab.proposers.grammar import Grammar
+from actlab.proposers.grammar import AUTHOR, Grammar
+from actlab.proposers.recording import TOKENS, replays
 from actlab.records import BUILD, code_hash, key
 
 SEARCHING = (
@@ -37,11 +38,12 @@ SEARCHING = (
     "evolution",
     "racing",
 )
+FREE = (AUTHOR, "random sampling")  # authors that ask nobody
 
 
 def search_file(profile: Profile, seed: int) -> Path:
     """Where a profile's search is kept: another file for other settings or other code."""
-    about = {"kind": "search", "seed": seed, "code": code_hash(*SEARCHING)}
+    about = {"kind": "search", "seed": seed, "code": code_hash(*SEARCHING, comments=False)}
     about |= {"tasks": profile.tasks, "lab": profile.lab, "fitness": profile.fitness, "search": profile.search}
     about |= {"limits": profile.limits}
     return BUILD / profile.name / "search" / f"{key(about)[:12]}.sqlite"
@@ -86,7 +88,7 @@ def run_search(
                 "tasks": asdict(profile.tasks),
                 "fitness": asdict(profile.fitness),
                 "limits": asdict(profile.limits),
-                "code": code_hash(*SEARCHING),
+                "code": code_hash(*SEARCHING, comments=False),  # a comment that is edited strands no paid run
             },
             spent=spent,
         )
@@ -345,29 +347,43 @@ def over_time(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def authors(path: Path, bills: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
+def authors(
+    path: Path, bills: Iterable[Mapping[str, Any]] = (), free: Iterable[str] = FREE
+) -> pd.DataFrame:
     """What each author brought for its cost.
 
     Args:
         path: of the run.
-        bills: of the authors that were paid, as `recording.Recording.summary` has them; the others cost nothing.
+        bills: of the authors that were paid, as `recording.Recording.summary` has them.
+        free: authors that ask nobody, hence cost nothing.
 
     Returns:
         Columns author, proposals, trained, successes (programs that took a cell), gain (what its new bests added to
-        the best fitness), tokens, usd; by what they gained. Who was paid and has no program in the run yet is there.
+        the best fitness), tokens, usd, answers; by what they gained. Who was paid and has no program in the run yet is
+        there. Tokens and usd are missing where they are not known: there is no bill, the author is not free, and no
+        answers were replayed, which costs nothing. Answers says where they came from: "live", "hand-written" (which is
+        no model's output), either with "replayed, " before it, "unknown", or "asks nobody".
     """
-    return authors_of(read(path), bills)
+    return authors_of(read(path), bills, replays(path), free)
 
 
-def authors_of(run: Run, bills: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
-    """What each author of a run that was read brought for its cost, as `authors` has it."""
+def authors_of(
+    run: Run,
+    bills: Iterable[Mapping[str, Any]] = (),
+    replayed: Sequence[Mapping[str, str]] = (),
+    free: Iterable[str] = FREE,
+) -> pd.DataFrame:
+    """What each author of a run that was read brought for its cost, as `authors` has it.
+
+    Args:
+        replayed: the recordings that the run took answers from, as `recording.replays` has them.
+    """
     taken = {move.program for move in run.moves if move.how == "born"}
     rises = {after.id: after.fitness - before.fitness for before, after in pairwise(choice.leaders(run.entries))}
-    costs = {bill["model"]: bill for bill in bills}
-    rows = []
+    costs, free, rows = {bill["model"]: bill for bill in bills}, set(free), []
     for author in dict.fromkeys([*run.authors, *costs]):
         own = [entry for entry in run.entries if entry.round > 0 and entry.author == author]
-        bill = costs.get(author, {})
+        tokens, usd, answers = _cost(costs.get(author), replayed, author in free)
         rows.append(
             {
                 "author": author,
@@ -375,12 +391,29 @@ def authors_of(run: Run, bills: Iterable[Mapping[str, Any]] = ()) -> pd.DataFram
                 "trained": len(trained(own)),
                 "successes": sum(entry.id in taken for entry in own),
                 "gain": sum(rises.get(entry.id, 0.0) for entry in own),
-                "tokens": sum(bill.get(part, 0) for part in ("input", "output", "cache_write", "cache_read")),
-                "usd": bill.get("usd", 0.0),
+                "tokens": tokens,
+                "usd": usd,
+                "answers": answers,
             }
         )
-    table = pd.DataFrame(rows, columns=["author", "proposals", "trained", "successes", "gain", "tokens", "usd"])
+    columns = ["author", "proposals", "trained", "successes", "gain", "tokens", "usd", "answers"]
+    table = pd.DataFrame(rows, columns=columns).astype({"tokens": "Int64", "usd": float})
     return table.sort_values(["gain", "author"], ascending=[False, True], ignore_index=True)
+
+
+def _cost(
+    bill: Mapping[str, Any] | None, replayed: Sequence[Mapping[str, str]], is_free: bool
+) -> tuple[int | None, float | None, str]:
+    """An author's tokens and US dollars, None where they are not known, and where its answers came from."""
+    if bill is None and is_free:
+        return 0, 0.0, "asks nobody"
+    origins = [f"replayed, {recording['origin']}" for recording in replayed]
+    if bill is not None:
+        tokens, usd = sum(bill[part] for part in TOKENS), bill["usd"]
+        origins += [] if bill["origin"] in {recording["origin"] for recording in replayed} else [bill["origin"]]
+    else:
+        tokens, usd = (0, 0.0) if replayed else (None, None)
+    return tokens, usd, "; ".join(dict.fromkeys(origins)) or "unknown"
 
 
 def rediscovered(laboratory: Laboratory, path: Path) -> pd.DataFrame:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actlab import choice, discovery
 from actlab.archive import ENDED, ArchiveError, Entry
 from actlab.config import FitnessConfig
+from actlab.proposers.recording import BY_HAND, ENDINGS, replays
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST = 2**63 - 1  # that an id in a file can be
 
@@ -25,8 +29,10 @@ def run(path: Path, bills: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
         bills: what each author was paid, as `discovery.authors` takes it.
 
     Raises:
-        ArchiveError: where there is no such file, or it is no run's; where nothing was written yet.
+        ArchiveError: where there is no such file, or it is no run's.
+        AnswersError: where what it replays, as noted beside it, cannot be read.
     """
+    replayed = replays(path)
     with discovery.reading(path) as archive:
         meta, digest = archive.meta(), archive.digest()
         found = discovery.Run(archive.entries(), archive.moves())
@@ -48,14 +54,24 @@ def run(path: Path, bills: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
             {"island": island, "cells": {cell: _brief(by_id[id]) for cell, id in sorted(cells.items())}}
             for island, cells in enumerate(choice.standing(found.moves))
         ],
-        "authors": discovery.authors_of(found, bills).to_dict("records"),
+        "authors": _rows(discovery.authors_of(found, bills, replayed)),
         "digest": digest,
     }
-    return finite(report)
+    return finite(report | ({"replays": replayed} if replayed else {}))
 
 
-def program(path: Path, id: int) -> dict[str, Any]:
-    """One program of a run in plain data, with its line of descent and what it did on the islands.
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows, with None for what is missing."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def program(path: Path, id: int, bill: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """One program of a run in plain data, with its line of descent, what it did on the islands and what it cost.
+
+    Args:
+        path: of the run's file.
+        id: of the program.
+        bill: of the calls that were made for it, as `recording.Recording.bill` has it.
 
     Raises:
         ArchiveError: where the run has no such program.
@@ -65,7 +81,10 @@ def program(path: Path, id: int) -> dict[str, Any]:
     with discovery.reading(path) as archive:
         line, moves = archive.lineage(id), archive.moves()
     entry, steps = line[0], [vars(move) for move in moves if move.program == id]
-    return finite(vars(entry) | {"lineage": [_brief(parent) for parent in line[1:]], "moves": steps})
+    report = vars(entry) | {"lineage": [_brief(parent) for parent in line[1:]], "moves": steps}
+    asks = bool(entry.author) and entry.author not in discovery.FREE
+    paid = {"replays": replays(path), "bill": bill if bill and (bill["requests"] or bill["calls"]) else None}
+    return finite(report | (paid if asks else {}))
 
 
 def finite(value: Any) -> Any:
@@ -103,13 +122,41 @@ def run_text(report: Mapping[str, Any]) -> str:
         lines.append(f"island {one['island']}: {len(one['cells'])} cells")
         lines += [f"  {_line(cell, brief)}" for cell, brief in one["cells"].items()]
     for row in report["authors"]:
+        cost = "unknown cost" if row["usd"] is None else f"{row['tokens']} tokens, {row['usd']:.4f} USD"
         lines.append(
             f"author {row['author']}: {row['proposals']} proposals, {row['trained']} trained, {row['successes']} took "
-            f"a cell, {row['gain']:.4f} added to the best; {row['tokens']} tokens, {row['usd']:.4f} USD"
+            f"a cell, {row['gain']:.4f} added to the best; {cost}; answers: {_whose(row['answers'])}"
         )
+    lines += _replayed(report.get("replays", []))
     if "answers" in report:
-        lines.append(f"answers: {report['answers']['origin']}; {report['answers']['spent']:.4f} USD")
+        lines.append(f"answers: {_whose(report['answers']['origin'])}; {report['answers']['spent']:.4f} USD")
+        lines += [f"  {row['model']}: {_counted(row)}" for row in report["answers"]["models"]]
     return printable("\n".join([*lines, f"digest: {report['digest']}"]))
+
+
+def _whose(origin: str) -> str:
+    """Where answers came from, with a warning where no model gave them."""
+    return f"{origin}: no model's output" if BY_HAND in origin else origin
+
+
+def _replayed(recordings: Iterable[Mapping[str, str]]) -> list[str]:
+    return [f"replayed from {one['recording']}: {_whose(one['origin'])}" for one in recordings]
+
+
+def _counted(row: Mapping[str, Any]) -> str:
+    """What requests came to, and what they cost."""
+    endings = ", ".join(f"{row[ending]} {ending}" for ending in ENDINGS)
+    return f"{row['requests']} requests: {endings}; {_paid(row)}"
+
+
+def _paid(bill: Mapping[str, Any]) -> str:
+    """Calls, tokens and US dollars of a bill."""
+    cached = "" if bill["cached"] is None else f", {bill['cached']:.0%} of it from the cache"
+    into = sum(bill[part] for part in ("input", "cache_write", "cache_read"))
+    return (
+        f"{bill['calls']} calls, {bill['retried']} retried; {into} tokens in{cached}, {bill['output']} out; "
+        f"{bill['usd']:.4f} USD"
+    )
 
 
 def program_text(report: Mapping[str, Any]) -> str:
@@ -129,6 +176,13 @@ def program_text(report: Mapping[str, Any]) -> str:
     lines += [f"round {move['round']}, island {move['island']}: {move['how']} ({move['cell']})"
               for move in report["moves"]]  # fmt: skip
     lines += [_line("made from", brief) for brief in report["lineage"]]
+    if "bill" in report:
+        bill, known = report["bill"], report["replays"]
+        lines += _replayed(known)
+        if bill is not None:
+            lines.append(f"cost: {_paid(bill)}; answers: {_whose(bill['origin'])}")
+        elif not known:
+            lines.append("cost: unknown")
     return printable("\n".join([*lines, "", report["source"]]))
 
 

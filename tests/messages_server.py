@@ -75,6 +75,11 @@ def asked(request: dict[str, Any]) -> str:
     return "\n".join(block["text"] for block in request["messages"][0]["content"])
 
 
+def blocked() -> Reply:
+    """An answer that a filter held back, as the service words it."""
+    return error(400, "invalid_request_error", "Output blocked by content filtering policy")
+
+
 @contextlib.contextmanager
 def serving(respond: Callable[[dict[str, Any], int], Reply]) -> Iterator[Server]:
     """A server on loopback; `respond` maps a request and its number, from 0, to what is done with it."""

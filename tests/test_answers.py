@@ -19,7 +19,9 @@ from messages_server import KEY, Reply, serving
 from actlab.proposers.answers import (
     FIRST_WAIT,
     LONGEST_PLEA,
+    LONGEST_WAIT,
     NO_KEY,
+    PATIENCE,
     CapReached,
     Live,
     MissingAnswer,
@@ -214,13 +216,15 @@ def test_an_answer_that_is_too_slow_counts_in_full_and_is_asked_for_again(tmp_pa
 
 
 def test_a_service_that_is_not_there_costs_nothing_and_is_asked_again_later(tmp_path):
-    waits, words = [], "http://127.0.0.1:9.*: no answer in 3 attempts; the last one: the service could not be reached; "
+    waits, words = [], r"http://127.0.0.1:9.*: no answer in 3 attempts and 2 s of waiting; the last one: the service c"
     with Recording(tmp_path / "a") as recording, client(KEY, "http://127.0.0.1:9") as asking:
-        live = Live(asking, recording, (MODEL,), 1.0, attempts=3, sleep=waits.append, jitter=lambda: 0.5)
+        live = Live(
+            asking, recording, (MODEL,), 1.0, attempts=1, patience=2.0, sleep=waits.append, jitter=lambda: 0.5
+        )
         with pytest.raises(ServiceError, match=words):
             live.ask(request(), 7)
         assert live.spent == 0
-        assert waits == [FIRST_WAIT * 0.75, FIRST_WAIT * 1.5]
+        assert waits == [FIRST_WAIT * 0.75, 2.0 - FIRST_WAIT * 0.75]
         with pytest.raises(MissingAnswer):
             Replayed(recording).ask(request(), 7)
     answer, *_ = answer_at(tmp_path / "a", lambda *_: service.message(service.text("well")))
@@ -232,28 +236,67 @@ AWAY = {
     "slow": Reply(delay=0.6, drop=True),
     "another page": Reply(b"<html>"),
     "a gateway": Reply(b"<html>502 Bad Gateway", 502),
+    "of an error": service.error(500, "api_error"),
     "in conflict": service.error(409, "conflict_error"),
+    "busy": service.error(429, "rate_limit_error"),
+    "overloaded": service.error(529, "overloaded_error"),
 }
 
 
 @pytest.mark.parametrize("reply", AWAY.values(), ids=AWAY)
-def test_what_is_no_word_of_the_service_is_not_kept_as_its_answer(tmp_path, reply):
-    with pytest.raises(ServiceError, match=r"no answer in 2 attempts; .*; the same search goes on"):
-        answer_at(tmp_path / "a", lambda *_: reply, timeout=0.3, attempts=2)
+def test_an_outage_is_never_kept_as_an_answer_and_the_service_is_asked_again_later(tmp_path, reply):
+    with pytest.raises(ServiceError, match=r"no answer in 2 attempts and 1 s of waiting; .*; the same search goes on"):
+        answer_at(tmp_path / "a", lambda *_: reply, timeout=0.3, attempts=2, patience=1.0)
     with Recording(tmp_path / "a", read_only=True) as recording:
         assert recording.find(request_hash(request())) is None
         assert len(recording.calls()) == 2
+    answer, *_ = answer_at(tmp_path / "a", lambda *_: service.message(service.text("well")))
+    assert answer.content == (service.text("well"),)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"), [(429, "rate_limit_error"), (500, "api_error"), (529, "overloaded_error")]
-)
-def test_a_service_that_turns_a_request_away_for_good_has_answered_it(tmp_path, status, kind):
-    replies = [Reply(drop=True), service.error(status, kind)]  # the last attempt counts
-    answer, *_ = answer_at(tmp_path / "a", lambda _, number: replies[number], attempts=2)
-    assert answer == Answer(answer.hash, "failed", error=f"no answer in 2 attempts; the last one: {status} {kind}")
+def test_a_service_without_room_is_waited_for_ever_longer_and_for_ten_minutes_in_all(tmp_path, caplog):
+    waits, busy, words = [], service.error(529, "overloaded_error"), "in 12 attempts and 600 s of waiting; the last"
+    caplog.set_level("INFO", "actlab")
+    with serving(lambda *_: busy) as server, opened(tmp_path / "a", server) as (asking, recording):
+        live = Live(asking, recording, (MODEL,), 1.0, sleep=waits.append, jitter=lambda: 0.0)
+        with pytest.raises(ServiceError, match=f"{words} one: 529 overloaded_error"):
+            live.ask(request(), 7)
+        assert live.spent == 0
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("actlab")]
+    assert said[0] == "no answer yet: 529 overloaded_error; the service is asked again in 32 s"
+    assert len(said) == 6
+    assert waits == [1, 2, 4, 8, 16, 32, 64, LONGEST_WAIT, LONGEST_WAIT, LONGEST_WAIT, 113]
+    assert sum(waits) == PATIENCE == 600
+
+
+def test_calls_that_may_be_billed_are_few_however_long_the_service_is_waited_for(tmp_path):
+    with pytest.raises(ServiceError, match="no answer in 6 attempts and 31 s of waiting; the last one: 500 api_error"):
+        answer_at(tmp_path / "a", lambda *_: service.error(500, "api_error"))
+    with Recording(tmp_path / "a", read_only=True) as recording:
+        assert recording.spent() == pytest.approx(6 * worst())
+
+
+def test_what_a_filter_holds_back_is_a_refusal_that_is_kept_and_counts_in_full(tmp_path):
+    answer, spent, waits, calls = answer_at(tmp_path / "a", lambda *_: service.blocked())
+    assert answer == Answer(answer.hash, "refusal", error="Output blocked by content filtering policy")
+    assert (spent, waits, calls.outcome.tolist()) == (pytest.approx(worst()), [], ["answered"])
     with Recording(tmp_path / "a", read_only=True) as recording:
         assert Replayed(recording).ask(request(), 7) == answer
+
+
+@pytest.mark.parametrize("settings", [{"attempts": 0}, {"patience": -1.0}, {"patience": float("nan")}])
+def test_no_attempt_and_no_patience_are_refused(tmp_path, settings):
+    refused = pytest.raises(ValueError, match=r"wanted at least one attempt|wanted a patience in seconds")
+    with Recording(tmp_path / "a") as recording, client(KEY) as asking, refused:
+        Live(asking, recording, (MODEL,), 1.0, **settings)
+
+
+def test_a_request_that_is_too_large_has_its_answer_and_costs_nothing(tmp_path):
+    answer, spent, waits, _ = answer_at(tmp_path / "a", lambda *_: service.error(413, "request_too_large", "no"))
+    assert answer == Answer(answer.hash, "failed", error="413 request_too_large: no")
+    assert (spent, waits) == (0.0, [])
+    with pytest.raises(ServiceError, match=r"refused the request \(413 error"):  # a gateway's word, not the service's
+        answer_at(tmp_path / "b", lambda *_: Reply(b"<html>", 413))
 
 
 @pytest.mark.parametrize(
@@ -312,7 +355,7 @@ def test_a_call_that_could_not_be_sent_is_not_billed(tmp_path, wrong):
     settings = {"api_key": KEY, "base_url": "http://127.0.0.1:9", "max_retries": 0} | wrong
     with Recording(tmp_path / "a") as recording, anthropic.Anthropic(**settings) as asking:
         with pytest.raises(ServiceError, match="the service could not be reached"):
-            Live(asking, recording, (MODEL,), 1.0, attempts=2, sleep=lambda _: None).ask(request(), 7)
+            Live(asking, recording, (MODEL,), 1.0, patience=0.1, sleep=lambda _: None).ask(request(), 7)
         assert (len(recording.calls()), recording.spent()) == (2, 0.0)
 
 
@@ -377,7 +420,7 @@ def test_a_call_whose_end_is_not_known_counts_in_full_when_the_file_is_opened_ag
         assert recording.costs() == {3: 0.5}
 
 
-ACTS = st.sampled_from(["answer", "longest", "429", "500", "drop", "junk", "crash"])
+ACTS = st.sampled_from(["answer", "longest", "429", "500", "drop", "junk", "crash", "blocked"])
 
 
 class Crash(BaseException):
@@ -404,7 +447,7 @@ def test_whatever_happens_the_cap_is_never_passed_by_what_was_or_may_be_billed(t
         crash[:] = ["crash"] if act == "crash" else []
         return {
             "longest": service.message(service.text("x"), **longest), "500": service.error(500, "api_error"),
-            "drop": Reply(drop=True), "junk": Reply(b"junk"), "crash": Reply(drop=True),
+            "drop": Reply(drop=True), "junk": Reply(b"junk"), "crash": Reply(drop=True), "blocked": service.blocked(),
         }[act]  # fmt: skip
 
     def sleep(_):
@@ -414,7 +457,7 @@ def test_whatever_happens_the_cap_is_never_passed_by_what_was_or_may_be_billed(t
     with serving(respond) as server:
         for number in range(20):
             with opened(path, server) as (asking, recording):
-                live = Live(asking, recording, (MODEL,), cap, attempts=3, sleep=sleep)
+                live = Live(asking, recording, (MODEL,), cap, attempts=3, patience=3.0, sleep=sleep)
                 try:
                     live.ask(request(number % 7, 1000), number)
                 except CapReached:
@@ -524,6 +567,7 @@ def test_the_summary_counts_endings_calls_tokens_and_dollars_by_model(tmp_path):
     assert haiku == {
         "model": MODEL.name, "requests": 3, "answered": 1, "refused": 1, "truncated": 0, "malformed": 1, "failed": 0,
         "calls": 3, "retried": 0, "input": 300, "output": 150, "cache_write": 0, "cache_read": 0,
+        "cached": 0.0, "origin": "live",
     }  # fmt: skip
     assert (opus["requests"], opus["failed"], opus["calls"], opus["retried"], opus["usd"]) == (1, 1, 1, 1, 0.0)
 

@@ -45,7 +45,9 @@ CASES = (
     ("refused", ("unanswered",), "refused: the model refused to answer"),
     ("malformed", ("unanswered",), "malformed: wanted a call of the tool"),
     ("an edit of nothing", ("unanswered",), "malformed: replacement 1: wanted a text that occurs exactly once"),
-    ("overloaded", ("unanswered",), "failed: no answer in 4 attempts; the last one: 529 overloaded_error"),
+    ("blocked", ("unanswered",), "refused: the model refused to answer: Output blocked by content filtering policy"),
+    ("blocked, then valid", TRAINED, None),
+    ("too large", ("unanswered",), "failed: 413 request_too_large: words of the service"),
     ("malicious", ("refused",), "line 1: import of os|import os"),
     ("failing", ("failed",), "IndexError"),
     ("twice", (*TRAINED, "duplicate"), None),
@@ -86,13 +88,16 @@ def responder():
             return trouble[what]
         if what == "malformed, then valid" and "Once more" not in words:
             return service.message(service.text("I think"), stop="end_turn")
+        if what == "blocked, then valid" and "Once more" not in words:
+            return service.blocked()
         for_good = {
             "edit": service.message(service.edit(("def activation(x):", f"def activation(x):\n    x = 1.0{id} * x"))),
             "truncated": service.message(service.text("def activ"), stop="max_tokens"),
             "refused": service.message(stop="refusal"),
             "malformed": service.message(service.text("return x"), stop="end_turn"),
             "an edit of nothing": service.message(service.edit(("no such text", "x"))),
-            "overloaded": service.error(529, "overloaded_error"),
+            "blocked": service.blocked(),
+            "too large": service.error(413, "request_too_large"),
             "malicious": service.message(service.rewrite(MALICIOUS)),
             "failing": service.message(service.rewrite(FAILING)),
             "twice": service.message(service.rewrite(TWICE)),
@@ -147,7 +152,8 @@ def test_the_archive_is_right_whatever_the_service_does(lived):
         assert (entry.error is None) == (error is None), (what, entry.error)
         if error is not None:
             assert re.search(error, entry.error), (what, entry.error)
-        if what in ("valid", "slow", "429", "529", "dropped connection", "malformed, then valid"):
+        if what in ("valid", "slow", "429", "529", "dropped connection", "malformed, then valid",
+                    "blocked, then valid"):  # fmt: skip
             assert entry.source == written(entry.id)
             assert (entry.title, entry.rationale) == (f"no. {entry.id}", "a reason")
         if what == "edit":
@@ -217,18 +223,25 @@ def test_a_search_that_a_cap_stopped_goes_on_to_the_same_digest_and_asks_nothing
     assert again == digest
     assert {asked(body) for body in server.requests} == {asked(body) for body in before.requests}
     for words, count in Counter(map(asked, server.requests)).items():
-        if case(int(words.split()[1]))[0] in ("valid", "edit", "truncated", "refused", "malformed"):
+        if case(int(words.split()[1]))[0] in ("valid", "edit", "truncated", "refused", "blocked", "malformed"):
             assert count == 1, words
 
 
-def test_a_search_that_lost_its_network_goes_on_to_the_same_digest_and_replays(lived, evaluators, tmp_path):
+OUTAGES = {
+    "the connection was lost": Reply(drop=True),
+    "529 overloaded_error": service.error(529, "overloaded_error"),
+}
+
+
+@pytest.mark.parametrize("words", OUTAGES)
+def test_a_search_that_an_outage_ended_goes_on_to_the_same_digest_and_replays(lived, evaluators, tmp_path, words):
     _, digest, _, _ = lived
     respond = responder()
 
     def lose(body, number):
-        return Reply(drop=True) if int(asked(body).split()[1]) > CONFIG.round_size + 2 else respond(body, number)
+        return OUTAGES[words] if int(asked(body).split()[1]) > CONFIG.round_size + 2 else respond(body, number)
 
-    with serving(lose) as server, pytest.raises(ServiceError, match="the connection was lost"):
+    with serving(lose) as server, pytest.raises(ServiceError, match=words):
         run_live(tmp_path, evaluators[2], server, 10.0, [])
     with Archive(tmp_path / "run", read_only=True) as archive:
         assert len(archive.entries()) == 1 + CONFIG.round_size  # it ends with a whole round

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import re
@@ -9,20 +10,36 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actlab.language import short
 from actlab.proposers.models import Model, Usage
-from actlab.proposers.recording import LIVE, MOST, Answer, AnswersError, Recording, blocks, canonical, request_hash
+from actlab.proposers.recording import (
+    LIVE,
+    MOST,
+    Answer,
+    AnswersError,
+    Recording,
+    blocks,
+    canonical,
+    note_replay,
+    request_hash,
+)
 
 if TYPE_CHECKING:
     import anthropic
 
+LOG = logging.getLogger("actlab.answers")
 SERVICE = "https://api.anthropic.com"
-FAILED = "failed"  # as the reason to stop: no answer after all attempts
+FAILED = "failed"  # as the reason to stop: the service takes no such request, now or later
+TOO_LARGE = 413  # the status that says so of one request alone
 UNPAID = (408, 409, 429, 503, 529)  # turned away before any work was done, hence not billed
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; doubled from one attempt to the next, and up to half of it random
+FIRST_WAIT, LONGEST_WAIT = 1.0, 120.0  # seconds; doubled from one attempt to the next, and up to half of it random
 LONGEST_PLEA = 300.0  # seconds; the longest wait that the service may ask for
+LONG = 30.0  # seconds; a wait that is told
+PATIENCE = 600.0  # seconds; what one request waits for the service in all
+BLOCKED = re.compile("blocked by content filtering policy", re.IGNORECASE)  # how the service words a filter's refusal
 SECRET = 8  # characters; a shorter key, such as that of a service of one's own, is no secret, and occurs by chance
 LIKE_A_KEY = re.compile(r"sk-ant-[\w.~+/=-]+")
 NO_KEY = (
@@ -44,7 +61,7 @@ class MissingAnswer(AnswersError):
 
 
 class ServiceError(AnswersError):
-    """The service refuses requests such as this one, or nobody answers: asking again now is of no use."""
+    """The service refuses requests such as this one, or does not answer: asking again now is of no use."""
 
 
 class Stopped(AnswersError):
@@ -118,8 +135,8 @@ class _Trouble:
     """An attempt that brought no answer."""
 
     reason: str
+    is_billed: bool = True  # perhaps: then it counts at its worst case
     plea: float = 0.0  # seconds that the service asks to wait
-    is_final: bool = False  # whether it may stand as the answer, as the service's own word
 
 
 class Live:
@@ -129,15 +146,18 @@ class Live:
     before would pass the cap, it waits for calls in flight, which mostly cost less, and, where there are none, raises.
     The cap says where a search stops, never what it finds: the same search goes on under a higher one.
 
-    A service that turns a request away in all attempts has answered it, and the search goes on without: that is kept.
-    A service out of reach has not: that ends the search, and nothing is kept of it, so that it can go on later.
+    What would repeat is kept as the answer, and the search goes on without: a refusal, be it the model's or that of a
+    filter after it (status 400), and a request that is too large (413). What passes is waited for: no room (429, 529),
+    an error of the service's own (5xx), a lost connection. Where it does not pass, that ends the search, and nothing is
+    kept of it, so that a resumed search asks again. All other refusals, such as that of a key, end it at once.
 
     Args:
         client: of the service, as `client` makes it.
         recording: to write to.
         models: that may be asked, with their prices.
         cap: US dollars that the whole recording may cost, earlier runs of the search included.
-        attempts: calls for one request.
+        attempts: calls for one request that may be billed and bring nothing; those that are free count not.
+        patience: seconds that one request waits between its calls in all, before it gives up.
         sleep: waits so many seconds; by default, no longer than until it is told to stop.
         jitter: random numbers in [0, 1), which shift waits and change no result.
         clock: seconds, for the books.
@@ -150,6 +170,7 @@ class Live:
         models: tuple[Model, ...],
         cap: float,
         attempts: int = 6,
+        patience: float = PATIENCE,
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] | None = None,
         clock: Callable[[], float] = time.time,
@@ -158,11 +179,13 @@ class Live:
             raise ValueError(f"wanted a cap in US dollars, from 0; got {cap!r}")
         if attempts < 1:
             raise ValueError(f"wanted at least one attempt; got {attempts}")
+        if not 0 <= patience < math.inf:
+            raise ValueError(f"wanted a patience in seconds, from 0; got {patience!r}")
         if recording.origin != LIVE:
             raise AnswersError(f"{recording.path}: wanted a recording of live calls; got a {recording.origin} one")
         self._client, self._recording, self._cap = client, recording, cap
         self._models = {model.name: model for model in models}
-        self._attempts, self._sleep, self._clock = attempts, sleep, clock
+        self._attempts, self._patience, self._sleep, self._clock = attempts, patience, sleep, clock
         self._jitter = jitter if jitter is not None else random.Random(0).random
         self._flying, self._landed = 0, threading.Condition()
         self._address = self._safe(str(client.base_url.copy_with(userinfo=b"", query=None, fragment=None)))
@@ -190,14 +213,15 @@ class Live:
 
         Raises:
             CapReached: where the call may pass the cap.
-            ServiceError: where the service refuses such requests, or is out of reach.
+            ServiceError: where the service refuses such requests, or does not answer for as long as it is waited for.
             Stopped: where the answer is not wanted any more.
         """
         hash, stop = request_hash(request), threading.Event() if stop is None else stop
         kept = self._recording.find(hash)
         if kept is not None:
             return kept
-        for attempt in range(self._attempts):
+        calls, billed, waited = 0, 0, 0.0
+        while True:
             call = self._reserve(request, hash, candidate, stop)
             try:
                 came = self._call(call, request, hash, candidate)
@@ -205,15 +229,18 @@ class Live:
                 self._land()
             if isinstance(came, Answer):
                 return came
-            if attempt + 1 < self._attempts:
-                wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * (1 - self._jitter() / 2)
-                (self._sleep or stop.wait)(max(came.plea, wait))
-        words = f"no answer in {self._attempts} attempts; the last one: {came.reason}"
-        if not came.is_final:
-            raise ServiceError(f"{self._address}: {words}; the same search goes on once the service answers")
-        failed = Answer(hash, FAILED, error=words)
-        self._recording.keep(request, failed, candidate)
-        return failed
+            wait = max(came.plea, min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(calls, 20)) * (1 - self._jitter() / 2))
+            calls, billed, left = calls + 1, billed + came.is_billed, self._patience - waited
+            if billed >= self._attempts or left <= 0:
+                raise ServiceError(
+                    f"{self._address}: no answer in {calls} attempts and {waited:.0f} s of waiting; the last one: "
+                    f"{came.reason}; the same search goes on once the service answers"
+                )
+            wait = min(wait, left)
+            if wait >= LONG:
+                LOG.info("no answer yet: %s; the service is asked again in %.0f s", came.reason, wait)
+            (self._sleep or stop.wait)(wait)
+            waited += wait
 
     def _call(self, call: int, request: Mapping[str, Any], hash: str, candidate: int) -> Answer | _Trouble:
         """One attempt: the answer, or why there is none."""
@@ -222,13 +249,13 @@ class Live:
         try:
             message = self._client.messages.with_raw_response.create(**request).json()
         except anthropic.APIStatusError as error:
-            return self._turned_away(call, error)
+            return self._turned_away(error, call, request, hash, candidate)
         except anthropic.APIConnectionError as error:
             sent = not _never_sent(error)
             reason = "timed out" if isinstance(error, anthropic.APITimeoutError) else "the connection was lost"
             reason = reason if sent else "the service could not be reached"
             self._recording.settle(call, reason, None if sent else 0.0)
-            return _Trouble(reason)
+            return _Trouble(reason, is_billed=sent)
         except (ValueError, RecursionError):  # text that is no JSON, or nests too deep, and may have cost all the same
             message = None
         read = _read(message)
@@ -241,16 +268,23 @@ class Live:
         self._recording.keep(request, answer, candidate, call, usd, usage)
         return answer
 
-    def _turned_away(self, call: int, error: anthropic.APIStatusError) -> _Trouble:
-        """Why a call was turned away; raises where waiting is of no use."""
+    def _turned_away(
+        self, error: anthropic.APIStatusError, call: int, request: Mapping[str, Any], hash: str, candidate: int
+    ) -> Answer | _Trouble:
+        """Why a call was turned away, as an answer where that would repeat; raises where the next ones would be too."""
         status = error.status_code
-        what = self._safe(f"{status} {error.type or 'error'}")
-        self._recording.settle(call, what, None if status >= 500 and status not in UNPAID else 0.0)
+        what, words = map(self._safe, (f"{status} {error.type or 'error'}", str(error.api_message or "no more words")))
+        is_blocked = status == 400 and BLOCKED.search(words) is not None  # once it was written, hence billed
+        if is_blocked or (status == TOO_LARGE and error.type is not None):  # a gateway's error has no type
+            stop, why = ("refusal", words) if is_blocked else (FAILED, f"{what}: {words}")
+            answer = Answer(hash, stop, error=why)
+            self._recording.keep(request, answer, candidate, call, None if is_blocked else 0.0)
+            return answer
+        is_billed = status >= 500 and status not in UNPAID
+        self._recording.settle(call, what, None if is_billed else 0.0)
         if status in UNPAID or status >= 500:
-            its_own = error.type is not None  # a gateway's error has no type
-            return _Trouble(what, _plea(error.response.headers), its_own and (status == 429 or status >= 500))
+            return _Trouble(what, is_billed, _plea(error.response.headers))
         help = "; check the key" if status in (401, 403) else ""
-        words = self._safe(str(error.api_message or "no more words"))
         raise ServiceError(f"the Claude service refused the request ({what}: {words}){help}") from None
 
     def _reserve(self, request: Mapping[str, Any], hash: str, candidate: int, stop: threading.Event) -> int:
@@ -300,10 +334,16 @@ class Replayed:
 
     Args:
         recording: to read from.
+        run: the file of the run; beside it stands from then on where its answers came from.
     """
 
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
+    def __init__(self, recording: Recording, run: Path | None = None) -> None:
+        self._recording, self._run = recording, run
+
+    @property
+    def origin(self) -> str:
+        """Where the answers come from: "live" or "hand-written", with "replayed, " before it."""
+        return f"replayed, {self._recording.origin}"
 
     @property
     def spent(self) -> float:
@@ -314,7 +354,9 @@ class Replayed:
         """Does nothing: a replay leaves its recording as it is."""
 
     def bind(self, run: str, authors: Mapping[int, str]) -> None:
-        """Does nothing: a replay costs nothing, and takes answers wherever they are."""
+        """Notes beside the run what it replays; a replay costs nothing, and takes answers wherever they are."""
+        if self._run is not None:
+            note_replay(self._run, self._recording)
 
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
         """The recorded answer to a request.

@@ -79,7 +79,7 @@ class Claude:
         models = ", ".join(
             f"{m.name}: weight {m.weight!r}, effort {m.effort}, forced {m.forced}" for m in self.models
         )
-        code = f"prompt={VERSION}, code={code_hash(*CODE)[:12]}"
+        code = f"prompt={VERSION}, code={code_hash(*CODE, comments=False)[:12]}"
         return f"Claude(models=[{models}], max_tokens={self.max_tokens}, edits={self.edits!r}, {code})"
 
     @property
@@ -178,7 +178,8 @@ def read_answer(answer: Answer, ask: Ask) -> Proposal:
         raise Unusable(FAILED, answer.error or "no answer")
     text = "\n".join(str(block.get("text", "")) for block in answer.content if block["type"] == "text").strip()
     if answer.stop == "refusal":
-        raise Unusable("refused", "the model refused to answer", _plain(text))
+        why = "" if answer.error is None else f": {answer.error}"  # where not the model did, but a filter after it
+        raise Unusable("refused", f"the model refused to answer{why}", _plain(text))
     if answer.stop in ("max_tokens", "model_context_window_exceeded"):
         raise Unusable("truncated", "the answer was cut off before its end", _plain(text))
     calls = [block for block in answer.content if block["type"] == "tool_use" and block.get("name") in MODES]

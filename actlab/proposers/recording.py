@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,9 @@ CALL = (
     "hash", "candidate", "model", "asked", "reserved", "usd", "outcome", "input", "output", "cache_write", "cache_read",
 )  # fmt: skip
 TOKENS = ("input", "output", "cache_write", "cache_read")
+BILLED = ("retried", *TOKENS, "usd")  # what is summed up over calls
+SUMS = ", ".join(("SUM(COALESCE(outcome, '') != 'answered')", *(f"SUM({part})" for part in TOKENS),
+                  "SUM(COALESCE(usd, reserved))"))  # fmt: skip
 EMPTY = ("error", "ending", "usd", "outcome")  # columns that may hold nothing
 HEADER = "actlab recording"
 MOST = 10**12  # of tokens, dollars, seconds and ids: far above what there is, far below what SQLite counts to
@@ -56,7 +59,7 @@ class Answer:
     """What came for a request."""
 
     hash: str  # of the request
-    stop: str  # the service's reason to stop, or "failed": no answer after all attempts
+    stop: str  # the service's reason to stop, or "failed": it takes no such request
     content: tuple[dict[str, Any], ...] = ()  # blocks, as the service sent them
     error: str | None = None  # why there is none
 
@@ -182,7 +185,7 @@ class Recording(DatabaseFile):
         answer: Answer,
         candidate: int,
         call: int | None = None,
-        usd: float = 0.0,
+        usd: float | None = 0.0,
         usage: Usage | None = None,
     ) -> None:
         """Keeps an answer and, in the same stroke, what its call did cost.
@@ -192,7 +195,7 @@ class Recording(DatabaseFile):
             answer: what came.
             candidate: the id of the program that was asked for.
             call: that brought it, as `reserve` gave it.
-            usd: of that call.
+            usd: of that call; None: it stays at its worst case.
             usage: its tokens.
         """
         content = json.dumps(answer.content)
@@ -235,6 +238,7 @@ class Recording(DatabaseFile):
             self._settle(call, outcome, usd, Usage())
 
     def _settle(self, call: int, outcome: str, usd: float | None, usage: Usage) -> None:
+        """Enters an end; a cost of None is the worst case."""
         query = """UPDATE calls SET outcome = ?, usd = COALESCE(?, reserved), input = ?, output = ?, cache_write = ?,
                    cache_read = ? WHERE id = ?"""
         tokens = (usage.input, usage.output, usage.cache_write, usage.cache_read)
@@ -252,29 +256,39 @@ class Recording(DatabaseFile):
         with self._lock:
             return dict(self._db.execute(query).fetchall())
 
+    def bill(self, candidate: int | None = None) -> dict[str, Any]:
+        """What the calls for one candidate, or for all, brought and cost.
+
+        Returns:
+            requests (that are answered), calls, retried (of them, those that brought nothing), tokens, usd, cached
+            (the share of the input tokens that was read from the cache; None without any) and origin.
+        """
+        where, values = ("", ()) if candidate is None else (" WHERE candidate = ?", (candidate,))
+        with self.reading():
+            (requests,) = self._db.execute(f"SELECT COUNT(*) FROM answers{where}", values).fetchone()
+            calls, *sums = self._db.execute(f"SELECT COUNT(*), {SUMS} FROM calls{where}", values).fetchone()
+            return {"requests": requests, "calls": calls, **_totals(sums), "origin": self.origin}
+
     def summary(self) -> list[dict[str, Any]]:
         """What each model brought and cost, one a row, by name.
 
-        `requests` ended as `answered`, `refused`, `truncated`, `malformed` or `failed`, or are not judged. They took
-        `calls`, of which `retried` brought nothing. Then come the tokens and `usd`.
+        `requests` ended as `answered`, `refused`, `truncated`, `malformed` or `failed`, or are not judged. The rest is
+        as `bill` has it.
         """
-        sums = ", ".join(f"SUM({part})" for part in TOKENS)
         with self.reading():
             counts = self._db.execute("SELECT model, ending, COUNT(*) FROM answers GROUP BY model, ending").fetchall()
-            totals = self._db.execute(
-                f"""SELECT model, COUNT(*), SUM(COALESCE(outcome, '') != 'answered'), SUM(COALESCE(usd, reserved)),
-                    {sums} FROM calls GROUP BY model"""
-            ).fetchall()
+            totals = self._db.execute(f"SELECT model, COUNT(*), {SUMS} FROM calls GROUP BY model").fetchall()
+            origin = self.origin
         rows: dict[str, dict[str, Any]] = {}
         for model in sorted({row[0] for row in (*counts, *totals)}):
-            zeros = dict.fromkeys(("requests", *ENDINGS, "calls", "retried", *TOKENS), 0)
-            rows[model] = {"model": model, **zeros, "usd": 0.0}
+            zeros = dict.fromkeys(("requests", *ENDINGS, "calls"), 0)
+            rows[model] = {"model": model, **zeros, **_totals([None] * len(BILLED)), "origin": origin}
         for model, ending, count in counts:
             rows[model]["requests"] += count
             if ending is not None:
                 rows[model][ending] += count
-        for model, calls, retried, usd, *tokens in totals:
-            rows[model] |= {"calls": calls, "retried": retried, "usd": usd, **dict(zip(TOKENS, tokens, strict=True))}
+        for model, calls, *sums in totals:
+            rows[model] |= {"calls": calls, **_totals(sums)}
         return list(rows.values())
 
     def calls(self) -> pd.DataFrame:
@@ -345,6 +359,47 @@ class Recording(DatabaseFile):
         if not isinstance(value, dict) or _is_deep(value):
             raise self._damaged(f"a line that is no JSON object, or nests deeper than {DEPTH} lists and objects")
         return value
+
+
+def note_replay(run: Path, recording: Recording) -> None:
+    """Notes in a file beside a run that it takes answers from a recording, once for each of them."""
+    row = {"recording": recording.path.name, **recording.meta()}
+    noted = replays(run)
+    if row not in noted:
+        text = "".join(json.dumps(one, sort_keys=True) + "\n" for one in [*noted, row])
+        partial = _replays_file(run).with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(_replays_file(run))
+
+
+def replays(run: Path) -> list[dict[str, str]]:
+    """The recordings that a run took answers from: the name and the `Recording.meta` of each; none for a live run.
+
+    Raises:
+        AnswersError: where the file beside the run that says so is damaged.
+    """
+    path = _replays_file(run)
+    if not path.exists():
+        return []
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    except (ValueError, RecursionError) as error:
+        raise AnswersError(f"{path}: wanted the recordings of a run, one a line; got other text") from error
+    wanted = {"recording", "origin"}
+    if not all(isinstance(row, dict) and wanted <= row.keys() and all(map(_is_text, row.values())) for row in rows):
+        raise AnswersError(f"{path}: wanted the name and the origin of a recording in each line; got others")
+    return rows
+
+
+def _replays_file(run: Path) -> Path:
+    return run.with_name(f"{run.name}.replays")
+
+
+def _totals(sums: Sequence[Any]) -> dict[str, Any]:
+    """Sums over calls by name, those over none at all as 0; and the share of the input that came from the cache."""
+    named = {name: total or 0 for name, total in zip(BILLED, sums, strict=True)}
+    read, into = named["cache_read"], sum(named[part] for part in ("input", "cache_write", "cache_read"))
+    return named | {"usd": float(named["usd"]), "cached": read / into if into else None}
 
 
 def _is_deep(value: Any) -> bool:
