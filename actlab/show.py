@@ -82,7 +82,7 @@ def program(path: Path, id: int, bill: Mapping[str, Any] | None = None) -> dict[
         line, moves = archive.lineage(id), archive.moves()
     entry, steps = line[0], [vars(move) for move in moves if move.program == id]
     report = vars(entry) | {"lineage": [_brief(parent) for parent in line[1:]], "moves": steps}
-    asks = bool(entry.author) and entry.author not in discovery.FREE
+    asks = entry.round > 0 and entry.author not in discovery.FREE
     paid = {"replays": replays(path), "bill": bill if bill and (bill["requests"] or bill["calls"]) else None}
     return finite(report | (paid if asks else {}))
 

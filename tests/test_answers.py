@@ -34,6 +34,7 @@ from actlab.proposers.answers import (
 from actlab.proposers.models import OVERHEAD, TABLE, Model, Price, Usage, choose, read_models
 from actlab.proposers.recording import (
     BY_HAND,
+    TOKENS,
     Answer,
     AnswersError,
     Recording,
@@ -570,6 +571,23 @@ def test_the_summary_counts_endings_calls_tokens_and_dollars_by_model(tmp_path):
         "cached": 0.0, "origin": "live",
     }  # fmt: skip
     assert (opus["requests"], opus["failed"], opus["calls"], opus["retried"], opus["usd"]) == (1, 1, 1, 1, 0.0)
+
+
+def test_the_bill_of_a_candidate_is_that_of_its_calls_alone(tmp_path):
+    nothing = {"requests": 0, "calls": 0, "retried": 0, **dict.fromkeys(TOKENS, 0), "usd": 0.0, "cached": None}
+    with Recording(tmp_path / "a") as recording:
+        assert recording.bill() == recording.bill(1) == nothing | {"origin": "live"}
+        for id, (usage, usd) in enumerate([(Usage(100, 50, 200, 100), 0.25), (Usage(100, 10, 0, 300), 0.5)], 1):
+            call = recording.reserve("lost", id, MODEL.name, 0.125, 9.0, 0.0)
+            recording.settle(call, "the connection was lost", None)
+            call = recording.reserve(str(id), id, MODEL.name, 1.0, 9.0, 0.0)
+            recording.keep(request(id), Answer(str(id), "end_turn"), id, call, usd, usage)
+        tokens = {"input": 100, "output": 50, "cache_write": 200, "cache_read": 100}
+        counts = {"requests": 1, "calls": 2, "retried": 1}
+        assert recording.bill(1) == counts | tokens | {"usd": 0.375, "cached": 0.25, "origin": "live"}
+        assert (recording.bill(2)["usd"], recording.bill(2)["cached"]) == (0.625, 0.75)
+        assert (recording.bill()["usd"], recording.bill()["cached"]) == (1.0, 0.5)
+        assert recording.bill(3)["requests"] == 0
 
 
 def test_a_recording_written_by_hand_says_so_and_takes_no_live_answers(tmp_path):

@@ -239,6 +239,13 @@ def test_a_recorded_search_replays_to_its_digest_without_a_key(tmp_path, capsys,
     again = searched(capsys, tmp_path / "again", *paid, "--replay", str(tmp_path / "live.answers"))
     assert again["digest"] == first["digest"]
     assert (first["spent"], again["spent"]) == (pytest.approx(asked * 350e-6), 0)
+    assert (first["answers"], again["answers"]) == ("live", "replayed, live")
+    assert main(["show", str(tmp_path / "again"), "--json"]) == 0
+    replayed = json.loads(capsys.readouterr().out)
+    (note,) = replayed["replays"]
+    assert (note["recording"], note["origin"]) == ("live.answers", "live")
+    costs = {row["author"]: (row["usd"], row["answers"]) for row in replayed["authors"]}
+    assert costs == {"grammar": (0, "asks nobody"), "claude-haiku-5-5": (0, "replayed, live")}
     assert main(["show", str(tmp_path / "live"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["answers"]["origin"] == "live"
@@ -246,7 +253,16 @@ def test_a_recorded_search_replays_to_its_digest_without_a_key(tmp_path, capsys,
     (claude,) = [row for row in report["authors"] if row["author"] == "claude-haiku-5-5"]
     assert (claude["proposals"], claude["tokens"], claude["usd"]) == (asked, asked * 150, first["spent"])
     assert main(["show", str(tmp_path / "live")]) == 0
-    assert f"answers: live; {first['spent']:.4f} USD" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"answers: live; {first['spent']:.4f} USD" in out
+    assert f"\n  claude-haiku-5-5: {asked} requests: {asked} answered, 0 refused, " in out
+    with Archive(tmp_path / "live", read_only=True) as opened:
+        ids = {entry.author: entry.id for entry in opened.entries()}
+    assert main(["show", str(tmp_path / "live"), "--program", str(ids["claude-haiku-5-5"])]) == 0
+    cost = "cost: 1 calls, 0 retried; 100 tokens in, 0% of it from the cache, 50 out; 0.0003 USD; answers: live\n"
+    assert cost in capsys.readouterr().out
+    assert main(["show", str(tmp_path / "live"), "--program", str(ids["grammar"]), "--json"]) == 0
+    assert "bill" not in json.loads(capsys.readouterr().out)
     files = [path for path in tmp_path.iterdir() if path.is_file()]
     assert len(files) >= 4 and not any(service.KEY.encode() in path.read_bytes() for path in files)
 
@@ -271,6 +287,20 @@ def test_a_replay_that_lacks_an_answer_names_it_in_one_line(tmp_path, capsys, mo
     assert "the answers are hand-written: no model's output" in said
     # requests go side by side, and whichever is missed first is named
     assert re.search(r"wanted the answer to request [0-9a-f]{64} \(program \d+, model claude-", said[-1])
+
+
+def test_the_models_that_are_named_are_asked_and_no_others(tmp_path, capsys):
+    from actlab.proposers.recording import Recording
+
+    Recording(tmp_path / "empty.answers", origin="hand-written").close()
+    options = ["--proposer", "claude", "--replay", str(tmp_path / "empty.answers"), "--out", str(tmp_path / "run")]
+    assert main(["search", *options, "--ask", "claude-opus-5=2.5,claude-sonnet-5"]) == 2
+    assert re.search(r"wanted the answer to .*, model claude-(opus|sonnet)-5\)", capsys.readouterr().err)
+    with Archive(tmp_path / "run", read_only=True) as opened:
+        proposer = opened.meta()["proposer"]
+    assert re.findall(r"(claude-[a-z0-9-]+): weight ([0-9.]+)", proposer) == [
+        ("claude-opus-5", "2.5"), ("claude-sonnet-5", "1.0"),
+    ]  # fmt: skip
 
 
 def test_a_run_goes_on_only_with_the_recording_that_the_cap_counts(tmp_path, capsys, monkeypatch, models):
@@ -401,6 +431,10 @@ def one_line(capsys):
         (["search", "--proposer", "grammar=1,claude=1", "--replay", "nowhere", "--out", "OUT"], "found none"),
         (["search", "--proposer", "claude=0", "--replay", "x", "--out", "OUT"], "wanted a weight above 0 for claude"),
         (["search", "--proposer", "grammar=nan", "--out", "OUT"], "wanted a weight above 0 for grammar; got nan"),
+        (["search", "--proposer", "grammar,grammar", "--out", "OUT"], "wanted names, each once, with weights or wit"),
+        (["search", "--ask", "claude-opus-5", "--out", "OUT"], "--ask: wanted with --proposer claude alone"),
+        (["search", "--proposer", "claude", "--replay", "x", "--ask", "gpt", "--out", "OUT"], "model of the table (cl"),
+        (["search", "--proposer", "claude", "--ask", "claude-opus-5=0", "--out", "OUT"], "--ask: wanted a weight above"),
         (["search", "--cap", "3", "--out", "OUT"], "--cap: wanted with --proposer claude alone"),
         (["search", "--proposer", "claude", "--replay", "x", "--cap", "3", "--out", "OUT"], "wanted without --replay"),
         (["show", "nowhere"], "wanted a run's file; found none"),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from actlab import activations, discovery, studies
+from actlab import activations, discovery, records, studies
 from actlab.archive import Archive, ArchiveError, Entry, Move, source_hash
 from actlab.config import profile
 from actlab.laboratory import Laboratory
@@ -28,6 +28,11 @@ def entry(id, round, source, operator, parents, ended, fitness=None, pointwise=T
     about |= {"author": "grammar" if round else "", "title": "", "rationale": "", "parents": parents, "ended": ended}
     losses = None if fitness is None else {"ood_mse": [0.1 * float(np.exp(-fitness))] * 4, "interval": [0.0, 1.0]}
     return Entry(**about | {"score": losses, "description": description, "fitness": fitness} | more)
+
+
+def bill(model, usd):
+    """A model's row in the books of live calls."""
+    return {"model": model, "input": 100, "output": 20, "cache_write": 3, "cache_read": 0, "usd": usd, "origin": "live"}
 
 
 @pytest.fixture(scope="module")
@@ -142,17 +147,42 @@ def test_a_round_in_which_nothing_moved_is_told_too(tmp_path):
 
 
 def test_authors_are_told_with_what_they_brought_and_cost(run):
-    bills = [{"model": "other", "input": 100, "output": 20, "cache_write": 3, "cache_read": 0, "usd": 0.25}]
-    table = discovery.authors(run, bills).set_index("author")
+    table = discovery.authors(run, [bill("other", 0.25)]).set_index("author")
     assert table.index.tolist() == ["other", "grammar"]  # by what they gained
-    assert table.loc["grammar"].tolist() == [5, 3, 1, pytest.approx(0.4), 0, 0.0]
-    assert table.loc["other"].tolist() == [2, 1, 1, pytest.approx(0.5), 123, 0.25]
+    assert table.loc["grammar"].tolist() == [5, 3, 1, pytest.approx(0.4), 0, 0.0, "asks nobody"]
+    assert table.loc["other"].tolist() == [2, 1, 1, pytest.approx(0.5), 123, 0.25, "live"]
 
 
 def test_an_author_that_was_paid_for_a_round_that_is_not_done_is_told_too(run):
-    table = discovery.authors(run, [{"model": "late", "input": 7, "usd": 0.5}]).set_index("author")
-    assert table.loc["late"].tolist() == [0, 0, 0, 0.0, 7, 0.5]
+    table = discovery.authors(run, [bill("late", 0.5)]).set_index("author")
+    assert table.loc["late"].tolist() == [0, 0, 0, 0.0, 123, 0.5, "live"]
     assert set(table.index) == {"late", "other", "grammar"}
+
+
+def test_a_cost_that_is_not_known_is_missing_and_never_0(run):
+    table = discovery.authors(run).set_index("author")
+    assert table.loc["other", ["tokens", "usd"]].isna().all()
+    assert table.loc["other", "answers"] == "unknown"
+    assert table.loc["grammar", ["tokens", "usd"]].tolist() == [0, 0.0]
+    free = discovery.authors(run, free=("grammar", "other")).set_index("author")
+    assert free.loc["other", ["tokens", "usd", "answers"]].tolist() == [0, 0.0, "asks nobody"]
+
+
+def test_a_replay_costs_nothing_and_says_whose_answers_it_took(run):
+    found, by_hand = discovery.read(run), [{"recording": "a", "origin": "hand-written"}]
+    table = discovery.authors_of(found, replayed=by_hand).set_index("author")
+    assert table.loc["other", ["tokens", "usd", "answers"]].tolist() == [0, 0.0, "replayed, hand-written"]
+    assert table.loc["grammar", "answers"] == "asks nobody"
+    both = discovery.authors_of(found, [bill("other", 0.25)], by_hand).set_index("author")
+    assert both.loc["other", ["tokens", "usd", "answers"]].tolist() == [123, 0.25, "replayed, hand-written; live"]
+
+
+def test_a_run_goes_on_under_other_comments(monkeypatch):
+    files, source = [discovery.search_file(QUICK, 0)], records.SOURCES["evolution"]
+    for more in (b"# another comment\n", b"X = 1\n"):
+        monkeypatch.setitem(records.SOURCES, "evolution", source + more)
+        files.append(discovery.search_file(QUICK, 0))
+    assert files[0] == files[1] != files[2]
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import pytest
 
 from actlab import discovery, show
 from actlab.archive import Archive, Entry, Move, source_hash
+from actlab.proposers.answers import Replayed
+from actlab.proposers.recording import TOKENS, AnswersError, Recording
 
 RELU = "def activation(x):\n    return torch.relu(x)"
 ESCAPE = "\x1b]0;owned\x07"
@@ -52,6 +54,61 @@ def test_what_is_shown_leaves_the_terminal_as_it_is(path):
     assert "author \\x1b]0;owned\\x07: 1 proposals" in texts[3]
 
 
+PAID = "3 calls, 1 retried; 400 tokens in, 50% of it from the cache, 50 out; 0.2500 USD"
+COSTS = {"requests": 2, "calls": 3, "retried": 1, "input": 100, "output": 50, "cache_write": 100, "cache_read": 200}
+
+
+def test_what_a_program_cost_is_shown_and_never_as_0_where_it_is_not_known(path):
+    bill = {**COSTS, "usd": 0.25, "cached": 0.5, "origin": "live"}
+    text = show.program_text(show.program(path, 2, bill))
+    assert f"\ncost: {PAID}; answers: live\n" in text
+    for nothing in (None, dict.fromkeys(bill, 0)):  # no recording, and one without a call for it
+        report = show.program(path, 2, nothing)
+        assert report["bill"] is None
+        assert "\ncost: unknown\n" in show.program_text(report)
+    assert "bill" not in show.program(path, 0)  # the start is nobody's
+
+
+def test_counts_of_requests_and_the_share_of_the_cache_are_shown_by_model(path):
+    endings = {"answered": 3, "refused": 1, "truncated": 2, "malformed": 4, "failed": 0}
+    row = {"model": "a model", **COSTS, "requests": 10, **endings, "usd": 0.25, "cached": 0.5, "origin": "live"}
+    report = show.run(path, [row]) | {"answers": {"origin": "live", "spent": 0.25, "models": [row]}}
+    counts = "10 requests: 3 answered, 1 refused, 2 truncated, 4 malformed, 0 failed"
+    assert f"\nanswers: live; 0.2500 USD\n  a model: {counts}; {PAID}\n" in show.run_text(report)
+
+
+def test_a_model_without_a_bill_has_an_unknown_cost(path):
+    (row,) = [row for row in show.run(path)["authors"] if row["author"] == "a model"]
+    assert (row["tokens"], row["usd"], row["answers"]) == (None, None, "unknown")
+    assert "\nauthor a model: 1 proposals" in show.run_text(show.run(path))
+    assert "added to the best; unknown cost; answers: unknown\n" in show.run_text(show.run(path))
+
+
+@pytest.mark.parametrize(("origin", "shown"), [("live", "live"), ("hand-written", "hand-written: no model's output")])
+def test_what_a_run_replays_is_shown_with_the_run_its_authors_and_its_programs(path, tmp_path, origin, shown):
+    before = show.run(path)["digest"]
+    with Recording(tmp_path / "kept", origin=origin) as recording:
+        Replayed(recording, path).bind("run", {})
+        Replayed(recording, path).bind("run", {})  # which is noted once
+    report = json.loads(json.dumps(show.run(path)))
+    assert report["digest"] == before
+    assert report["replays"] == [{"recording": "kept", "origin": origin}]
+    assert {row["answers"] for row in report["authors"]} == {f"replayed, {origin}"}
+    assert [row["usd"] for row in report["authors"]] == [0, 0]
+    assert f"\nreplayed from kept: {shown}\n" in show.run_text(report)
+    assert f"; 0 tokens, 0.0000 USD; answers: replayed, {shown}\n" in show.run_text(report)
+    one = show.program(path, 2)
+    assert (one["replays"], one["bill"]) == (report["replays"], None)
+    assert f"\nreplayed from kept: {shown}\n" in show.program_text(one)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[1]", '{"recording": "a"}', '{"recording": "a", "origin": 1}'])
+def test_a_note_of_replays_that_is_none_is_refused_in_words(path, text):
+    path.with_name("run.replays").write_text(text)
+    with pytest.raises(AnswersError, match=r"run\.replays: wanted the "):
+        show.run(path)
+
+
 def test_a_run_is_shown_in_json_that_any_reader_takes(path):
     report = json.loads(json.dumps(show.run(path), allow_nan=False))
     assert report["settings"]["about"]["limits"]["flops"] is None
@@ -68,7 +125,8 @@ def test_a_run_that_is_being_written_is_shown_as_it_was_at_one_moment(path, monk
         return found
 
     monkeypatch.setattr(Archive, "digest", late)
-    assert show.run(path, [{"model": "a model", "usd": 0.5}]) | {"authors": None} == before | {"authors": None}
+    bill = {"model": "a model", "usd": 0.5, "origin": "live", **dict.fromkeys(TOKENS, 1)}
+    assert show.run(path, [bill]) | {"authors": None} == before | {"authors": None}
     monkeypatch.undo()
     assert show.run(path)["candidates"] == before["candidates"] + 1
 
