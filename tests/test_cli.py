@@ -434,7 +434,7 @@ def one_line(capsys):
         (["search", "--proposer", "grammar,grammar", "--out", "OUT"], "wanted names, each once, with weights or wit"),
         (["search", "--ask", "claude-opus-5", "--out", "OUT"], "--ask: wanted with --proposer claude alone"),
         (["search", "--proposer", "claude", "--replay", "x", "--ask", "gpt", "--out", "OUT"], "model of the table (cl"),
-        (["search", "--proposer", "claude", "--ask", "claude-opus-5=0", "--out", "OUT"], "--ask: wanted a weight above"),
+        (["search", "--proposer", "claude", "--ask", "claude-opus-5=0", "--out", "OUT"], "--ask: wanted a weight a"),
         (["search", "--cap", "3", "--out", "OUT"], "--cap: wanted with --proposer claude alone"),
         (["search", "--proposer", "claude", "--replay", "x", "--cap", "3", "--out", "OUT"], "wanted without --replay"),
         (["show", "nowhere"], "wanted a run's file; found none"),

@@ -21,6 +21,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import actlab
+from actlab.proposers.answers import LIKE_A_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -303,6 +304,32 @@ def test_no_two_functions_say_the_same():
         if lines >= 4:
             same[ast.dump(ast.Module(body, []))].append(name)
     assert [names for names in same.values() if len(names) > 1] == []
+
+
+def with_keys(root: Path) -> list[str]:
+    """The tracked files under a root that hold anything like a key of the service; tests have one of their own."""
+    listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    like_a_key = re.compile(LIKE_A_KEY.pattern.encode())
+    return [
+        name
+        for name in filter(None, listed.split("\0"))
+        if not name.startswith("tests/") and (root / name).is_file() and like_a_key.search((root / name).read_bytes())
+    ]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="tells tracked files from others by git")
+def test_no_key_is_in_any_notebook_record_figure_or_source():
+    assert with_keys(ROOT) == []
+
+
+@pytest.mark.parametrize("name", ["notebooks/01.ipynb", "records/a.csv", "figures/a.md", "docs/a.md", "actlab/a.py"])
+def test_a_key_that_is_planted_is_found(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('{"source": "key = sk-ant-api03-planted"}')
+    (tmp_path / "clean.md").write_text("ask-antonym")
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    assert with_keys(tmp_path) == [name]
 
 
 def test_no_number_is_left_to_be_filled_in():
