@@ -156,7 +156,7 @@ class Live:
         recording: to write to.
         models: that may be asked, with their prices.
         cap: US dollars that the whole recording may cost, earlier runs of the search included.
-        attempts: calls for one request that may be billed and bring nothing; those that are free count not.
+        attempts: calls for one request that may be billed and bring nothing; free ones do not count.
         patience: seconds that one request waits between its calls in all, before it gives up.
         sleep: waits so many seconds; by default, no longer than until it is told to stop.
         jitter: random numbers in [0, 1), which shift waits and change no result.
