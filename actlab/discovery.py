@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ import pandas as pd
 
 from actlab import activations, choice
 from actlab.archive import ENDED, Archive, ArchiveError, Entry, Move
-from actlab.config import FitnessConfig, Profile
+from actlab.config import FitnessConfig, Limits, Profile, SearchConfig
 from actlab.evolution import Result, search
 from actlab.laboratory import SCORING, Laboratory
 from actlab.proposers import Brief, Proposal, Proposer
@@ -93,6 +93,49 @@ def run_search(
             spent=spent,
         )
     return result, path
+
+
+def result(path: Path) -> Result:
+    """What a run came to, or as much of it as is there, read from its file."""
+    with reading(path) as archive:
+        every, digest = read(path).entries, archive.digest()
+    return Result(every[0], choice.leaders(every)[-1], len(trained(every)), every[-1].round, digest)
+
+
+def settings(path: Path, profile: Profile) -> tuple[Profile, int]:
+    """The profile with what a run made of its search and its limits; and the run's seed.
+
+    Raises:
+        ValueError: where the run was made with other code, or with another profile's data sets, training or fitness:
+            its scores and what is scored now could not be set side by side.
+    """
+    with reading(path) as archive:
+        meta = archive.meta()
+    about = meta.get("about", {})
+    wanted = {name: asdict(getattr(profile, name)) for name in ("tasks", "lab", "fitness")}
+    wanted["code"] = code_hash(*SEARCHING)
+    came = {**about, "lab": meta.get("lab")}
+    for name, value in wanted.items():
+        if came.get(name) != json.loads(json.dumps(value)):
+            raise ValueError(f"{path}: wanted a run with the {name} of profile {profile.name}, as of now; got another")
+    search, limits = SearchConfig(**meta["search"]), Limits(**about["limits"])
+    return replace(profile, search=search, limits=limits), meta["seed"]
+
+
+def bills(path: Path, record: Path | None = None) -> list[dict[str, Any]]:
+    """What each model brought and was paid, as `recording.Recording.summary` has it; nothing without a recording.
+
+    Args:
+        path: of the run.
+        record: its recording; by default the one that a search leaves beside its run, if there is one.
+    """
+    from actlab.proposers.recording import Recording
+
+    beside = path.with_name(f"{path.name}.answers")
+    if record is None and not beside.exists():
+        return []
+    with Recording(record or beside, read_only=True) as recording:
+        return recording.summary()
 
 
 def _name(profile: Profile, seed: int, proposer: Proposer) -> str:
@@ -215,16 +258,18 @@ def trace(laboratory: Laboratory, path: Path) -> pd.DataFrame:
 
     Returns:
         One row an evaluation, from 0 for ReLU. Columns evaluation, id, fitness (NaN where a race dropped the
-        candidate), best (its id), search, held_out, low, high, pointwise (of that best).
+        candidate), best (its id), search, held_out, low, high, pointwise (of that best), parts (whether the candidate
+        is a new best that `choice.parting` flags).
     """
     every = entries(path)
     best = choice.leaders(every)
     worth, leaders, leader, rows = choice.worth(laboratory, best), {e.id for e in best}, every[0], []
+    flags = flagged(choice.parting(laboratory, best))
     for evaluation, entry in enumerate([every[0], *trained(every)]):
         leader = entry if entry.id in leaders else leader
         row = {"evaluation": evaluation, "id": entry.id, "fitness": entry.fitness, "best": leader.id}
         of_best = {"search": leader.fitness, **worth.loc[leader.id], "pointwise": _trait(leader, "pointwise")}
-        rows.append(row | of_best)
+        rows.append(row | of_best | {"parts": entry.id in flags})
     return pd.DataFrame(rows).astype({"fitness": float})
 
 
@@ -233,17 +278,24 @@ def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
 
     Returns:
         Columns id, fitness, held_out, low, high, flops_gelu, led (whether it was the best in its time), final
-        (whether it is the final choice), program (in one line); by id.
+        (whether it is the final choice), parts (whether it is a new best that `choice.parting` flags), program (in one
+        line); by id.
     """
     run = read(path)
-    kept, led = choice.elites(run.entries, run.moves), {e.id for e in choice.leaders(run.entries)}
+    kept, best = choice.elites(run.entries, run.moves), choice.leaders(run.entries)
+    led, flags = {entry.id for entry in best}, flagged(choice.parting(laboratory, best))
     chosen = choice.final(run.entries, run.moves, laboratory.profile.fitness).id
     worth, rows = choice.worth(laboratory, kept), []
     for entry in kept:
         row = {"id": entry.id, "fitness": entry.fitness, **worth.loc[entry.id]}
         row |= {"flops_gelu": entry.description["flops_gelu"], "led": entry.id in led, "final": entry.id == chosen}
-        rows.append(row | {"program": one_line(entry.source)})
+        rows.append(row | {"parts": entry.id in flags, "program": one_line(entry.source)})
     return pd.DataFrame(rows)
+
+
+def flagged(parting: pd.DataFrame) -> list[int]:
+    """The new bests at which the search and the worth elsewhere part: ids, from a table as `choice.parting` has it."""
+    return parting.loc[parting["parts"], "id"].tolist()
 
 
 def lineage(path: Path, id: int) -> pd.DataFrame:

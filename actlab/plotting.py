@@ -317,12 +317,13 @@ def search_trace(ax: Axes, trace: pd.DataFrame) -> Axes:
     """Draw Figure 3 as the run's own trace: all candidates, the best so far, and its worth on held-out tasks.
 
     Args:
-        ax: one or two columns wide.
-        trace: evaluation (from 1), fitness of that candidate (NaN or -inf where it was not scored), search (best
-            so far), held_out, low, high (that best on held-out tasks), pointwise (whether that best is).
+        ax: two columns wide.
+        trace: evaluation (0 for the start), fitness of that candidate (NaN or -inf where it was not scored), search
+            (best so far), held_out, low, high (that best on held-out tasks), pointwise (whether that best is), parts
+            (whether that candidate is a new best that is surely worse on held-out tasks than the one before).
             Candidates beneath the axis are drawn as triangles on its edge.
     """
-    _want("search_trace", trace, "evaluation", "fitness", "search", "held_out", "low", "high", "pointwise")
+    _want("search_trace", trace, "evaluation", "fitness", "search", "held_out", "low", "high", "pointwise", "parts")
     evaluation = trace["evaluation"]
     ends = trace[["search", "held_out", "low", "high"]].to_numpy()
     bottom, top = ends[np.isfinite(ends)].min(), ends[np.isfinite(ends)].max()
@@ -331,6 +332,7 @@ def search_trace(ax: Axes, trace: pd.DataFrame) -> Axes:
     ax.fill_between(evaluation, trace["low"], trace["high"], step="post", color=SERIES[1], alpha=0.2, lw=0)
     ax.step(evaluation, trace["held_out"], where="post", color=SERIES[1])
     ax.step(evaluation, trace["search"], where="post", color=SERIES[0])
+    flags = _flags(ax, trace[trace["parts"]], "evaluation", "held_out")
     across = ~trace["pointwise"].to_numpy(dtype=bool)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], across, [False]]).astype(int))).reshape(-1, 2)
     spans = [(evaluation.iloc[first], evaluation.iloc[min(after, len(across) - 1)]) for first, after in edges]
@@ -345,8 +347,16 @@ def search_trace(ax: Axes, trace: pd.DataFrame) -> Axes:
         Line2D([], [], color=SERIES[0], label="best: search"),
         Line2D([], [], color=SERIES[1], label="best: held-out"),
     ]
-    _legend_above(ax, handles, lift=0.07)
+    _legend_above(ax, [*handles, *flags], lift=0.07)
     return ax
+
+
+def _flags(ax: Axes, parted: pd.DataFrame, x: str, y: str) -> list[Line2D]:
+    """Draw a cross where the score that selection sees and the worth elsewhere part; none where they never do."""
+    if parted.empty:
+        return []
+    look = {"marker": "X", "ms": 6.5, "color": SERIES[1], "mec": "white", "mew": 0.7, "lw": 0, "label": "parts"}
+    return ax.plot(parted[x], parted[y], zorder=5, **look)
 
 
 def _candidates(ax: Axes, scored: pd.DataFrame, floor: float) -> None:
@@ -677,9 +687,9 @@ def racing(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
     return axes
 
 
-WORTHS = {  # of an elite elsewhere, by its column: those of its interval, and the axis
-    "held_out": ("low", "high", "fitness on the held-out suite"),
-    "accuracy": ("accuracy_low", "accuracy_high", "accuracy on test pictures"),
+WORTHS = {  # of an elite elsewhere, by its column: those of its interval, that of its flag, and the axis
+    "held_out": ("low", "high", "parts", "fitness on the held-out suite"),
+    "accuracy": ("accuracy_low", "accuracy_high", "accuracy_parts", "accuracy on test pictures"),
 }
 
 
@@ -687,13 +697,14 @@ def transfer(ax: Axes, elites: pd.DataFrame, worth: str = "held_out") -> Axes:
     """Draw score against transferability: fitness on the search suite and, with intervals, worth elsewhere.
 
     Args:
-        ax: one column wide, nearly square.
-        elites: fitness, the columns of `worth` and its interval (`WORTHS`), led (whether it was the best in its time)
-            and final (whether it is the final choice); those that led are joined in the order of the rows.
+        ax: a little wider than one column, nearly square.
+        elites: fitness, the columns of `worth`, its interval and its flag (`WORTHS`), led (whether it was the best in
+            its time) and final (whether it is the final choice); those that led are joined in the order of the rows.
+            The flag marks a new best that is surely worth less than the one before it.
         worth: held_out, where a dotted line says where the two are equal; or accuracy, which has another unit.
     """
-    low, high, text = WORTHS[worth]
-    _want("transfer", elites, "fitness", worth, low, high, "led", "final")
+    low, high, parts, text = WORTHS[worth]
+    _want("transfer", elites, "fitness", worth, low, high, parts, "led", "final")
     if worth == "held_out":
         ends = elites[["fitness", "held_out"]].to_numpy()
         ax.axline((ends.min(), ends.min()), slope=1, color=INK, lw=0.8, ls=":", zorder=0)
@@ -708,6 +719,7 @@ def transfer(ax: Axes, elites: pd.DataFrame, worth: str = "held_out") -> Axes:
         rows = elites[which]
         ax.vlines(rows["fitness"], rows[low], rows[high], color=look["color"], lw=0.8, alpha=0.7)
         ax.plot(rows["fitness"], rows[worth], lw=0, label=name, **look)
+    _flags(ax, elites[elites[parts]], "fitness", worth)
     ax.set(xlabel="fitness on the search suite", ylabel=text)
     _legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax
@@ -736,7 +748,10 @@ def tree(ax: Axes, programs: pd.DataFrame) -> Axes:
     sizes = np.where(rows["line"], 26, 12)
     dots = ax.scatter(rows["place"], rows["generation"], sizes, rows["fitness"], edgecolors=edges, **look)
     for row in programs[programs["line"]].itertuples():
-        ax.annotate(f"{row.id}", (row.place, row.generation), (4, 6), textcoords="offset points", va="center", **TEXT)
+        comes_from_the_right = not pd.isna(row.parent) and spots.loc[row.parent]["place"] > row.place
+        side, shift = ("right", -4) if comes_from_the_right else ("left", 4)
+        spot, offset = (row.place, row.generation), {"xytext": (shift, 6), "textcoords": "offset points"}
+        ax.annotate(f"{row.id}", spot, ha=side, va="center", **offset, **TEXT)
     ax.figure.colorbar(dots, ax=ax, label="fitness", extend="min", pad=0.01)
     ax.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     ax.set(ylabel="generation", xticks=[], ylim=(programs["generation"].max() + 0.5, -0.7))

@@ -49,13 +49,14 @@ def trace_table():
     search = [-0.09, -0.06, -0.06, -0.05, -0.05]
     return pd.DataFrame(
         {
-            "evaluation": range(1, 6),
+            "evaluation": range(5),
             "fitness": [-0.09, -0.06, -np.inf, -0.05, -40.0],
             "search": search,
             "held_out": np.subtract(search, 0.01),
             "low": np.subtract(search, 0.02),
             "high": np.subtract(search, 0.005),
             "pointwise": [True, True, True, False, False],
+            "parts": False,
         }
     )
 
@@ -63,7 +64,7 @@ def trace_table():
 def transfer_table():
     fitness = np.array([0.0, 0.4, 0.5, 0.7, 0.6])
     table = pd.DataFrame({"fitness": fitness, "held_out": fitness - 0.1, "low": fitness - 0.2, "high": fitness + 0.05})
-    return table.assign(led=[True, True, False, True, False], final=[False] * 4 + [True])
+    return table.assign(led=[True, True, False, True, False], final=[False] * 4 + [True], parts=False)
 
 
 def tree_table():
@@ -400,11 +401,11 @@ def test_calibration_shows_the_papers_number_and_rings_the_chosen_width():
 def test_the_trace_shades_where_the_best_is_not_pointwise_each_time():
     ax, data = drawn("search_trace")
     (span,) = ax.patches
-    assert (span.get_x(), span.get_x() + span.get_width()) == (4, data["evaluation"].max())
+    assert (span.get_x(), span.get_x() + span.get_width()) == (3, data["evaluation"].max())
     assert "not pointwise" in texts(ax)
     inside, beneath = ax.lines[:2]
-    assert list(inside.get_xdata()) == [1, 2, 4]  # -inf was not scored
-    assert list(beneath.get_xdata()) == [5]  # -40 would squash the rest
+    assert list(inside.get_xdata()) == [0, 1, 3]  # -inf was not scored
+    assert list(beneath.get_xdata()) == [4]  # -40 would squash the rest
     assert ax.get_ylim()[0] < data["low"].min() and ax.get_ylim()[0] > -1
 
 
@@ -415,7 +416,28 @@ def test_a_trace_that_never_leaves_pointwise_functions_has_no_mark():
 
 def test_a_trace_that_returns_to_pointwise_functions_has_a_shade_for_each_time_away():
     ax, _ = drawn("search_trace", data=trace_table().assign(pointwise=[True, False, True, False, False]))
-    assert [(span.get_x(), span.get_x() + span.get_width()) for span in ax.patches] == [(2, 3), (4, 5)]
+    assert [(span.get_x(), span.get_x() + span.get_width()) for span in ax.patches] == [(1, 2), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    "name, x, width",
+    [("search_trace", "evaluation", plotting.TWO_COLUMNS), ("transfer", "fitness", plotting.ONE_COLUMN + 0.8)],
+)
+def test_where_search_and_held_out_part_there_is_a_cross_and_a_word_for_it(name, x, width):
+    flags = [False, True, False, True, False]
+    ax, data = drawn(name, axes(width=width), FIGURES[name][0]().assign(parts=flags))
+    (crosses,) = [line for line in ax.lines if line.get_marker() == "X"]
+    assert crosses.get_xydata().tolist() == data.loc[flags, [x, "held_out"]].to_numpy().tolist()
+    assert "parts" in texts(ax)
+    ax.figure.canvas.draw()
+    legend = ax.get_legend().get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= ax.figure.bbox.x1
+
+
+@pytest.mark.parametrize("name", ["search_trace", "transfer"])
+def test_where_they_never_part_there_is_neither(name):
+    ax, _ = drawn(name)
+    assert not [line for line in ax.lines if line.get_marker() == "X"] and "parts" not in texts(ax)
 
 
 def test_every_elite_has_an_interval_where_its_two_scores_meet_and_the_final_choice_is_told_apart():
@@ -449,6 +471,17 @@ def test_the_tree_joins_each_program_to_its_parent_and_writes_the_numbers_of_the
     assert (dots.norm.vmin, dots.norm.vmax) == (0, 0.6)  # one colour below ReLU, so that the rest are told apart
     assert {"0", "1", "4"} <= {text.get_text() for text in ax.texts}
     assert ax.yaxis_inverted()
+
+
+def test_the_final_lines_numbers_are_not_struck_through_by_it():
+    mirrored = tree_table().assign(place=2 - tree_table()["place"])
+    for table in (tree_table(), mirrored):
+        ax, _ = drawn("tree", data=table)
+        ax.figure.canvas.draw()
+        labels = [text.get_window_extent() for text in ax.texts]
+        paths = [ax.transData.transform_path(line.get_path()) for line in ax.lines if line.get_color() == "black"]
+        assert len(labels) == 3 and len(paths) == 2
+        assert not any(path.intersects_bbox(label, filled=False) for path in paths for label in labels)
 
 
 def test_a_tree_with_a_parent_that_is_not_there_is_refused():

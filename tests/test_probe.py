@@ -295,10 +295,13 @@ def test_the_choice_knows_nothing_of_the_probe():
 def test_the_figure_draws_accuracy_with_its_own_interval_and_no_line_of_equality():
     table = pd.DataFrame({"fitness": [0.0, 0.4], "accuracy": [0.9, 0.8], "led": [True, True], "final": [False, True]})
     table = table.assign(accuracy_low=table["accuracy"] - 0.02, accuracy_high=table["accuracy"] + 0.01)
+    table = table.assign(parts=[True, False], accuracy_parts=[False, True])
     fig, ax = plt.subplots()
     plotting.transfer(ax, table, "accuracy")
     drawn = {tuple(np.round(segment.ravel(), 3)) for lines in ax.collections for segment in lines.get_segments()}
     assert drawn == {(0.0, 0.88, 0.0, 0.91), (0.4, 0.78, 0.4, 0.81)}
     assert not [line for line in ax.lines if line.get_linestyle() == ":"]
     assert ax.get_ylabel() == "accuracy on test pictures"
+    (cross,) = [line for line in ax.lines if line.get_marker() == "X"]  # the held-out suite has flags of its own
+    assert cross.get_xydata().tolist() == [[0.4, 0.8]]
     plt.close(fig)
