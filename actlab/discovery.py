@@ -24,7 +24,7 @@ from actlab.evolution import Result, search
 from actlab.laboratory import SCORING, Laboratory
 from actlab.proposers import Brief, Proposal, Proposer
 from actlab.proposers.grammar import AUTHOR, Grammar
-from actlab.proposers.recording import TOKENS, replays
+from actlab.proposers.recording import LIVE, TOKENS, Recording, replays
 from actlab.records import BUILD, code_hash, key
 
 SEARCHING = (
@@ -98,7 +98,7 @@ def run_search(
 def result(path: Path) -> Result:
     """What a run came to, or as much of it as is there, read from its file."""
     with reading(path) as archive:
-        every, digest = read(path).entries, archive.digest()
+        every, digest = _run(archive).entries, archive.digest()
     return Result(every[0], choice.leaders(every)[-1], len(trained(every)), every[-1].round, digest)
 
 
@@ -122,20 +122,23 @@ def settings(path: Path, profile: Profile) -> tuple[Profile, int]:
     return replace(profile, search=search, limits=limits), meta["seed"]
 
 
-def bills(path: Path, record: Path | None = None) -> list[dict[str, Any]]:
-    """What each model brought and was paid, as `recording.Recording.summary` has it; nothing without a recording.
+def bills(path: Path, record: Path | None = None) -> tuple[str, list[dict[str, Any]]]:
+    """What each model brought and was paid, as `recording.Recording.summary` has it, and whose answers these are.
 
     Args:
         path: of the run.
         record: its recording; by default the one that a search leaves beside its run, if there is one.
-    """
-    from actlab.proposers.recording import Recording
 
+    Returns:
+        Where the answers come from ("live", or "hand-written, no model's output"; "none" where there is no recording),
+        and the rows.
+    """
     beside = path.with_name(f"{path.name}.answers")
     if record is None and not beside.exists():
-        return []
+        return "none", []
     with Recording(record or beside, read_only=True) as recording:
-        return recording.summary()
+        origin = recording.origin if recording.origin == LIVE else f"{recording.origin}, no model's output"
+        return origin, recording.summary()
 
 
 def _name(profile: Profile, seed: int, proposer: Proposer) -> str:
@@ -193,9 +196,14 @@ def read(path: Path) -> Run:
         ArchiveError: where there is no such file, it is no run's, or nothing was written to it yet.
     """
     with reading(path) as archive:
-        run = Run(archive.entries(), archive.moves())
+        return _run(archive)
+
+
+def _run(archive: Archive) -> Run:
+    run = Run(archive.entries(), archive.moves())
     if not run.entries:
-        raise ArchiveError(f"{path}: wanted a run with programs; got one that has not trained ReLU yet, its start")
+        wanted = "wanted a run with programs; got one that has not trained ReLU yet, its start"
+        raise ArchiveError(f"{archive.path}: {wanted}")
     return run
 
 

@@ -1,16 +1,23 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import torch
+from messages_server import KEY, asked, message, rewrite, serving
 
-from actlab import activations, discovery, records, studies
+from actlab import activations, choice, discovery, records, studies
 from actlab.archive import Archive, ArchiveError, Entry, Move, source_hash
 from actlab.config import profile
 from actlab.laboratory import Laboratory
+from actlab.proposers.answers import Live, Replayed, client
+from actlab.proposers.claude import Claude
 from actlab.proposers.grammar import Grammar
+from actlab.proposers.models import read_models
+from actlab.proposers.recording import BY_HAND, Recording
 from actlab.records import Store
 
 SMOKE = profile("smoke")
@@ -229,6 +236,15 @@ def test_the_trace_follows_the_best_on_search_and_held_out_tasks(run, lab):
     assert row["held_out"] == pytest.approx(expected.fitness)
     assert (row["low"], row["high"]) == pytest.approx(expected.interval)
     assert trace["held_out"].iloc[0] == 0
+    assert trace.loc[trace["parts"], "id"].tolist() == parted(run, lab)
+
+
+def parted(run, lab):
+    """The new bests that are surely worse on the held-out suite than the one before; of this run, there are some."""
+    table = choice.parting(lab, choice.leaders(discovery.entries(run)))
+    flagged = table.loc[table["high"] < 0, "id"].tolist()
+    assert 0 < len(flagged) < len(table)
+    return flagged
 
 
 def test_every_elite_is_told_with_its_worth_on_both_suites(run, lab):
@@ -237,6 +253,7 @@ def test_every_elite_is_told_with_its_worth_on_both_suites(run, lab):
     assert table["led"].tolist() == [True, True, True]
     assert table["final"].tolist() == [False, False, True]
     assert table["fitness"].tolist() == [0.0, 0.4, 0.9]
+    assert table.index[table["parts"]].tolist() == parted(run, lab)
     expected = lab.evaluator.submit(SILU, "held-out", QUICK.lab).result()
     assert table.loc[1, "held_out"] == pytest.approx(expected.fitness)
 
@@ -286,3 +303,76 @@ def test_a_runs_settings_and_sources_are_part_of_it(lab, tmp_path):
 def test_a_run_of_another_proposer_needs_a_file_of_its_own(lab):
     with pytest.raises(ValueError, match="wanted a file for the run of Grammar"):
         discovery.run_search(lab, 0, proposer=Grammar())
+
+
+# --- a run that was made before ---
+
+MODEL = read_models()["claude-haiku-5-5"]
+FEW = replace(QUICK, search=replace(QUICK.search, evaluations=4, round_size=4, islands=2))
+
+
+@pytest.fixture(scope="module")
+def modelled(lab, tmp_path_factory):
+    """A search whose programs came from a server's models, and a replay of it: the lab and both files."""
+    folder = tmp_path_factory.mktemp("modelled")
+
+    def respond(body, _):
+        return message(rewrite(f"def activation(x):\n    return x + torch.sin({asked(body).split()[1]} * x)"))
+
+    with (
+        Laboratory(FEW, workers=1, store=lab.store) as few, serving(respond) as server,
+        client(KEY, server.url) as asking, Recording(folder / "run.answers") as recording,
+    ):  # fmt: skip
+        for name, answers in (("run", Live(asking, recording, (MODEL,), 1.0)), ("replay", Replayed(recording))):
+            discovery.run_search(few, 3, folder / name, Claude(answers, (MODEL,)), bind=answers.bind)
+        yield few, folder / "run", folder / "replay"
+
+
+def test_a_runs_own_settings_and_seed_are_read_from_it(modelled):
+    _, run, _ = modelled
+    assert discovery.settings(run, QUICK) == (FEW, 3)
+
+
+def test_a_run_of_another_profile_or_other_code_is_not_told_as_one_of_this(modelled, run, monkeypatch):
+    _, path, _ = modelled
+    with pytest.raises(ValueError, match="wanted a run with the lab of profile smoke, as of now; got another"):
+        discovery.settings(path, SMOKE)
+    with pytest.raises(ValueError, match="wanted a run with the tasks of profile smoke"):
+        discovery.settings(run, QUICK)  # which tells nothing of itself
+    monkeypatch.setattr(discovery, "code_hash", lambda *_: "of later")
+    with pytest.raises(ValueError, match="wanted a run with the code of profile smoke"):
+        discovery.settings(path, QUICK)
+
+
+def test_a_run_is_read_as_the_search_had_returned_it(modelled, tmp_path):
+    few, _, _ = modelled
+    result, path = discovery.run_search(few, 0, tmp_path / "run")
+    assert discovery.result(path) == result
+    Archive(tmp_path / "empty").close()
+    with pytest.raises(ArchiveError, match="has not trained ReLU yet"):
+        discovery.result(tmp_path / "empty")
+
+
+def test_a_replayed_run_is_told_as_the_recorded_one_with_what_its_recording_had_cost(modelled):
+    few, run, replay = modelled
+    assert discovery.result(replay) == discovery.result(run)
+    for table in (discovery.trace, discovery.transfer):
+        pd.testing.assert_frame_equal(table(few, replay), table(few, run))
+    record = run.with_name("run.answers")
+    assert discovery.bills(run) == discovery.bills(replay, record)  # which stands beside the run alone
+    assert discovery.bills(replay) == ("none", [])
+    origin, bills = discovery.bills(replay, record)
+    (author,) = discovery.authors(replay, bills).to_dict("records")
+    assert (origin, author["author"], author["proposals"]) == ("live", MODEL.name, 4)
+    assert (author["tokens"], author["usd"]) == (4 * 150, pytest.approx(4 * (100 * 0.1 + 50 * 0.5) / 1e6))
+
+
+def test_answers_that_were_written_by_hand_are_told_as_such(tmp_path):
+    Recording(tmp_path / "run.answers", origin=BY_HAND).close()
+    assert discovery.bills(tmp_path / "run") == ("hand-written, no model's output", [])
+
+
+def test_the_search_notebook_takes_a_run_and_its_recording():
+    notebook = Path(__file__).parent.parent / "notebooks" / "05_search.ipynb"
+    known = papermill.inspect_notebook(str(notebook))
+    assert {known[name]["default"] for name in ("run", "record")} == {'""'}
