@@ -352,10 +352,10 @@ def search_trace(ax: Axes, trace: pd.DataFrame) -> Axes:
 
 
 def _flags(ax: Axes, parted: pd.DataFrame, x: str, y: str) -> list[Line2D]:
-    """Draw a cross where the score that selection sees and the worth elsewhere part; none where they never do."""
+    """Draw a ring where the score that selection sees and the worth elsewhere part; none where they never do."""
     if parted.empty:
         return []
-    look = {"marker": "X", "ms": 6.5, "color": SERIES[1], "mec": "white", "mew": 0.7, "lw": 0, "label": "parts"}
+    look = {"marker": "o", "ms": 9, "mfc": "none", "mec": SERIES[1], "mew": 1.4, "lw": 0, "label": "parts"}
     return ax.plot(parted[x], parted[y], zorder=5, **look)
 
 

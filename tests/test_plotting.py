@@ -423,11 +423,11 @@ def test_a_trace_that_returns_to_pointwise_functions_has_a_shade_for_each_time_a
     "name, x, width",
     [("search_trace", "evaluation", plotting.TWO_COLUMNS), ("transfer", "fitness", plotting.ONE_COLUMN + 0.8)],
 )
-def test_where_search_and_held_out_part_there_is_a_cross_and_a_word_for_it(name, x, width):
+def test_where_search_and_held_out_part_there_is_a_ring_and_a_word_for_it(name, x, width):
     flags = [False, True, False, True, False]
     ax, data = drawn(name, axes(width=width), FIGURES[name][0]().assign(parts=flags))
-    (crosses,) = [line for line in ax.lines if line.get_marker() == "X"]
-    assert crosses.get_xydata().tolist() == data.loc[flags, [x, "held_out"]].to_numpy().tolist()
+    (rings,) = [line for line in ax.lines if line.get_markersize() == 9]
+    assert rings.get_xydata().tolist() == data.loc[flags, [x, "held_out"]].to_numpy().tolist()
     assert "parts" in texts(ax)
     ax.figure.canvas.draw()
     legend = ax.get_legend().get_window_extent()
@@ -437,7 +437,7 @@ def test_where_search_and_held_out_part_there_is_a_cross_and_a_word_for_it(name,
 @pytest.mark.parametrize("name", ["search_trace", "transfer"])
 def test_where_they_never_part_there_is_neither(name):
     ax, _ = drawn(name)
-    assert not [line for line in ax.lines if line.get_marker() == "X"] and "parts" not in texts(ax)
+    assert not [line for line in ax.lines if line.get_markersize() == 9] and "parts" not in texts(ax)
 
 
 def test_every_elite_has_an_interval_where_its_two_scores_meet_and_the_final_choice_is_told_apart():
