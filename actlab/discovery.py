@@ -24,7 +24,7 @@ from actlab.evolution import Result, search
 from actlab.laboratory import SCORING, Laboratory
 from actlab.proposers import Brief, Proposal, Proposer
 from actlab.proposers.grammar import AUTHOR, Grammar
-from actlab.proposers.recording import LIVE, TOKENS, Recording, replays
+from actlab.proposers.recording import TOKENS, Recording, replays
 from actlab.records import BUILD, code_hash, key
 
 SEARCHING = (
@@ -41,9 +41,14 @@ SEARCHING = (
 FREE = (AUTHOR, "random sampling")  # authors that ask nobody
 
 
+def code() -> str:
+    """Hash of the code that a run hangs on; a comment that is edited strands no run, which may have been paid for."""
+    return code_hash(*SEARCHING, comments=False)
+
+
 def search_file(profile: Profile, seed: int) -> Path:
     """Where a profile's search is kept: another file for other settings or other code."""
-    about = {"kind": "search", "seed": seed, "code": code_hash(*SEARCHING, comments=False)}
+    about = {"kind": "search", "seed": seed, "code": code()}
     about |= {"tasks": profile.tasks, "lab": profile.lab, "fitness": profile.fitness, "search": profile.search}
     about |= {"limits": profile.limits}
     return BUILD / profile.name / "search" / f"{key(about)[:12]}.sqlite"
@@ -88,7 +93,7 @@ def run_search(
                 "tasks": asdict(profile.tasks),
                 "fitness": asdict(profile.fitness),
                 "limits": asdict(profile.limits),
-                "code": code_hash(*SEARCHING, comments=False),  # a comment that is edited strands no paid run
+                "code": code(),
             },
             spent=spent,
         )
@@ -113,7 +118,7 @@ def settings(path: Path, profile: Profile) -> tuple[Profile, int]:
         meta = archive.meta()
     about = meta.get("about", {})
     wanted = {name: asdict(getattr(profile, name)) for name in ("tasks", "lab", "fitness")}
-    wanted["code"] = code_hash(*SEARCHING)
+    wanted["code"] = code()
     came = {**about, "lab": meta.get("lab")}
     for name, value in wanted.items():
         if came.get(name) != json.loads(json.dumps(value)):
@@ -122,23 +127,18 @@ def settings(path: Path, profile: Profile) -> tuple[Profile, int]:
     return replace(profile, search=search, limits=limits), meta["seed"]
 
 
-def bills(path: Path, record: Path | None = None) -> tuple[str, list[dict[str, Any]]]:
-    """What each model brought and was paid, as `recording.Recording.summary` has it, and whose answers these are.
+def bills(path: Path, record: Path | None = None) -> list[dict[str, Any]]:
+    """What each model brought and was paid, as `recording.Recording.summary` has it; nothing without a recording.
 
     Args:
         path: of the run.
         record: its recording; by default the one that a search leaves beside its run, if there is one.
-
-    Returns:
-        Where the answers come from ("live", or "hand-written, no model's output"; "none" where there is no recording),
-        and the rows.
     """
     beside = path.with_name(f"{path.name}.answers")
     if record is None and not beside.exists():
-        return "none", []
+        return []
     with Recording(record or beside, read_only=True) as recording:
-        origin = recording.origin if recording.origin == LIVE else f"{recording.origin}, no model's output"
-        return origin, recording.summary()
+        return recording.summary()
 
 
 def _name(profile: Profile, seed: int, proposer: Proposer) -> str:
@@ -407,9 +407,7 @@ def over_time(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def authors(
-    path: Path, bills: Iterable[Mapping[str, Any]] = (), free: Iterable[str] = FREE
-) -> pd.DataFrame:
+def authors(path: Path, bills: Iterable[Mapping[str, Any]] = (), free: Iterable[str] = FREE) -> pd.DataFrame:
     """What each author brought for its cost.
 
     Args:

@@ -17,7 +17,7 @@ from actlab.proposers.answers import Live, Replayed, client
 from actlab.proposers.claude import Claude
 from actlab.proposers.grammar import Grammar
 from actlab.proposers.models import read_models
-from actlab.proposers.recording import BY_HAND, Recording
+from actlab.proposers.recording import Recording
 from actlab.records import Store
 
 SMOKE = profile("smoke")
@@ -339,7 +339,7 @@ def test_a_run_of_another_profile_or_other_code_is_not_told_as_one_of_this(model
         discovery.settings(path, SMOKE)
     with pytest.raises(ValueError, match="wanted a run with the tasks of profile smoke"):
         discovery.settings(run, QUICK)  # which tells nothing of itself
-    monkeypatch.setattr(discovery, "code_hash", lambda *_: "of later")
+    monkeypatch.setattr(discovery, "code", lambda: "of later")
     with pytest.raises(ValueError, match="wanted a run with the code of profile smoke"):
         discovery.settings(path, QUICK)
 
@@ -360,16 +360,10 @@ def test_a_replayed_run_is_told_as_the_recorded_one_with_what_its_recording_had_
         pd.testing.assert_frame_equal(table(few, replay), table(few, run))
     record = run.with_name("run.answers")
     assert discovery.bills(run) == discovery.bills(replay, record)  # which stands beside the run alone
-    assert discovery.bills(replay) == ("none", [])
-    origin, bills = discovery.bills(replay, record)
-    (author,) = discovery.authors(replay, bills).to_dict("records")
-    assert (origin, author["author"], author["proposals"]) == ("live", MODEL.name, 4)
+    assert discovery.bills(replay) == []
+    (author,) = discovery.authors(replay, discovery.bills(replay, record)).to_dict("records")
+    assert (author["answers"], author["author"], author["proposals"]) == ("live", MODEL.name, 4)
     assert (author["tokens"], author["usd"]) == (4 * 150, pytest.approx(4 * (100 * 0.1 + 50 * 0.5) / 1e6))
-
-
-def test_answers_that_were_written_by_hand_are_told_as_such(tmp_path):
-    Recording(tmp_path / "run.answers", origin=BY_HAND).close()
-    assert discovery.bills(tmp_path / "run") == ("hand-written, no model's output", [])
 
 
 def test_the_search_notebook_takes_a_run_and_its_recording():
