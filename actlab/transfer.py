@@ -11,18 +11,18 @@ python -m actlab.transfer [--profile laptop] [--benchmarks images,...] [--data C
 from __future__ import annotations
 
 import argparse
-import fcntl
 import inspect
 import json
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from multiprocessing import get_context, parent_process
@@ -283,8 +283,8 @@ class Records:
 def _locked(folder: Path) -> Iterator[None]:
     """Keeps other processes that want the same lock waiting; it ends with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with closing(sqlite3.connect(folder / ".lock", timeout=600, isolation_level=None)) as lock:  # on every system
+        lock.execute("BEGIN IMMEDIATE")
         yield
 
 
@@ -413,6 +413,7 @@ Ran = tuple[Job, pd.DataFrame, float]
 
 def _ran(lacking: Sequence[Job], checkpoints: Path, workers: int, tell: Callable[[str], None]) -> Iterator[Ran]:
     if workers == 1:
+        torch.set_num_threads(1)  # as in a worker: other sums of the same numbers would be other records
         for job in lacking:
             yield job, *run(job, _checkpoint(checkpoints, job))
         return
@@ -554,7 +555,6 @@ def rerun(wanted: Sequence[Job], records: Records) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the comparison and writes its records; returns the exit status."""
     options = _options(arguments)
-    torch.set_num_threads(1)
     try:
         profile = config.profile(options.profile).name
         design = DESIGNS[profile]
