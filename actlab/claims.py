@@ -156,19 +156,27 @@ def _search(folder: Path) -> dict[str, Found]:
     else:
         kinds, n = list(elsewhere["verdict"]), f"{n}, {_seeds(elsewhere)}"
         ours += f"; in distribution over ReLU: {_listed(elsewhere, 'benchmark')}"
-    verdict = found_elsewhere(relu["verdict"], gelu["verdict"], kinds)
-    return parts | {"3a": Found("claimed", ours, n, verdict)}
+    words, count, labs = _labs(folder, "3a")
+    verdict = found_elsewhere(relu["verdict"], gelu["verdict"], kinds, labs)
+    return parts | {"3a": Found("claimed", ours + words, f"{n}, {count} labs", verdict)}
 
 
-def found_elsewhere(relu: str, gelu: str, kinds: Sequence[str] | None) -> str:
-    """The verdict of 3a, from those against ReLU and GELU in the lab, and against ReLU on each kind of task."""
+def found_elsewhere(relu: str, gelu: str, kinds: Sequence[str] | None, labs: str) -> str:
+    """The verdict of 3a.
+
+    Args:
+        relu: the verdict against ReLU in the default lab.
+        gelu: the same against GELU.
+        kinds: those against ReLU on each kind of task.
+        labs: what the multiverse says of being ahead of GELU, one of `rules.VERDICTS`.
+    """
     if gelu != "better":
         return NOT
     if kinds is None:
         return UNTESTED
     if "worse" in kinds:
         return UNDECIDED if "better" in kinds else NOT
-    return SUPPORTED if relu == "better" and "better" in kinds else UNDECIDED
+    return SUPPORTED if relu == "better" and "better" in kinds and labs == SUPPORTED else UNDECIDED
 
 
 def _lab(folder: Path) -> dict[str, Found]:
@@ -201,16 +209,22 @@ def all_better(verdicts: Sequence[str]) -> str:
 
 def _heeding(folder: Path, name: str, theirs: str, ours: str, n: int, own: str) -> Found:
     """What came out of a part on which the multiverse has a statement: its shares of labs, and a verdict by both."""
+    words, count, labs = _labs(folder, name)
+    return Found(theirs, ours + words, f"{n} data sets, {count} labs", agreed(own, labs))
+
+
+def _labs(folder: Path, name: str) -> tuple[str, int, str]:
+    """What the multiverse says of a part: its shares of labs in words, how many labs, and its verdict."""
     statement = next(part.statement for part in PARTS if part.name == name)
     labs = _read(folder, f"{LABS}.csv")
     rows = labs[(labs["what"] == statement) & (labs["measure"] == "share of labs")]
     if rows.empty:
         raise ValueError(f"{LABS}.csv: wanted shares of labs of {statement!r}; came none")
     each = [f"{row.value:.0%} [{row.low:.0%}, {row.high:.0%}] ({row.aggregate})" for row in rows.itertuples()]
-    ours += f"; {statement} in {' and '.join(each)} of the labs"
+    words = f"; {statement} in {' and '.join(each)} of the labs"
     if (chance := rows["chance"].iloc[0]) < 0.5:
-        ours += f", in {chance:.0%} of random orders"
-    return Found(theirs, ours, f"{n} data sets, {rows['n'].iloc[0]} labs", agreed(own, over_labs(rows)))
+        words += f", in {chance:.0%} of random orders"
+    return words, rows["n"].iloc[0], over_labs(rows)
 
 
 def over_labs(rows: pd.DataFrame) -> str:

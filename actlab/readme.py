@@ -46,14 +46,15 @@ def short(folder: Path = ROOT / "figures") -> str:
     """The sentences of "In short" on the multiverse of labs and on periodicity, from the laptop tables of a folder."""
     labs = pd.read_csv(folder / f"{LABS}.csv")
     tau = labs[labs["measure"] == "tau"]
-    found = {name: labs[labs["what"] == f"Found by search < {name}"] for name in ("Snake", "ReLU")}
+    found = {name: labs[labs["what"] == f"Found by search < {name}"] for name in ("Snake", "GELU", "ReLU")}
     found = {name: rows[rows["measure"] == "share of labs"] for name, rows in found.items()}
     ahead = [f"ahead of {name} {MOST[claims.over_labs(rows)]} ({_each(rows, '.0%')})" for name, rows in found.items()]
     waves = pd.read_csv(folder / "periodicity.csv").set_index("claim").iloc[:, 0].str.split(" (", regex=False).str[0]
     groups = {word: "; ".join(waves.index[waves == word]) or "none" for word in ("holds", "undecided", "fails")}
     paragraphs = (
-        f"**Over {labs['n'].max()} labs drawn at random** ([14](notebooks/14_multiverse.ipynb)) Kendall's tau with the "
-        f"order of Table 1 is {_each(tau, '.2f')}; a random order has 0. The function found is {'; '.join(ahead)}.",
+        f"**Over {labs['n'].max()} labs drawn at random** ([14](notebooks/14_multiverse.ipynb); 95 % intervals over "
+        f"labs) Kendall's tau with the order of Table 1 is {_each(tau, '.2f')}; a random order has 0. The function "
+        f"found is {'; '.join(ahead)}.",
         f"**Why a wave?** ([15](notebooks/15_why_periodicity.ipynb)) Of four functions with a wave against GELU this "
         f"holds: {groups['holds']}. Undecided: {groups['undecided']}. This fails: {groups['fails']}.",
     )

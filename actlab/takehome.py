@@ -87,7 +87,7 @@ def _elsewhere(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def costs(folder: Path) -> pd.DataFrame | None:
-    """The measured times of forward and backward passes (`bench.function_costs`); None where there are none.
+    """The measured times of forward and backward passes (`bench.functions`); None where there are none.
 
     Beside its columns: both_gelu, the two passes together over GELU's, by medians, with both_least and both_most, which
     bound it by taking the least, or the most, of both passes' ratios.

@@ -449,30 +449,37 @@ def _together(lacking: Sequence[Job], checkpoints: Path, workers: int) -> Iterat
     """
     waiting, running = iter(lacking), {}
     with _pool(workers) as pool:
-        _submit(pool, waiting, running, checkpoints, workers)
+        works = _submit(pool, waiting, running, checkpoints, workers)
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             broken = [future for future in done if isinstance(future.exception(), BrokenProcessPool)]
             ended = [(running.pop(future), *future.result()) for future in done if future not in broken]
-            if not broken:
-                _submit(pool, waiting, running, checkpoints, workers)
+            works = works and not broken and _submit(pool, waiting, running, checkpoints, workers)
             yield from ended
-            if broken:
+            if not works:
                 raise _Died(list(running.values()))
 
 
 def _submit(
     pool: Executor, waiting: Iterator[Job], running: dict[Future, Job], checkpoints: Path, workers: int
-) -> None:
-    """Fills up what runs, so that a job which is cut off has begun, and nothing waits in the pool itself."""
+) -> bool:
+    """Fills up what runs, so that a job which is cut off has begun, and nothing waits in the pool itself.
+
+    False where the pool takes no more, since a worker died meanwhile; a job that it did not take comes again later.
+    """
     while len(running) < workers and (job := next(waiting, None)) is not None:
-        running[pool.submit(run, job, _checkpoint(checkpoints, job))] = job
+        try:
+            running[pool.submit(run, job, _checkpoint(checkpoints, job))] = job
+        except BrokenProcessPool:
+            return False
+    return True
 
 
 def alone(job: Job, checkpoint: Path, tell: Callable[[str], None]) -> tuple[pd.DataFrame, float]:
     """What `run` gives, in a process of its own; killed there twice by the system, the job counts as out of memory.
 
-    Only SIGKILL counts, which the kernel sends where memory runs out. Sent twice by hand, it would count too.
+    Only SIGKILL counts, which the kernel sends where memory runs out, be it another program's doing. Sent twice by
+    hand, it would count too.
 
     Raises:
         RuntimeError: where the process died of anything else.
@@ -486,7 +493,8 @@ def alone(job: Job, checkpoint: Path, tell: Callable[[str], None]) -> tuple[pd.D
             process.join()
         if process.exitcode != -signal.SIGKILL:
             raise RuntimeError(f"{job}: wanted a worker that ends; it died with status {process.exitcode}, alone")
-    tell(f"{job}: killed by the system twice with no other job beside it (signal 9): counts as out of memory")
+    why = "killed by the system twice with no other job of this run beside it (signal 9)"
+    tell(f"{job}: {why}: counts as out of memory")
     return lost(job, checkpoint), 0.0
 
 

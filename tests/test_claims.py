@@ -17,6 +17,9 @@ LAPTOP = (
 )  # fmt: skip
 
 
+SIDES = {SUPPORTED: (0.51, 0.9), NOT: (0.1, 0.49), UNDECIDED: (0.4, 0.6)}  # of one half: a share's interval
+
+
 @pytest.fixture
 def folder(tmp_path):
     """The committed tables of the lab and the search, and none of transfer."""
@@ -134,12 +137,15 @@ def test_that_selecting_outside_helps_is_supported_where_selecting_inside_is_wor
     ],
 )
 def test_the_found_function_has_to_win_the_lab_and_to_help_elsewhere(folder, relu, gelu, kinds, wanted):
+    labs(folder, *SIDES[SUPPORTED], what="Found by search < GELU")
     change(folder, "found", relu, function="relu")
     change(folder, "found", gelu, function="gelu")
     if kinds is not None:
         verdicts = zip(claims.KINDS, kinds, strict=True)
         transfer(folder, {("found", kind, "in-distribution"): word for kind, word in verdicts})
     assert verdict(folder, "3a") == wanted
+    labs(folder, *SIDES[UNDECIDED], what="Found by search < GELU")
+    assert verdict(folder, "3a") == (UNDECIDED if wanted == SUPPORTED else wanted)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +165,6 @@ def test_all_four_discovered_functions_have_to_beat_gelu(folder, words, wanted):
     assert table.loc["4a", "ours"].startswith(f"{words.count('better')} of 4 better, {words.count('worse')} worse")
 
 
-SIDES = {SUPPORTED: (0.51, 0.9), NOT: (0.1, 0.49), UNDECIDED: (0.4, 0.6)}
-
-
 @pytest.mark.parametrize("of_labs", SIDES)
 @pytest.mark.parametrize("word", claims.OF)
 def test_a_verdict_on_the_lab_stands_only_where_the_multiverse_agrees(folder, word, of_labs):
@@ -174,7 +177,7 @@ def test_a_verdict_on_the_lab_stands_only_where_the_multiverse_agrees(folder, wo
     for name in ("relu", "snake"):
         change(folder, "found", word, function=name)
     table = claims.table(folder).set_index("part")["verdict"]
-    parts = [part.name for part in PARTS if part.statement and part.name != "4c"]
+    parts = [part.name for part in PARTS if part.statement and part.name not in ("3a", "4c")]
     assert parts == ["3b", "3c", "4a", "4b", "4d", "4e", "4f", "4g", "4h", "4i"]
     assert set(table[parts]) == {own if own == of_labs else UNDECIDED}
 
@@ -192,7 +195,7 @@ def test_shares_of_labs_stand_in_each_row_that_heeds_them_with_their_place(folde
     heeding = table[table["statement"] != ""]
     shares = pd.read_csv(FIGURES / "table_3.csv").query("measure == 'share of labs'").set_index("what")["value"]
     for row in heeding.itertuples():
-        assert row.n.endswith(" data sets, 100 labs") and f"; {row.statement} in " in row.ours
+        assert row.n.endswith(", 100 labs") and f"; {row.statement} in " in row.ours
         assert all(f"{share:.0%} [" in row.ours for share in shares[[row.statement]])
         assert claims.places(row)[1] == (
             "multiverse_shares.png", "14_multiverse",
@@ -222,7 +225,8 @@ def test_training_losses_are_alike_within_one_limit_here_and_in_the_multiverse(f
 def test_the_rules_say_that_what_the_multiverse_has_to_say_was_written_last():
     assert "last of all came what the multiverse of labs has to say" in " ".join(rules.__doc__.split())
     table = claims.table().set_index("part")
-    assert table.loc[table["statement"] != "", "rule"].str.contains("the multiverse of labs says the same").all()
+    heeding = table[table["statement"] != ""].drop("3a")
+    assert heeding["rule"].str.contains("the multiverse of labs says the same").all()
 
 
 @pytest.mark.parametrize(("low", "high", "wanted"), [(-3, -2, SUPPORTED), (-3, 0.1, UNDECIDED), (-0.5, 0.1, NOT)])
@@ -305,5 +309,5 @@ def test_overfitting_the_lab_is_a_negative_correlation_of_score_and_transfer(fol
 def test_a_claims_rules_are_said_once_each():
     table = claims.table()
     said = claims.rules(table, 4)
-    assert said.count("supported if the first function's loss") == 1 and "**4b, 4d, 4e, 4f, 4g, 4h, 4i**" in said
+    assert said.count("supported if the first function's loss") == 2 and "**4d, 4e, 4f, 4g, 4h, 4i**" in said  # and 4b
     assert claims.results(table, 4).count("\n") == 1 + 9

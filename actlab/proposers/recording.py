@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from actlab.database import DatabaseFile
 from actlab.language import short
 from actlab.proposers.models import Usage
+from actlab.records import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -367,9 +368,7 @@ def note_replay(run: Path, recording: Recording) -> None:
     noted = replays(run)
     if row not in noted:
         text = "".join(json.dumps(one, sort_keys=True) + "\n" for one in [*noted, row])
-        partial = _replays_file(run).with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(_replays_file(run))
+        write(_replays_file(run), text)
 
 
 def replays(run: Path) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ class Watched:
     """
 
     def __init__(self, live: Live, recording: Recording, cap: float) -> None:
-        self._live, self._recording, self._cap = live, recording, cap
+        self._live, self._recording, self._cap, self._lock = live, recording, cap, threading.Lock()
         self.bind, self.judge = live.bind, live.judge
         self._bar = tqdm(bar_format="{desc}", disable=None)  # quiet where there is no terminal
         self._show()
@@ -51,8 +51,9 @@ class Watched:
             self._show()
 
     def _show(self) -> None:
-        if not self._bar.disable:
-            self._bar.set_description_str(words(self._recording.bill(), self._cap))
+        with self._lock:  # no thread draws an older bill over a newer one
+            if not self._bar.disable:
+                self._bar.set_description_str(words(self._recording.bill(), self._cap))
 
 
 def words(bill: Mapping[str, Any], cap: float) -> str:
