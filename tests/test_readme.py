@@ -162,3 +162,13 @@ def test_what_is_said_in_words_of_transfer_holds_in_the_committed_tables():
     assert f"Spearman {said}" in (ROOT / "README.md").read_text().replace("\n", " ")
     parting = pd.read_csv(folder / "parting_pictures.csv")
     assert parting["parts"].iloc[-1] and parting["id"].iloc[-1] == pd.read_csv(folder / "lineage.csv")["id"].iloc[-1]
+
+
+def test_a_search_that_races_ends_as_the_committed_table_and_the_readme_say():
+    table = pd.read_csv(ROOT / "figures" / "bench_searches.csv").set_index(["seed", "plan"])
+    whole, racing = (table.loc[(0, plan)] for plan in ("whole suite", "racing"))
+    assert racing["same_winner"] or racing["includes_zero"]
+    assert (racing["same_winner"], racing["parted"], racing["evaluations"]) == (True, 0, whole["evaluations"])
+    text = (ROOT / "README.md").read_text()
+    assert f"took {racing['seconds']:.0f} s with races and {whole['seconds']:.0f} s without" in text
+    assert f"trained {racing['trained']:.0%}".replace("%", " %") in (ROOT / "docs" / "speed.md").read_text()
