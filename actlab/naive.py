@@ -48,11 +48,18 @@ def train(function: Function, data: Blind, config: LabConfig, seed: int, fused: 
         x = torch.from_numpy(data.train_x[model, :, :dim]).to(dtype)
         y = torch.from_numpy(data.train_y[model, :, None]).to(dtype)
         net = network(function, start, model, dim)
-        optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate, fused=fused)
-        for step, points in enumerate(index):
-            optimiser.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / len(index))) / 2
-            optimiser.zero_grad()
-            nn.functional.mse_loss(net(x[points]), y[points]).backward()
-            optimiser.step()
+        fit(net, x, y, index, config.learning_rate, fused)
         trained.append(net)
     return trained
+
+
+def fit(
+    net: nn.Module, x: torch.Tensor, y: torch.Tensor, index: torch.Tensor, rate: float, fused: bool = False
+) -> None:
+    """Trains one network by Adam on its batches, `index` `[steps, batch]`, with the lab's schedule of the rate."""
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate, fused=fused)
+    for step, points in enumerate(index):
+        optimiser.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / len(index))) / 2
+        optimiser.zero_grad()
+        nn.functional.mse_loss(net(x[points]), y[points]).backward()
+        optimiser.step()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from actlab import activations, constants, fitness, lab, tasks
+from actlab import activations, constants, fitness, lab, naive, tasks
 from actlab.config import profile
 from actlab.laboratory import Laboratory
 from actlab.learnable import learnable
@@ -35,23 +35,13 @@ def plain(name, task, config):
     """One network as a reader would write it first, its activations modules of `learnable`; trained by plain Adam."""
     dim = SUITE.blind.dims[task]
     start = lab.initial_networks(SUITE.blind.dims, tasks.MAX_DIM, config, 0)
-    layers = []
-    for depth, (weight, bias) in enumerate(zip(start.weights, start.biases, strict=True)):
-        weight = weight[task, :dim] if depth == 0 else weight[task]
-        linear = nn.Linear(*weight.shape, dtype=torch.float64)
-        with torch.no_grad():
-            linear.weight.copy_(weight.T)
-            linear.bias.copy_(bias[task, 0])
-        layers += [linear, learnable(name, dtype=torch.float64)]
-    net = nn.Sequential(*layers[:-1])
+    layers = naive.network(torch.relu, start, task, dim)
+    net = nn.Sequential(
+        *(learnable(name, dtype=torch.float64) if isinstance(layer, naive.Wrapped) else layer for layer in layers)
+    )
     x = torch.from_numpy(SUITE.blind.train_x[task, :, :dim])
     y = torch.from_numpy(SUITE.blind.train_y[task, :, None])
-    adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    for step, points in enumerate(lab.batches(len(x), config, 0)):
-        adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / config.steps)) / 2
-        adam.zero_grad()
-        nn.functional.mse_loss(net(x[points]), y[points]).backward()
-        adam.step()
+    naive.fit(net, x, y, lab.batches(len(x), config, 0), config.learning_rate)
     return net
 
 
