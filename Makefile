@@ -9,6 +9,8 @@ PARAMS ?=
 BENCH ?=
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
+# How pytest spreads the tests' files over the cores; a worker of its own may hold 2 GB.
+AT_ONCE ?= -n auto --maxprocesses 4 --dist loadfile
 # The first of python3.11 and python3 that is 3.11 or newer.
 PYTHON ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -83,7 +85,7 @@ test: $(STAMP) ## ruff, then pytest, then every notebook with nbval: what .ci/ru
 	@echo "== ruff"
 	$(PY) -m ruff check .
 	@echo "== pytest"
-	$(PY) -m pytest tests
+	$(PY) -m pytest $(AT_ONCE) tests
 	@echo "== nbval"
 	$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks/
 

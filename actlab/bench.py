@@ -31,7 +31,7 @@ from actlab import activations, lab, naive, plotting, program, tasks, worker
 from actlab.bench_search import machine, one_thread, overhead, searches, warm
 from actlab.blind import Blind
 from actlab.config import LabConfig, Profile, cores, profile
-from actlab.fitness import Evaluator
+from actlab.fitness import Evaluator, mse
 from actlab.passes import Function
 from actlab.records import figures_folder
 
@@ -41,6 +41,7 @@ FUNCTIONS = ("relu", "gelu", "gelu-sine", "turbulent")
 WIDTHS = (32, 64, 128)
 BATCHES = (64, 256)
 GROWTH = {"tasks": (12, 24, 48, 96, 200), "width": (16, 32, 64, 128, 256), "batch": (16, 32, 64, 128, 256)}
+GPU_TASKS = (48, 200, 1000)
 GROWTH_FUNCTIONS = (1, 2, 4, 8)  # trained in turn
 GROWTH_CAPTION = (
     "GELU, one thread, a fresh process a point; median of {} measurements, with least to most; dotted: in proportion. "
@@ -153,6 +154,43 @@ def lab_speed(which: Profile, quick: bool = False) -> pd.DataFrame:
                 row |= {"ratio_to_naive": first / ms.median, "roofline_fraction": last / ms.median}
                 rows.append(row | {"ms_least": ms.least, "ms_most": ms.most})
     return pd.DataFrame(rows)
+
+
+def gpu(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """Whole trainings on this machine's GPU, all networks in one stack, beside one thread of its processor.
+
+    Returns:
+        Columns function, tasks (of the search suite), repeats (on the GPU; the processor trains once), gpu, torch,
+        cpu_seconds, cuda_seconds (their median, with cuda_least and cuda_most), ratio (how many times faster the GPU
+        is) and, of either device's networks, the median out-of-distribution loss: cpu_ood_mse, cuda_ood_mse.
+    """
+    which = replace(which, lab=replace(which.lab, steps=10)) if quick else which
+    cells = [("gelu", 8)] if quick else [*product(FUNCTIONS[:3], GPU_TASKS), (FUNCTIONS[3], GPU_TASKS[0])]
+    repeats, rows = 3, []
+    with one_thread():
+        for name, count in tqdm(cells, desc="gpu", disable=None):
+            suite = tasks.suite("search", replace(which.tasks, search=count))
+            _trained("cuda", name, suite, which)  # what is loaded late is loaded
+            cpu, cpu_loss = _trained("cpu", name, suite, which)
+            on_gpu = [_trained("cuda", name, suite, which) for _ in range(repeats)]
+            cuda = Times.of([seconds for seconds, _ in on_gpu])
+            row = {"function": name, "tasks": count, "repeats": repeats, "gpu": torch.cuda.get_device_name()}
+            row |= {"torch": torch.__version__, "cpu_seconds": cpu, "cuda_seconds": cuda.median}
+            row |= {"cuda_least": cuda.least, "cuda_most": cuda.most, "ratio": cpu / cuda.median}
+            rows.append(row | {"cpu_ood_mse": cpu_loss, "cuda_ood_mse": on_gpu[0][1]})
+    return pd.DataFrame(rows)
+
+
+def _trained(device: str, name: str, suite: tasks.Suite, which: Profile) -> tuple[float, float]:
+    """The seconds of a function's training on a device, and its median out-of-distribution loss."""
+    config, function = replace(which.lab, device=device), activations.REGISTRY[name].function
+    started = time.perf_counter()
+    networks = lab.train(function, suite.blind, config, 0)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    predicted = networks.predict(function, torch.from_numpy(suite.blind.ood_x).float(), config.batch)
+    return seconds, float(np.median(mse(predicted.numpy(), suite.ood_y, which.fitness.clamp)))
 
 
 def population(which: Profile, quick: bool = False) -> pd.DataFrame:
@@ -381,6 +419,7 @@ PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
     "growth": growth,
     "functions": functions,
     "hours": hours,
+    "gpu": gpu,
 }
 
 
@@ -400,7 +439,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"actlab.bench: {error}", file=sys.stderr)
         return 2
     folder = wanted.folder or figures_folder(wanted.profile)
-    for part in wanted.parts or PARTS:
+    if not (parts := wanted.parts):
+        parts = [part for part in PARTS if part != "gpu" or torch.cuda.is_available()]
+    elif "gpu" in parts and not torch.cuda.is_available():
+        parser.error(f"gpu: wanted a GPU that torch {torch.__version__} can use; came none")
+    for part in parts:
         table = PARTS[part](which, wanted.quick).assign(machine=machine())
         path, _ = plotting.save_table(table, f"bench_{part}", folder)
         if part == "growth":

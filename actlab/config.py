@@ -60,6 +60,9 @@ class LabConfig:
             raise ValueError(f"learning_rate: wanted a finite number above 0; got {self.learning_rate}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: wanted one of {', '.join(DTYPES)}; got {self.dtype!r}")
+        if self.device.startswith("cuda") and self.dtype != "float32":
+            # There torch's fused Adam takes its count of steps for float32, whatever the type of the parameters.
+            raise ValueError(f"dtype: wanted float32 with device {self.device}; got {self.dtype!r}")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 A training step of each of the paper profile's models is timed on one thread of this machine, with ReLU, on random
 pictures, on B3DB's molecules and on the committed trajectories, and scaled to a GPU by rates of float32 matrix
 products: measured here, assumed there. A step of many small operations waits for their launches instead: these are
-counted, and the longer of the two times is taken. No GPU was timed. Left out are tests, validation, loading, the
-optimiser, functions costlier than ReLU, and the 24 algorithms whose samples are not committed: the mean of the six
-stands for them, though some have many more steps.
+counted, and the longer of the two times is taken. Where torch sees a GPU, the same steps are timed on it besides. Left
+out are tests, validation, loading, the optimiser, functions costlier than ReLU, and the 24 algorithms whose samples are
+not committed: the mean of the six stands for them, though some have many more steps.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def hours(which: Profile, quick: bool = False) -> pd.DataFrame:
         Columns data, cpu_seconds_a_step (at the paper profile's batch, on one thread), steps (of one training),
         trainings (of all functions and seeds), operations (of torch's in a step, forward and backward), products_ms and
         launches_ms (what a step takes on the GPU by either), gpu_hours_a_training (by the longer) and gpu_hours (of
-        all trainings), estimates all four.
+        all trainings), estimates all four; gpu_ms_a_step and measured_gpu_hours (of all trainings), of this machine's
+        GPU, and its name: NaN and empty without one.
     """
     rate = _products(1 if quick else 5)
     rows = []
@@ -85,7 +86,26 @@ def hours(which: Profile, quick: bool = False) -> pd.DataFrame:
         row = {"data": timed.data, "cpu_seconds_a_step": seconds, "steps": timed.steps, "trainings": trainings}
         row |= {"operations": round(count), "products_ms": products * 1e3, "launches_ms": launches * 1e3}
         rows.append({**row, "gpu_hours_a_training": one, "gpu_hours": one * trainings})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    found = torch.cuda.is_available()
+    table["gpu_ms_a_step"] = _gpu_ms(quick) if found else math.nan
+    table["measured_gpu_hours"] = table["gpu_ms_a_step"] * table["steps"] * table["trainings"] / 3.6e6
+    return table.assign(gpu=f"{torch.cuda.get_device_name()}, torch {torch.__version__}" if found else "")
+
+
+def _gpu_ms(quick: bool, steps: int = 20) -> list[float]:
+    """Milliseconds of a step of each data set's model on the GPU, at the paper profile's batch."""
+    found = []
+    for timed in _timed(quick, "cuda"):
+        for _ in range(3):  # what is loaded late is loaded
+            timed.step()
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(steps):
+            timed.step()
+        torch.cuda.synchronize()
+        found.append((time.perf_counter() - started) / steps / timed.models * timed.scale * 1e3)
+    return found
 
 
 def operations(step: Callable[[], None]) -> int:
@@ -124,14 +144,14 @@ def _products(repeats: int, side: int = 1024) -> float:
     return 2 * side**3 / median(_seconds(lambda: a @ a) for _ in range(repeats))
 
 
-def _timed(quick: bool) -> Iterator[Timed]:
+def _timed(quick: bool, device: str = "cpu") -> Iterator[Timed]:
     if quick:
-        yield _graphs()
+        yield _graphs(device)
         return
     for config in images.PROFILES["paper"]:
-        yield _pictures(config)
-    yield _graphs()
-    yield _trajectories()
+        yield _pictures(config, 8 if device == "cpu" else config.batch, device)
+    yield _graphs(device)
+    yield _trajectories(device)
 
 
 def _backward(model: nn.Module, value: Callable[[], torch.Tensor]) -> Callable[[], None]:
@@ -142,37 +162,37 @@ def _backward(model: nn.Module, value: Callable[[], torch.Tensor]) -> Callable[[
     return step
 
 
-def _pictures(config: images.ImageConfig, batch: int = 8) -> Timed:
+def _pictures(config: images.ImageConfig, batch: int = 8, device: str = "cpu") -> Timed:
     channels = 1 if config.data == "Fashion-MNIST" else 3
-    model = images.build(F.relu, config, channels).to(memory_format=torch.channels_last).train()
-    x = torch.rand(batch, channels, config.side, config.side).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(batch) % images.CLASSES[config.data]
+    model = images.build(F.relu, config, channels).to(device, memory_format=torch.channels_last).train()
+    x = torch.rand(batch, channels, config.side, config.side).to(device, memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=device) % images.CLASSES[config.data]
     step = _backward(model, lambda: F.cross_entropy(model(x), labels))
     steps = config.settings.epochs * ((TRAINING[config.data] - config.validation) // config.batch)
     return Timed(config.data, step, config.batch / batch, steps)
 
 
-def _graphs() -> Timed:
+def _graphs(device: str = "cpu") -> Timed:
     """B3DB's molecules in the place of molhiv's, which need not be there; both are drug-like."""
     config = next(config for config in molecules.PROFILES["paper"] if config.data == "ogbg-molhiv")
     known, split = molecules.load(replace(molecules.LAPTOP, seed=0))
-    model = molecules.build(F.relu, config, known).train()
-    batch = known.batch(split.train[: config.batch], "cpu")
+    model = molecules.build(F.relu, config, known).to(device).train()
+    batch = known.batch(split.train[: config.batch], device)
     step = _backward(model, lambda: F.binary_cross_entropy_with_logits(model(batch), batch.labels))
     used = math.floor(TRAINING[config.data] * (1 - config.validation - config.test))
     return Timed(config.data, step, 1.0, config.settings.epochs * (used // config.batch))
 
 
-def _trajectories() -> Timed:
+def _trajectories(device: str = "cpu") -> Timed:
     """The mean over the committed algorithms in the place of all thirty, of which some have many more steps."""
     thirty = {config.algorithm: config for config in algorithms.PROFILES["paper"]}
     steps = []
     for laptop in algorithms.COMMITTED:
         config = thirty[laptop]
         samples = algorithms.load(replace(config, folder=algorithms.AlgorithmConfig().folder))["train"]
-        network = algorithms.build(F.relu, config, samples.probes).train()
+        network = algorithms.build(F.relu, config, samples.probes).to(device).train()
         places = np.arange(config.batch)
-        batch = samples.batch(places, samples.random_positions(places, np.random.default_rng(0)), "cpu")
+        batch = samples.batch(places, samples.random_positions(places, np.random.default_rng(0)), device)
         steps.append(_backward(network, lambda n=network, b=batch, s=samples: loss(s.probes, b, *n(b))))
 
     def step() -> None:

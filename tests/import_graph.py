@@ -1,6 +1,7 @@
 """Who imports whom in actlab, read from the syntax trees: for the tests of import order and Makefile."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -18,10 +19,11 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
     return found
 
 
-def imported(tree: ast.AST, known: dict[str, Path]) -> set[str]:
-    """The modules of ours that a tree names: imports at any depth, and attributes such as `actlab.lab`."""
+@cache
+def imported(source: str, known: frozenset[str]) -> frozenset[str]:
+    """The modules of ours that code names: imports at any depth, and attributes such as `actlab.lab`."""
     dotted = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             dotted |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -31,7 +33,7 @@ def imported(tree: ast.AST, known: dict[str, Path]) -> set[str]:
             dotted.add(ast.unparse(node))
     names = {name.removeprefix("actlab.") for name in dotted if name.startswith("actlab.")}
     prefixes = {".".join(name.split(".")[:i]) for name in names for i in range(1, name.count(".") + 2)}
-    return prefixes & known.keys()
+    return known & prefixes
 
 
 def graph(root: Path = ROOT) -> dict[str, set[str]]:
@@ -40,7 +42,7 @@ def graph(root: Path = ROOT) -> dict[str, set[str]]:
     edges = {}
     for name, path in known.items():
         package = {name.rpartition(".")[0]} & known.keys()
-        edges[name] = (imported(ast.parse(path.read_text()), known) | package) - {name}
+        edges[name] = (imported(path.read_text(), frozenset(known)) | package) - {name}
     return edges
 
 
@@ -59,5 +61,5 @@ def notebook_imports(path: Path, root: Path = ROOT) -> set[str]:
     known, edges = modules(root), graph(root)
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     lines = [line for cell in cells for line in cell.splitlines() if not line.lstrip().startswith(("%", "!"))]
-    reached = closure(imported(ast.parse("\n".join(lines)), known), edges)
+    reached = closure(imported("\n".join(lines), frozenset(known)), edges)
     return {str(known[name].relative_to(root)) for name in reached}

@@ -13,6 +13,8 @@ from actlab.fitness import Evaluator
 from actlab.laboratory import Laboratory
 from actlab.records import Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = config.profile("smoke")
 QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20), search=replace(SMOKE.search, round_size=3))
 DESIGN = Design(seeds=2, evaluations=3)

@@ -141,6 +141,54 @@ def test_the_quick_population_is_scored_in_turns_and_its_memory_is_that_of_confi
     assert 100 < row["peak_mb"] < 2000  # torch alone is above
 
 
+def test_the_gpu_is_measured_where_there_is_one_and_named_it_is_wanted(tmp_path, capsys, monkeypatch):
+    measured = []
+    for part in bench.PARTS:
+        table = pd.DataFrame({"part": [part]})
+        monkeypatch.setitem(bench.PARTS, part, lambda *_, t=table: measured.append(t["part"][0]) or t)
+    monkeypatch.setattr(bench.plotting, "growth", lambda *_: None)
+    growth = pd.DataFrame({"setting": ["a"], "repeats": [1]})
+    monkeypatch.setitem(bench.PARTS, "growth", lambda *_: growth)
+    for found in (False, True):
+        monkeypatch.setattr(bench.torch.cuda, "is_available", lambda found=found: found)
+        measured.clear()
+        assert bench.main(["--folder", str(tmp_path)]) == 0
+        assert measured == [part for part in bench.PARTS if part != "growth" and (found or part != "gpu")]
+    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        bench.main(["lab", "gpu"])
+    assert f"gpu: wanted a GPU that torch {torch.__version__} can use; came none" in capsys.readouterr().err
+
+
+def test_a_gpu_trains_whole_and_several_times_what_the_processor_trains_once(monkeypatch):
+    turns = []
+
+    def trained(device, name, suite, which):
+        turns.append((device, name, len(suite.tasks), which.lab.steps))
+        return {"cpu": 6.0, "cuda": float(len(turns))}[device], 0.5
+
+    monkeypatch.setattr(bench, "_trained", trained)
+    monkeypatch.setattr(bench.torch.cuda, "get_device_name", lambda: "a GPU")
+    (row,) = bench.gpu(profile("laptop"), quick=True).to_dict("records")
+    assert turns == [(device, "gelu", 8, 10) for device in ("cuda", "cpu", *["cuda"] * 3)]
+    assert (row["cpu_seconds"], row["cuda_least"], row["cuda_seconds"], row["cuda_most"]) == (6, 3, 4, 5)
+    assert (row["ratio"], row["gpu"], row["torch"], row["cpu_ood_mse"]) == (1.5, "a GPU", torch.__version__, 0.5)
+    turns.clear()
+    whole = bench.gpu(profile("laptop"))
+    assert set(whole["tasks"]) == {48, 200, 1000} and {turn[3] for turn in turns} == {1000}
+
+
+def test_a_timed_training_has_the_median_loss_of_the_lab():
+    which = profile("smoke")
+    suite = tasks.suite("search", which.tasks)
+    seconds, loss = bench._trained("cpu", "gelu", suite, which)
+    gelu = activations.REGISTRY["gelu"].function
+    networks = lab.train(gelu, suite.blind, which.lab, 0)
+    predicted = networks.predict(gelu, torch.from_numpy(suite.blind.ood_x).float(), which.lab.batch)
+    assert loss == pytest.approx(((predicted.double() - torch.from_numpy(suite.ood_y)) ** 2).mean(1).quantile(0.5))
+    assert seconds > 0
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs a system that lists processes")
 def test_the_memory_of_a_process_below_another_is_seen_and_this_processs_own_is_not():
     grown = "import sys; kept = bytearray(b'x') * 300_000_000; print('grown', flush=True); sys.stdin.read()"

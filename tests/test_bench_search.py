@@ -11,6 +11,8 @@ from actlab.archive import Archive, Move
 from actlab.config import FitnessConfig, profile
 from actlab.fitness import Score
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 RACING = replace(SMOKE.search, evaluations=24, round_size=8, race=True)
 

@@ -13,6 +13,8 @@ from actlab.fitness import contributions
 from actlab.laboratory import Laboratory
 from actlab.records import Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20), tasks=replace(SMOKE.tasks, held_out=8))
 CONFIG = FitnessConfig()

@@ -20,6 +20,8 @@ from actlab.proposers.mixture import Mixture
 from actlab.proposers.models import read_models
 from actlab.proposers.recording import Recording
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SUITES = {"search": tasks.suite("search", TaskConfig(search=8))}
 FITNESS = FitnessConfig(resamples=50)
 LAB = LabConfig(steps=2, width=8, depth=2)

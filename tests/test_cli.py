@@ -17,6 +17,8 @@ from actlab.__main__ import main
 from actlab.archive import Archive
 from actlab.fitness import Evaluator, Score
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 PROGRAM = "def activation(x):\n    return x + torch.sin(x) ** 2\n"
 
 

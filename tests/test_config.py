@@ -21,6 +21,7 @@ from actlab.records import digest
         ({"learning_rate": float("nan")}, "learning_rate: wanted a finite number above 0; got nan"),
         ({"learning_rate": float("inf")}, "learning_rate: wanted a finite number above 0; got inf"),
         ({"dtype": "float23"}, "dtype: wanted one of float32, float64; got 'float23'"),
+        ({"dtype": "float64", "device": "cuda:1"}, "dtype: wanted float32 with device cuda:1; got 'float64'"),
     ],
 )
 def test_settings_that_no_lab_can_train_with_are_refused_with_what_was_wanted_and_what_came(setting, words):

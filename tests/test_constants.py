@@ -15,6 +15,8 @@ from actlab.laboratory import Laboratory
 from actlab.learnable import learnable
 from actlab.records import Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 SMALL = replace(SMOKE.lab, width=8, depth=2, steps=12, dtype="float64")
 SUITE = tasks.suite("held-out", SMOKE.tasks)

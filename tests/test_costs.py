@@ -30,6 +30,19 @@ def test_a_step_takes_its_products_or_its_launches_whichever_is_longer(toys, cou
     assert row["gpu_hours"] == pytest.approx(row["trainings"] * row["gpu_hours_a_training"])
 
 
+def test_where_there_is_a_gpu_hours_follow_from_a_step_that_was_timed_on_it(toys, monkeypatch):
+    toys(100)
+    monkeypatch.setattr(costs.torch.cuda, "is_available", lambda: False)
+    row = costs.hours(profile("paper")).iloc[0]
+    assert row["gpu"] == "" and row[["gpu_ms_a_step", "measured_gpu_hours"]].isna().all()
+    monkeypatch.setattr(costs.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(costs.torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(costs, "_gpu_ms", lambda quick: [4.0])
+    row = costs.hours(profile("paper")).iloc[0]
+    assert row["gpu"] == f"a GPU, torch {torch.__version__}"
+    assert row["measured_gpu_hours"] == pytest.approx(row["trainings"] * 900 * 0.004 / 3600)
+
+
 def test_operations_are_counted_forward_and_backward_but_no_views():
     x = torch.ones(3, 4, requires_grad=True)
 

@@ -20,6 +20,8 @@ from actlab.proposers.models import read_models
 from actlab.proposers.recording import Recording
 from actlab.records import Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20))
 SILU = "def activation(x):\n    return x / (1 + torch.exp(-x))"

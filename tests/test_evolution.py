@@ -31,6 +31,8 @@ from actlab.proposers import Failure, Proposal, Tally
 from actlab.proposers.grammar import Grammar, RandomSampling
 from actlab.traits import Description
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 LAB = LabConfig(steps=100)
 CONFIG = SearchConfig(evaluations=40, round_size=8, migrate_every=2, reset_every=3)
 FAMILIES = ("polynomial", "harmonic", "harmonic2d", "feynman") * 2

@@ -15,6 +15,8 @@ from actlab.laboratory import Laboratory
 from actlab.program import Refused
 from actlab.records import Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20))
 WAVY = "def activation(x):\n    return torch.sin(2 * x) + 0.25 * x\n"

@@ -10,6 +10,8 @@ from actlab.config import profile
 from actlab.laboratory import Laboratory
 from actlab.records import Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20), search=replace(SMOKE.search, evaluations=6, round_size=6))
 

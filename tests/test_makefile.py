@@ -354,12 +354,14 @@ def test_a_missing_conda_is_named_in_one_line(tree):
     assert not (tree / ".conda/.stamp").exists()
 
 
-def test_the_tests_run_in_order_and_each_alone(tree):
+def test_the_steps_of_the_tests_run_in_order_and_files_at_once_unless_told_otherwise(tree):
     planned = make(tree, "--dry-run", "test").stdout
-    steps = ("-m ruff check .", "-m pytest tests", "-m pytest --nbval-lax")
+    steps = ("-m ruff check .", "-m pytest -n auto --maxprocesses 4 --dist loadfile tests", "-m pytest --nbval-lax")
     places = [planned.index(step) for step in steps]
     assert places == sorted(places)
     assert planned.count("-m pytest") == 2
+    alone = make(tree, "--dry-run", "test", "AT_ONCE=").stdout
+    assert "-m pytest  tests" in alone
 
 
 def test_clean_leaves_the_environment_and_the_figures(tree):

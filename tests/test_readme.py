@@ -141,6 +141,26 @@ def test_what_is_said_of_ending_trainings_early_is_what_the_committed_replays_ca
         assert shares == saved + dropped
 
 
+def test_the_hours_of_the_full_data_sets_are_those_of_a_committed_measurement_on_a_gpu():
+    table = pd.read_csv(ROOT / "figures" / "bench_hours.csv").set_index("data")
+    assert (table["gpu"].str.contains("H200") & table["measured_gpu_hours"].notna()).all()
+    text = (ROOT / "README.md").read_text()
+    assert "on an NVIDIA H200" in text
+    for data, row in table.iterrows():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {data} |")]
+        hours = row["measured_gpu_hours"] / row["trainings"], row["measured_gpu_hours"]
+        assert line.split("|")[-4:-2] == [f" {float(f'{value:.2g}'):g} h " for value in hours]
+
+
+def test_what_is_said_of_a_gpu_is_what_the_committed_table_measured():
+    table = pd.read_csv(ROOT / "figures" / "bench_gpu.csv")
+    text = (ROOT / "docs" / "speed.md").read_text()
+    few, many = map(int, re.findall(r"about (\d+) times faster with 48 tasks, (\d+) with 1000", text)[0])
+    assert table.query("tasks == 48")["ratio"].between(few - 1, few + 1).all()
+    assert table.query("tasks == 1000")["ratio"].between(0.75 * many, 1.25 * many).all()
+    assert (table["cpu_ood_mse"] / table["cuda_ood_mse"]).between(0.999, 1.001).all()
+
+
 def test_every_file_that_the_account_of_speed_names_is_there():
     named = re.findall(r"`((?:actlab|figures)/[^` ]*)`", (ROOT / "docs" / "speed.md").read_text())
     assert named and all(list(ROOT.glob(name)) for name in named)

@@ -12,6 +12,8 @@ from actlab.config import profile
 from actlab.laboratory import Laboratory
 from actlab.records import Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 SMALL = replace(SMOKE.lab, width=8, depth=2, steps=10, dtype="float64")
 SUITE = tasks.suite("held-out", SMOKE.tasks)

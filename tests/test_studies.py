@@ -10,6 +10,8 @@ from actlab.laboratory import Laboratory
 from actlab.racing import Plan, Race
 from actlab.records import ROOT, Store
 
+pytestmark = pytest.mark.usefixtures("warm_sandboxes")
+
 SMOKE = profile("smoke")
 TASKS = SMOKE.tasks
 FITNESS = FitnessConfig()

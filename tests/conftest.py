@@ -1,0 +1,53 @@
+"""What tests of several files share."""
+
+from collections import defaultdict
+
+import pytest
+
+from actlab import fitness
+from actlab.pool import Pool
+from actlab.sandbox import Sandbox
+
+SPARE: dict[tuple, list[Sandbox]] = defaultdict(list)  # warm and idle, by what they confine
+
+
+class Lent(Pool):
+    """A pool that takes sandboxes which are warm, and leaves its own warm for the next one; they take seconds to start.
+
+    A suite's name in a sandbox is the hash of its data, so that what one pool left there cannot mislead another.
+    """
+
+    def _made(self) -> Sandbox:
+        spare = SPARE[self.limits.memory, self.without]
+        if not spare:
+            return super()._made()
+        sandbox = spare.pop()
+        sandbox.hold(dict(self.data))
+        self.sandboxes.append(sandbox)
+        return sandbox
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed, idle = True, self._idle
+            self._idle = []
+        for sandbox in self.sandboxes:
+            if sandbox in idle and sandbox.active:
+                SPARE[self.limits.memory, self.without].append(sandbox)
+            else:
+                sandbox.close()
+
+
+@pytest.fixture(scope="session")
+def spare_sandboxes():
+    yield
+    for sandbox in [one for kind in SPARE.values() for one in kind]:
+        sandbox.close()
+    SPARE.clear()
+
+
+@pytest.fixture(scope="module")
+def warm_sandboxes(spare_sandboxes):
+    """Evaluators of a module share warm sandboxes: for tests of what is done with scores, not of sandboxes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitness, "Pool", Lent)
+        yield
