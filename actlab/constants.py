@@ -1,9 +1,9 @@
-"""Learned against fixed constants: the lab's networks trained twice from one start (Figure 9, ours).
+"""Learned against fixed constants: the lab's networks, trained once more from the same start (Figure 9, ours).
 
-The paper's constants are numbers that a search wrote. Here each is, in a second training, a parameter of the network:
-one scalar a network and hidden layer, from the published value on, in the same Adam as the weights. Initial weights,
-batches, tasks, steps and schedule are the lab's and the same for both, so that differences are paired by task. Which
-constants can be learned, and how the functions are then written, says `actlab.learnable`.
+The paper's constants are numbers that a search wrote. Here each is a parameter of the network: one scalar a network and
+hidden layer, from the published value on, in the same Adam as the weights. Initial weights, batches, tasks, steps and
+schedule are the lab's, so that differences to its own losses are paired by task. Which constants can be learned, and
+how the functions are then written, says `actlab.learnable`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from actlab.learnable import LearnableActivation, learnable
 from actlab.records import code_hash
 
 FUNCTIONS = ("gelu-sine", "gelu-sinc", "gmtu", "snake")  # three of the paper's, and the best hand-made one with a wave
-ARMS = ("fixed", "learned")
 HERE = ("activations", "learnable", "feynman", "blind", "tasks", "passes", "lab", "fitness", "stats", "constants")
 PARTS = ("losses", "values")
 FLOOR = 1e-6  # of a training loss under the logarithm
@@ -106,7 +105,7 @@ def train(name: str, learned: bool, data: Blind, config: LabConfig, seed: int, c
 
 
 def study(laboratory: Laboratory, names: Iterable[str] = FUNCTIONS, suite: str = "held-out", seed: int = 0) -> Found:
-    """Trains functions on a suite with fixed and with learned constants, and keeps what is found of each.
+    """Trains functions on a suite with learned constants, beside the laboratory's own losses, where they are fixed.
 
     Args:
         laboratory: whose lab, suites, number of processes and store are used; the processes change no number.
@@ -117,35 +116,43 @@ def study(laboratory: Laboratory, names: Iterable[str] = FUNCTIONS, suite: str =
     profile, names = laboratory.profile, list(names)
     settings = {"suite": suite, "seed": seed, "lab": profile.lab, "tasks": profile.tasks, "order": [SUITES, FAMILIES]}
     settings |= {"kind": "constants", "clamp": profile.fitness.clamp, "code": code_hash(*HERE)}
-    about = {(name, arm): settings | {"function": name, "constants": arm} for name in names for arm in ARMS}
-    kept = {ask: [laboratory.store.load(one | {"part": part}) for part in PARTS] for ask, one in about.items()}
-    lacking = [ask for ask, found in kept.items() if any(table is None for table in found)]
-    for ask, found in _compute(laboratory, lacking, suite, seed):
+    about = {name: settings | {"function": name} for name in names}
+    kept = {name: [laboratory.store.load(one | {"part": part}) for part in PARTS] for name, one in about.items()}
+    lacking = [name for name, found in kept.items() if any(table is None for table in found)]
+    for name, found in _compute(laboratory, lacking, suite, seed):
         for part, table in zip(PARTS, found, strict=True):
-            laboratory.store.save(about[ask] | {"part": part}, table)
-        kept[ask] = found
+            laboratory.store.save(about[name] | {"part": part}, table)
+        kept[name] = found
     which = {"suite": suite, "seed": seed}
-    losses = [found[0].assign(function=name, constants=arm, **which) for (name, arm), found in kept.items()]
-    values = [found[1].assign(function=name) for (name, arm), found in kept.items() if arm == "learned"]
-    return Found(pd.concat(losses, ignore_index=True), pd.concat(values, ignore_index=True))
+    learned = [found[0].assign(function=name, constants="learned", **which) for name, found in kept.items()]
+    scored = laboratory.scores(names, suite, [seed]).assign(constants="fixed")
+    losses = pd.concat([scored[learned[0].columns], *learned], ignore_index=True)
+    values = [found[1].assign(function=name) for name, found in kept.items()]
+    return Found(losses, pd.concat(values, ignore_index=True))
 
 
-Ask = tuple[str, str]  # a function and an arm
+def fixed(laboratory: Laboratory, name: str, chosen: Iterable[int], suite: str = "held-out") -> np.ndarray:
+    """OOD losses on chosen tasks, [tasks], of networks that `train` gives fixed constants: the lab's to rounding."""
+    given, places = laboratory.suites[suite], list(chosen)
+    ood, *_ = _predicted((name, False, given.blind, laboratory.profile.lab, 0, places))
+    return mse(ood, given.ood_y[places], laboratory.profile.fitness.clamp)
+
+
 Job = tuple[str, bool, Blind, LabConfig, int, list[int]]  # the arguments of `train`
 
 
 def _compute(
-    laboratory: Laboratory, asked: Sequence[Ask], suite: str, seed: int
-) -> Iterator[tuple[Ask, list[pd.DataFrame]]]:
+    laboratory: Laboratory, names: Sequence[str], suite: str, seed: int
+) -> Iterator[tuple[str, list[pd.DataFrame]]]:
     given, config = laboratory.suites[suite], laboratory.profile.lab
     count = -(-len(given.tasks) * config.batch * config.width // lab.STACK)
     stacks = [part.tolist() for part in np.array_split(np.arange(len(given.tasks)), count)]
-    jobs = [(name, arm == "learned", given.blind, config, seed, part) for name, arm in asked for part in stacks]
+    jobs = [(name, True, given.blind, config, seed, part) for name in names for part in stacks]
     # Where a suite is a single stack, its trainings take less time than a process takes to start.
     done = _ran(jobs, 1 if count == 1 else min(laboratory.workers, len(jobs)))
-    for ask in asked:
+    for name in names:
         ood, train, values = (np.concatenate(parts) for parts in zip(*(next(done) for _ in stacks), strict=True))
-        yield ask, _tables(ask[0], given, laboratory.profile.fitness.clamp, ood, train, values)
+        yield name, _tables(name, given, laboratory.profile.fitness.clamp, ood, train, values)
 
 
 def _ran(jobs: Sequence[Job], workers: int) -> Iterator[tuple[np.ndarray, ...]]:
@@ -174,7 +181,7 @@ def _predicted(job: Job) -> tuple[np.ndarray, ...]:
 def _tables(
     name: str, suite: tasks.Suite, clamp: float, ood: np.ndarray, train: np.ndarray, values: np.ndarray
 ) -> list[pd.DataFrame]:
-    """The tables of `Found` for one function and arm, without what `study` knows."""
+    """The tables of `Found` for one function with learned constants, without what `study` knows."""
     about = pd.DataFrame({"family": suite.families, "task": suite.labels})
     losses = {
         "ood_mse": mse(ood, suite.ood_y, clamp),

@@ -282,7 +282,10 @@ def trace(laboratory: Laboratory, path: Path) -> pd.DataFrame:
 
 
 def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
-    """Every elite of a run: what it is worth on the search suite and on the held-out one (Figure 3).
+    """Every elite of a run: what it is worth on the search suite and on as many held-out tasks (Figure 3).
+
+    These are a smaller draw of the held-out suite than the laboratory's own. [ours]: a run has more elites than new
+    bests, and two axes of as many tasks each are equally sure.
 
     Returns:
         Columns id, fitness, held_out, low, high, flops_gelu, led (whether it was the best in its time), final
@@ -293,7 +296,10 @@ def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
     kept, best = choice.elites(run.entries, run.moves), choice.leaders(run.entries)
     led, flags = {entry.id for entry in best}, flagged(choice.parting(laboratory, best))
     chosen = choice.final(run.entries, run.moves, laboratory.profile.fitness).id
-    worth, rows = choice.worth(laboratory, kept), []
+    few = replace(laboratory.profile.tasks, held_out=laboratory.profile.tasks.search)
+    how = laboratory.workers, laboratory.store, laboratory.executor
+    with Laboratory(replace(laboratory.profile, tasks=few), *how) as smaller:
+        worth, rows = choice.worth(smaller, kept), []
     for entry in kept:
         row = {"id": entry.id, "fitness": entry.fitness, **worth.loc[entry.id]}
         row |= {"flops_gelu": entry.description["flops_gelu"], "led": entry.id in led, "final": entry.id == chosen}

@@ -6,6 +6,7 @@ and profiles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import replace
@@ -23,6 +24,7 @@ from actlab.records import Store, code_hash, key
 
 # What a loss depends on, beside its settings; the sandbox only carries it.
 SCORING = ("feynman", "blind", "tasks", "language", "bounds", "program", "passes", "lab", "worker", "fitness", "stats")
+LONG = 10_000  # steps times tasks of a training that takes seconds
 DESCRIBING = ("language", "bounds", "program", "traits", "activations")  # whose ReLU and GELU are the units of cost
 COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
 
@@ -129,7 +131,8 @@ class Laboratory:
     def _compute(self, missing: Mapping[str, tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, pd.DataFrame]]:
         """Scores what is missing, name and description by key, and keeps each result as soon as it is there."""
         pending: dict[Future, list[tuple[str, Pending]]] = {}
-        for found, (_, d) in missing.items():
+        for found in self._costliest_first({found: description for found, (_, description) in missing.items()}):
+            d = missing[found][1]
             score = self.evaluator.submit(d["source"], d["suite"], d["lab"], d["seed"])
             pending.setdefault(score.future, []).append((found, score))
         with tqdm(total=len(missing), desc="programs trained", disable=None) as bar:
@@ -141,6 +144,23 @@ class Laboratory:
                     self.store.save(description, table)
                     bar.update()
                     yield found, table
+
+    def _costliest_first(self, descriptions: Mapping[str, dict[str, Any]]) -> list[str]:
+        """The order in which to train: no worker is left with a long training when the others have ended.
+
+        Where trainings are short or few, any order does, and none is asked what it costs.
+        """
+        if len(descriptions) <= self.workers:
+            return list(descriptions)
+        suites = self.evaluator.suites
+        work = {found: d["lab"].steps * len(suites[d["suite"]].tasks) for found, d in descriptions.items()}
+        if max(work.values()) < LONG:
+            return list(work)
+        written = dict.fromkeys(description["source"] for description in descriptions.values())
+        asked = {source: self.evaluator.describe(source) for source in written}
+        costs = {source: answer.result().description for source, answer in asked.items()}
+        flops = {source: math.inf if found is None else found.flops for source, found in costs.items()}
+        return sorted(work, key=lambda found: -flops[descriptions[found]["source"]] * work[found])
 
     def _table(self, name: str, suite: str, pending: Pending) -> pd.DataFrame:
         score = pending.result()

@@ -20,12 +20,14 @@ pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 SMOKE = profile("smoke")
 SMALL = replace(SMOKE.lab, width=8, depth=2, steps=12, dtype="float64")
 SUITE = tasks.suite("held-out", SMOKE.tasks)
+ARMS = ("fixed", "learned")
 every_function = pytest.mark.parametrize("name", constants.FUNCTIONS)
 
 
 @pytest.fixture(scope="module")
 def laboratory(tmp_path_factory):
-    return Laboratory(replace(SMOKE, lab=SMALL), 1, Store(tmp_path_factory.mktemp("store")))
+    with Laboratory(replace(SMOKE, lab=SMALL), 1, Store(tmp_path_factory.mktemp("store"))) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def worked_losses():
     """Of two tasks of each of two families; learned losses are a half and a quarter of the fixed ones."""
     rows = [
         ("gmtu", arm, "held-out", 0, family, f"{family} {task}", loss * (1 if arm == "fixed" else factor), 0.02)
-        for arm in constants.ARMS
+        for arm in ARMS
         for family, factor in (("polynomial", 0.5), ("harmonic", 0.25))
         for task, loss in enumerate((0.4, 2.0))
     ]
@@ -114,7 +116,7 @@ def test_what_cannot_be_trained_is_refused(name, message):
 def test_a_study_holds_every_function_arm_task_layer_and_constant(found):
     n = len(SUITE.tasks)
     assert found.losses.groupby(["function", "constants"]).size().to_dict() == {
-        (name, arm): n for name in ("gmtu", "snake") for arm in constants.ARMS
+        (name, arm): n for name in ("gmtu", "snake") for arm in ARMS
     }
     assert found.values.groupby(["function", "constant", "layer"]).size().to_dict() == {
         (name, constant, layer): n
@@ -126,7 +128,7 @@ def test_a_study_holds_every_function_arm_task_layer_and_constant(found):
 
 
 def test_its_losses_and_values_are_those_of_the_networks(found):
-    for arm in constants.ARMS:
+    for arm in ARMS:
         trained = constants.train("gmtu", arm == "learned", SUITE.blind, SMALL, 0, [6])
         with torch.no_grad():
             made = [trained.outputs(torch.from_numpy(x[[6]])).squeeze(-1).numpy()
@@ -140,9 +142,15 @@ def test_its_losses_and_values_are_those_of_the_networks(found):
         assert rows.loc[key, "value"] == pytest.approx(values[1, 0].item(), rel=1e-9)
 
 
+def test_networks_with_fixed_constants_have_the_labs_losses(laboratory):
+    scored = laboratory.scores(["snake"], "held-out")["ood_mse"]
+    assert constants.fixed(laboratory, "snake", range(1, 5)) == pytest.approx(scored[1:5].to_numpy(), rel=1e-7)
+
+
 def test_other_stacks_and_processes_give_the_same_numbers_again(found, laboratory, tmp_path, monkeypatch):
     monkeypatch.setattr(lab, "STACK", 8 * SMALL.batch * SMALL.width)  # two stacks, so that processes are worth it
-    again = constants.study(Laboratory(laboratory.profile, 2, Store(tmp_path)), ["snake"])
+    with Laboratory(laboratory.profile, 2, Store(tmp_path)) as other:
+        again = constants.study(other, ["snake"])
     for part in constants.PARTS:
         ours = getattr(again, part)
         theirs = getattr(found, part).query("function == 'snake'").reset_index(drop=True)

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actlab import activations, choice, discovery, laboratory, records, studies, tasks
+from actlab import activations, choice, discovery, laboratory, program, records, studies, tasks
 from actlab.config import profile
 from actlab.laboratory import Laboratory
 from actlab.records import Store
@@ -59,6 +59,36 @@ def test_an_edited_module_makes_records_stale(lab, deaf, monkeypatch, edited):
     monkeypatch.setitem(records.SOURCES, edited, b"edited")
     with pytest.raises(TypeError):  # it goes on to train, which this laboratory cannot
         deaf.scores(["snake"], "search")
+
+
+@pytest.mark.parametrize(
+    ("long", "workers", "order"),
+    [
+        (0, 1, ["quaternion", "turbulent", "gelu", "relu"]),
+        (0, 4, ["gelu", "quaternion", "relu", "turbulent"]),
+        (laboratory.LONG, 1, ["gelu", "quaternion", "relu", "turbulent"]),
+    ],
+)
+def test_long_trainings_begin_with_the_costliest_unless_there_is_a_worker_for_each(
+    lab, tmp_path, monkeypatch, long, workers, order
+):
+    submitted, submit = [], lab.evaluator.submit
+    monkeypatch.setattr(laboratory, "LONG", long)
+    monkeypatch.setattr(lab, "store", Store(tmp_path))
+    monkeypatch.setattr(lab, "workers", workers)
+    monkeypatch.setattr(lab.evaluator, "submit", lambda *asked: submitted.append(asked[0]) or submit(*asked))
+    table = lab.scores(["gelu", "quaternion", "relu", "turbulent"], "search")
+    assert submitted == [program.check(activations.program_source(name)).source for name in order]
+    assert table["function"].unique().tolist() == ["gelu", "quaternion", "relu", "turbulent"]
+
+
+def test_a_program_without_a_known_cost_begins_and_is_named(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(laboratory, "LONG", 0)
+    monkeypatch.setattr(lab, "store", Store(tmp_path))
+    with pytest.raises(ValueError, match=r"mine: wanted a program that can be scored; it failed: .*IndexError"):
+        lab.scores(
+            {"relu": activations.program_source("relu"), "mine": "def activation(x):\n    return x.sum(5)"}, "search"
+        )
 
 
 def test_scores_in_distribution_are_of_the_same_training_and_of_other_points(lab):
