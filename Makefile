@@ -43,7 +43,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse report clrs-data clrs-all notebooks-refresh readme lab clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse paper-lab report clrs-data clrs-all notebooks-refresh readme lab clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -104,6 +104,9 @@ transfer: $(STAMP) ## train functions on images, molecules and algorithms with P
 
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab.multiverse --profile $(PROFILE)
+
+paper-lab: $(STAMP) ## train the zoo on a thousand data sets a suite on a GPU, in minutes, into records/
+	$(PY) -m actlab.paper_lab
 
 # dm-clrs brings TensorFlow and JAX: an environment of its own, 2.9 GB. What it writes is committed.
 CLRS_PY := build/clrs/env/bin/python actlab/benchmarks/clrs_sampler.py
@@ -167,6 +170,7 @@ NURSERY     := actlab/nursery.py $(BLIND) $(CONFINEMENT) $(MESSAGES)
 SANDBOX     := actlab/sandbox.py $(BLIND) $(CONFIG) $(MESSAGES) $(NURSERY)
 POOL        := actlab/pool.py $(BLIND) $(CONFIG) $(RECORDS) $(SANDBOX) $(WORKER)
 FITNESS     := actlab/fitness.py $(ACTIVATIONS) $(CONFIG) $(POOL) $(PROGRAM) $(SANDBOX) $(STATS) $(TASKS) $(TRAITS)
+PAPER_LAB   := actlab/paper_lab.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(RECORDS) $(TASKS) $(WORKER)
 PROPOSERS   := actlab/proposers/__init__.py
 SYNTAX      := actlab/proposers/syntax.py $(PROPOSERS)
 GRAMMAR     := actlab/proposers/grammar.py $(SYNTAX)
@@ -231,8 +235,9 @@ $(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUD
 $(OUT)/03_trust.ipynb: $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
 $(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
 $(OUT)/05_search.ipynb: $(DISCOVERY) $(PROBE) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
-# Scores what the search found.
-$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES) $(OUT)/05_search.ipynb
+# Scores what the search found, and reads what `make paper-lab` wrote.
+$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PAPER_LAB) $(PLOTTING) $(STUDIES) $(TABLES) \
+	$(wildcard records/paper_lab/*) $(OUT)/05_search.ipynb
 $(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
 $(OUT)/08_constants.ipynb: $(CONSTANTS) $(PAGE) $(PLOTTING_CONSTANTS) $(STUDIES) $(TABLES)
 # Reads what `make compare-search` wrote.

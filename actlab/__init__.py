@@ -47,6 +47,7 @@ __all__ = (
     "nursery",
     "page",
     "paper",
+    "paper_lab",
     "passes",
     "plotting",
     "plotting_constants",

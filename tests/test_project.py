@@ -68,6 +68,7 @@ ORDER = (
     "downstream",
     "show",
     "studies",
+    "paper_lab",
     "constants",
     "spectra",
     "bands",

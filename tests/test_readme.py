@@ -141,6 +141,17 @@ def test_what_is_said_of_ending_trainings_early_is_what_the_committed_replays_ca
         assert shares == saved + dropped
 
 
+def test_what_is_said_of_a_thousand_data_sets_is_what_the_committed_comparisons_came_to():
+    few, many = (pd.read_csv(ROOT / "figures" / f"{name}.csv").set_index(["subject", "function"])["verdict"]
+                 for name in ("comparisons", "comparisons_thousand"))  # fmt: skip
+    told, open_ = few[few != "undecided"], few[few == "undecided"]
+    assert (many[told.index] == told).all()
+    decided = (many[open_.index] != "undecided").sum()
+    text = (ROOT / "README.md").read_text().replace("\n", " ")
+    said = f"all {len(told)} comparisons that the default lab decides come out alike, and of its {len(open_)} open ones"
+    assert f"{said} {decided} is decided" in text
+
+
 def test_the_hours_of_the_full_data_sets_are_those_of_a_committed_measurement_on_a_gpu():
     table = pd.read_csv(ROOT / "figures" / "bench_hours.csv").set_index("data")
     assert (table["gpu"].str.contains("H200") & table["measured_gpu_hours"].notna()).all()
