@@ -13,6 +13,7 @@ def toys(monkeypatch):
     timed = costs.Timed("toys", lambda: None, scale=4.0, steps=900, trainings=2, models=4)
     monkeypatch.setattr(costs, "_timed", lambda quick: iter([timed]))
     monkeypatch.setattr(costs, "_seconds", lambda step: 0.5)
+    monkeypatch.setattr(costs.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(costs, "_products", lambda repeats: costs.GPU_TFLOPS * 1e12 / 100)
     return lambda count: monkeypatch.setattr(costs, "operations", lambda step: 4 * count)
 
@@ -32,7 +33,6 @@ def test_a_step_takes_its_products_or_its_launches_whichever_is_longer(toys, cou
 
 def test_where_there_is_a_gpu_hours_follow_from_a_step_that_was_timed_on_it(toys, monkeypatch):
     toys(100)
-    monkeypatch.setattr(costs.torch.cuda, "is_available", lambda: False)
     row = costs.hours(profile("paper")).iloc[0]
     assert row["gpu"] == "" and row[["gpu_ms_a_step", "measured_gpu_hours"]].isna().all()
     monkeypatch.setattr(costs.torch.cuda, "is_available", lambda: True)
