@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -240,7 +241,9 @@ def test_a_notebook_makes_the_records_it_needs_and_two_runs_draw_the_same_bytes(
     notebook = ROOT / "notebooks" / "06_lab_scores.ipynb"  # reads the search of another notebook
     drawn = []
     for root in (tmp_path / "first", tmp_path / "second"):
-        root.mkdir()
+        shutil.copytree(ROOT / "records" / "paper_lab", root / "records" / "paper_lab")  # which needs a GPU
+        (root / "figures").mkdir()
+        shutil.copy(ROOT / "figures" / "comparisons.csv", root / "figures")  # of the laptop profile
         command = [sys.executable, "-m", "actlab.notebooks", "run", str(notebook), str(root / "out.ipynb")]
         done = subprocess.run(command, env={**os.environ, "ACTLAB_ROOT": str(root)}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
