@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Trains the zoo on a thousand data sets a suite, and writes losses and what they were made from."""
     parser = argparse.ArgumentParser(prog="python -m actlab.paper_lab", description=main.__doc__)
     parser.add_argument("--profile", default="paper", help="whose suites and lab: paper by default")
-    parser.add_argument("--device", default="cuda", help="cuda (default), or cpu, which takes hours")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cuda (default); cpu takes hours")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the records go")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"actlab.paper_lab: {error}", file=sys.stderr)
         return 2
-    on = torch.cuda.get_device_name() if options.device.startswith("cuda") else "the processor"
+    on = torch.cuda.get_device_name() if options.device == "cuda" else "the processor"
     about = {"command": f"python -m actlab.paper_lab --profile {which.name} --device {options.device}", "device": on}
     about |= {"versions": versions() | {"torch": torch.__version__}}
     about |= {"tasks": asdict(which.tasks), "lab": asdict(which.lab)}

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_written(tmp_path, capsys)
     assert paper_lab.main(["--profile", "smoke", "--folder", str(tmp_path / "new")]) == 2
     said = capsys.readouterr().err
     assert said.startswith("actlab.paper_lab: wanted device cuda") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", [["--device", "gpu"], ["--profile", "papre", "--device", "cpu"]])
+def test_a_wrong_call_says_what_was_wanted_and_writes_nothing(wrong, tmp_path, capsys):
+    try:
+        status = paper_lab.main([*wrong, "--folder", str(tmp_path / "new")])
+    except SystemExit as ended:  # argparse's
+        status = ended.code
+    assert status == 2
+    assert re.search("choose from|wanted one of", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
 
 
