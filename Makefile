@@ -24,7 +24,7 @@ endif
 ifeq ($(filter venv conda,$(ENV)),)
 $(error ENV: wanted venv or conda; came '$(ENV)')
 endif
-ifneq ($(filter reproduce compare-search transfer multiverse report build/%,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce compare-search transfer multiverse lab-records report build/%,$(MAKECMDGOALS)),)
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
 $(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
 endif
@@ -43,7 +43,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse paper-lab report clrs-data clrs-all notebooks-refresh readme lab clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse lab-records paper-lab report clrs-data clrs-all notebooks-refresh readme lab clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -104,6 +104,9 @@ transfer: $(STAMP) ## train functions on images, molecules and algorithms with P
 
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab.multiverse --profile $(PROFILE)
+
+lab-records: $(STAMP) ## train random constants and a list of learning rates with PROFILE, into records/; goes on if cut off
+	$(PY) -m actlab.lab_records --profile $(PROFILE)
 
 paper-lab: $(STAMP) ## train the zoo on a thousand data sets a suite on a GPU, in minutes, into records/
 	$(PY) -m actlab.paper_lab
@@ -189,6 +192,7 @@ ARMS        := actlab/arms.py $(DISCOVERY) $(SANDBOX)
 CONTRASTS   := actlab/contrasts.py $(ARMS) $(STATS)
 DOWNSTREAM  := actlab/downstream.py $(PAPER) $(STATS)
 STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RACING) $(RECORDS) $(TASKS)
+LAB_RECORDS := actlab/lab_records.py $(CONFIG) $(LABORATORY) $(RECORDS) $(STUDIES)
 CONSTANTS   := actlab/constants.py $(BLIND) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(LEARNABLE) $(RECORDS) $(STATS) $(TABLES) \
 	$(TASKS)
 PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
@@ -232,14 +236,15 @@ $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
 # What each notebook imports itself.
 $(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)
 $(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES)
-$(OUT)/03_trust.ipynb: $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
+# 03 and 08 read what `make lab-records` wrote.
+$(OUT)/03_trust.ipynb: $(wildcard records/lab/*) $(LAB_RECORDS) $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
 $(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
 $(OUT)/05_search.ipynb: $(DISCOVERY) $(PROBE) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
 # Scores what the search found, and reads what `make paper-lab` wrote.
 $(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PAPER_LAB) $(PLOTTING) $(STUDIES) $(TABLES) \
 	$(wildcard records/paper_lab/*) $(OUT)/05_search.ipynb
 $(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
-$(OUT)/08_constants.ipynb: $(CONSTANTS) $(PAGE) $(PLOTTING_CONSTANTS) $(STUDIES) $(TABLES)
+$(OUT)/08_constants.ipynb: $(wildcard records/lab/*) $(CONSTANTS) $(LAB_RECORDS) $(PAGE) $(PLOTTING_CONSTANTS) $(STUDIES) $(TABLES)
 # Reads what `make compare-search` wrote.
 $(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING) $(TABLES) $(wildcard records/compare_search*)
 # These read what `make transfer` wrote, and the samples that it trained on.

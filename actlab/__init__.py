@@ -37,6 +37,7 @@ __all__ = (
     "islands",
     "kinds",
     "lab",
+    "lab_records",
     "laboratory",
     "language",
     "learnable",

@@ -121,9 +121,9 @@ class Profile:
     search: SearchConfig = field(default_factory=SearchConfig)
     limits: Limits = field(default_factory=Limits)
     seeds: int = 4  # lab seeds in the study of trust
-    draws: int = 16  # random constants a form (Figure 7)
+    draws: int = 64  # random constants a form (Figure 7)
     sweep: int = 11  # constants of GELUSine (Figure 8, ours)
-    rates: tuple[float, ...] = (1e-3, 1e-2, 3e-2, 1e-1)  # learning rates of the control
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # learning rates of the control
 
 
 _LAPTOP = Profile("laptop")
@@ -141,9 +141,7 @@ _PAPER = Profile(
     "paper",
     tasks=replace(_LAPTOP.tasks, calibration=1000, search=1000, held_out=1000, far=1000),
     search=replace(_LAPTOP.search, evaluations=2000),
-    draws=64,
     sweep=21,
-    rates=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
 )
 PROFILES = {profile.name: profile for profile in (_SMOKE, _LAPTOP, _PAPER)}
 

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -284,8 +285,8 @@ def trace(laboratory: Laboratory, path: Path) -> pd.DataFrame:
 def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
     """Every elite of a run: what it is worth on the search suite and on as many held-out tasks (Figure 3).
 
-    These are a smaller draw of the held-out suite than the laboratory's own. [ours]: a run has more elites than new
-    bests, and two axes of as many tasks each are equally sure.
+    These are the first tasks of each family of the held-out suite. [ours]: a run has more elites than new bests, and
+    two axes of as many tasks each are equally sure.
 
     Returns:
         Columns id, fitness, held_out, low, high, flops_gelu, led (whether it was the best in its time), final
@@ -296,15 +297,21 @@ def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
     kept, best = choice.elites(run.entries, run.moves), choice.leaders(run.entries)
     led, flags = {entry.id for entry in best}, flagged(choice.parting(laboratory, best))
     chosen = choice.final(run.entries, run.moves, laboratory.profile.fitness).id
-    few = replace(laboratory.profile.tasks, held_out=laboratory.profile.tasks.search)
     how = laboratory.workers, laboratory.store, laboratory.executor
-    with Laboratory(replace(laboratory.profile, tasks=few), *how) as smaller:
+    with Laboratory(laboratory.profile, *how, only={"held-out": _first(laboratory)}) as smaller:
         worth, rows = choice.worth(smaller, kept), []
     for entry in kept:
         row = {"id": entry.id, "fitness": entry.fitness, **worth.loc[entry.id]}
         row |= {"flops_gelu": entry.description["flops_gelu"], "led": entry.id in led, "final": entry.id == chosen}
         rows.append(row | {"parts": entry.id in flags, "program": one_line(entry.source)})
     return pd.DataFrame(rows)
+
+
+def _first(laboratory: Laboratory) -> list[int]:
+    """Places of the first held-out tasks of each family, as many as the search suite has of it."""
+    families = np.array(laboratory.suites["held-out"].families)
+    sizes = Counter(laboratory.suites["search"].families)
+    return sorted(int(i) for family, size in sizes.items() for i in np.flatnonzero(families == family)[:size])
 
 
 def flagged(parting: pd.DataFrame) -> list[int]:

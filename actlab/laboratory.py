@@ -20,7 +20,7 @@ from actlab import activations, tasks
 from actlab.config import FAMILIES, SUITES, LabConfig, Profile, cores
 from actlab.fitness import Evaluator, Pending
 from actlab.program import check
-from actlab.records import Store, code_hash, key
+from actlab.records import Shelf, Store, code_hash, key
 
 # What a loss depends on, beside its settings; the sandbox only carries it.
 SCORING = ("feynman", "blind", "tasks", "language", "bounds", "program", "passes", "lab", "worker", "fitness", "stats")
@@ -44,13 +44,21 @@ class Laboratory:
         workers: one-thread processes; 0 for one a core. They start with the first program that is not yet scored.
         store: where losses are kept.
         executor: reaches other processes in place of these workers, such as a cluster's (`pool.connect`).
+        shelf: of losses from a long run, which are taken from there in place of being trained.
+        only: by suite, the places of the tasks that are scored, where not all are.
     """
 
     def __init__(
-        self, profile: Profile, workers: int = 0, store: Store | None = None, executor: Executor | None = None
+        self,
+        profile: Profile,
+        workers: int = 0,
+        store: Store | None = None,
+        executor: Executor | None = None,
+        shelf: Shelf | None = None,
+        only: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.profile, self.workers, self.executor = profile, workers or cores(), executor
-        self.store = store or Store()
+        self.store, self.shelf, self.only = store or Store(), shelf, dict(only or {})
         self._evaluator: Evaluator | None = None
 
     def __enter__(self) -> Laboratory:
@@ -96,27 +104,49 @@ class Laboratory:
         Raises:
             ValueError: where a program is refused or fails; says which and why.
         """
-        written = sources(programs)
-        rates = learning_rates or (self.profile.lab.learning_rate,)
-        asked = [
-            (name, seed, replace(self.profile.lab, learning_rate=rate))
-            for name in written
-            for rate in rates
-            for seed in seeds
-        ]
-        about = {ask: self._description(check(written[ask[0]]).source, suite, *ask[1:]) for ask in asked}
+        about = self.asked(programs, suite, seeds, learning_rates)
         keys = {ask: key(description) for ask, description in about.items()}
-        tables = {keys[ask]: self.store.load(description) for ask, description in about.items()}
+        tables = {keys[ask]: self.found(description) for ask, description in about.items()}
         missing = {keys[ask]: (ask[0], description) for ask, description in about.items() if tables[keys[ask]] is None}
         tables.update(self._compute(missing))
         parts = [
-            tables[keys[ask]].assign(function=ask[0], seed=ask[1], learning_rate=ask[2].learning_rate) for ask in asked
+            tables[keys[name, seed, rate]].assign(function=name, seed=seed, learning_rate=rate)
+            for name, seed, rate in about
         ]
         return pd.concat(parts, ignore_index=True)[COLUMNS]
 
+    def asked(
+        self,
+        programs: Mapping[str, str] | Iterable[str],
+        suite: str,
+        seeds: Sequence[int] = (0,),
+        learning_rates: Sequence[float] = (),
+    ) -> dict[tuple[str, int, float], dict[str, Any]]:
+        """What `scores` of the same arguments would look for: by function, seed and rate, all that makes the losses."""
+        rates = learning_rates or (self.profile.lab.learning_rate,)
+        return {
+            (name, seed, rate): self._description(
+                check(source).source, suite, seed, replace(self.profile.lab, learning_rate=rate)
+            )
+            for name, source in sources(programs).items()
+            for rate in rates
+            for seed in seeds
+        }
+
+    def found(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
+        """Losses that are on the shelf or in the store, the part of them that is asked for; None where they are not."""
+        table = None if self.shelf is None else self.shelf.load(description)
+        if table is None:
+            table = self.store.load(description)
+        if table is None and "only" in description:
+            whole = self.store.load({name: part for name, part in description.items() if name != "only"})
+            table = None if whole is None else whole.iloc[description["only"]].reset_index(drop=True)
+        return table
+
     def _description(self, source: str, suite: str, seed: int, config: LabConfig) -> dict[str, Any]:
         """Everything that makes a program's losses what they are."""
-        return {
+        limited = {"only": list(self.only[suite])} if suite in self.only else {}
+        return limited | {
             "kind": "losses",
             "source": source,
             "suite": suite,
@@ -133,14 +163,15 @@ class Laboratory:
         pending: dict[Future, list[tuple[str, Pending]]] = {}
         for found in self._costliest_first({found: description for found, (_, description) in missing.items()}):
             d = missing[found][1]
-            score = self.evaluator.submit(d["source"], d["suite"], d["lab"], d["seed"])
+            chosen = tuple(d["only"]) if "only" in d else None
+            score = self.evaluator.submit(d["source"], d["suite"], d["lab"], d["seed"], chosen)
             pending.setdefault(score.future, []).append((found, score))
         with tqdm(total=len(missing), desc="programs trained", disable=None) as bar:
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for found, score in [item for future in done for item in pending.pop(future)]:
                     name, description = missing[found]
-                    table = self._table(name, description["suite"], score)
+                    table = self._table(name, description, score)
                     self.store.save(description, table)
                     bar.update()
                     yield found, table
@@ -153,7 +184,8 @@ class Laboratory:
         if len(descriptions) <= self.workers:
             return list(descriptions)
         suites = self.evaluator.suites
-        work = {found: d["lab"].steps * len(suites[d["suite"]].tasks) for found, d in descriptions.items()}
+        sizes = {found: len(d.get("only", suites[d["suite"]].tasks)) for found, d in descriptions.items()}
+        work = {found: d["lab"].steps * sizes[found] for found, d in descriptions.items()}
         if max(work.values()) < LONG:
             return list(work)
         written = dict.fromkeys(description["source"] for description in descriptions.values())
@@ -162,13 +194,14 @@ class Laboratory:
         flops = {source: math.inf if found is None else found.flops for source, found in costs.items()}
         return sorted(work, key=lambda found: -flops[descriptions[found]["source"]] * work[found])
 
-    def _table(self, name: str, suite: str, pending: Pending) -> pd.DataFrame:
+    def _table(self, name: str, description: Mapping[str, Any], pending: Pending) -> pd.DataFrame:
         score = pending.result()
         if score.ended != "scored":
             raise ValueError(f"{name}: wanted a program that can be scored; it {score.ended}: {score.error}")
-        which = self.evaluator.suites[suite]
-        columns = {k: getattr(score, k) for k in ("ood_mse", "ood_mse_whole", "train_mse")}
-        return pd.DataFrame({"suite": suite, "family": which.families, "task": which.labels, **columns})
+        suite = self.evaluator.suites[description["suite"]]
+        about = pd.DataFrame({"suite": description["suite"], "family": suite.families, "task": suite.labels})
+        about = about.iloc[description.get("only", slice(None))].reset_index(drop=True)
+        return about.assign(**{k: getattr(score, k) for k in ("ood_mse", "ood_mse_whole", "train_mse")})
 
     def descriptions(self, programs: Mapping[str, str] | Iterable[str]) -> pd.DataFrame:
         """Cost and traits of programs, one row a function; found in a sandbox, once.

@@ -9,9 +9,9 @@ import os
 import platform
 import subprocess
 import tokenize
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,3 +139,53 @@ class Store:
     def _path(self, description: Mapping[str, Any]) -> Path:
         name = key(description)
         return self.folder / name[:2] / f"{name}.parquet"
+
+
+class Shelf:
+    """Tables of a long run that are committed together, each under the digest of the description of what made it.
+
+    Unlike a store's, the keys leave out the versions: those that made the tables stand beside them, in `about`. Numbers
+    are kept in float32.
+
+    Args:
+        folder: of `losses.parquet` and `about.json`; where they are not there, the shelf is empty.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Command and versions that made the tables; empty where there are none."""
+        path = self.folder / "about.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def load(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
+        """The table of that description, or None where there is none."""
+        return self._tables.get(digest(description))
+
+    def fill(self, tables: Iterable[tuple[Mapping[str, Any], pd.DataFrame]], about: Mapping[str, Any]) -> None:
+        """Writes tables, in place of all that stood there; a write that is cut off leaves the old ones."""
+        import pandas as pd
+
+        whole = pd.concat([table.assign(digest=digest(description)) for description, table in tables])
+        numbers = whole.select_dtypes("float64").columns
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"losses.{os.getpid()}.partial"
+        whole.astype(dict.fromkeys(numbers, "float32")).to_parquet(partial, index=False, compression="zstd")
+        partial.replace(self.folder / "losses.parquet")
+        text = json.dumps({**about, "versions": versions()}, sort_keys=True, indent=1, default=_plain)
+        write(self.folder / "about.json", text + "\n")
+        vars(self).pop("_tables", None)
+
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        import pandas as pd
+
+        path = self.folder / "losses.parquet"
+        if not path.exists():
+            return {}
+        whole = pd.read_parquet(path)
+        numbers = whole.select_dtypes("float32").columns
+        parts = whole.astype(dict.fromkeys(numbers, "float64")).groupby("digest", sort=False)
+        return {name: part.drop(columns="digest").reset_index(drop=True) for name, part in parts}

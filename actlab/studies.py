@@ -21,6 +21,8 @@ from actlab.records import code_hash, figures_folder
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
 HERE = ("activations", "studies")  # what a study's own records depend on, beside `SCORING`
 HAND_MADE = ("snake", "sine", "silu", "tanh")  # scored on every suite beside them [ours]
+FORMS = ("gmtu", "gelu-sine", "gelu-sinc", "turbulent")  # whose constants are drawn at random (Figure 7)
+SPREAD = 4.0  # the largest factor between a drawn constant and the discovered one [ours]
 SCREEN = 0.1  # of the steps: the short training of the screen and of the margin [ours]
 KEPT = 0.5  # of a round's candidates, that go on from the screen to the full training [ours]
 RANKS = (1, 8)  # of the incumbents that races are played against: the best, and one that is easier to beat [ours]
@@ -179,31 +181,45 @@ def tuned_rates(laboratory: Laboratory, names: Iterable[str], seeds: Sequence[in
     return table
 
 
+def own_rates(rates: pd.DataFrame) -> dict[float, list[str]]:
+    """The functions that each rate serves best, by rate, from a table of `tuned_rates`."""
+    best = rates[rates["best"]].groupby("learning_rate", sort=False)["function"]
+    return {float(rate): list(names) for rate, names in best}
+
+
 def tuned_scores(laboratory: Laboratory, rates: pd.DataFrame, suite: str) -> pd.DataFrame:
     """Losses on a suite with each function at the rate that `tuned_rates` found best, in the order of the rates."""
-    best = rates[rates["best"]].groupby("learning_rate", sort=False)["function"]
-    parts = [laboratory.scores(list(names), suite, learning_rates=(rate,)) for rate, names in best]
+    parts = [laboratory.scores(names, suite, learning_rates=(rate,)) for rate, names in own_rates(rates).items()]
     order = {name: place for place, name in enumerate(rates["function"].unique())}
     losses = pd.concat(parts, ignore_index=True)
     return losses.sort_values("function", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def random_constants(
-    laboratory: Laboratory, name: str, draws: int, generator: np.random.Generator, spread: float = 4.0
+    draws: int, seed: int = 0, spread: float = SPREAD, forms: Sequence[str] = FORMS
 ) -> dict[str, str]:
-    """Programs of a zoo function's form with random constants (Figure 7).
+    """Programs of the zoo's forms with random constants (Figure 7).
 
-    Each constant is drawn log-uniformly from 1/spread to spread times its discovered value, with its sign. [ours]
+    Each constant is drawn log-uniformly from 1/spread to spread times its discovered value, with its sign. Each form
+    has a stream of its own, so that more draws leave the earlier ones as they were. [ours]
+
+    Args:
+        draws: of each form.
+        seed: of the draws.
+        spread: the largest factor.
+        forms: names of the zoo.
 
     Returns:
         Source by name: `NAME` for the discovered constants, `NAME#i` for draw i.
     """
-    constants = activations.REGISTRY[name].constants
-    programs = {name: activations.program_source(name)}
-    for i in range(draws):
-        factor = spread ** generator.uniform(-1, 1, size=len(constants))
-        drawn = {k: float(f"{v * f:.4g}") for (k, v), f in zip(constants.items(), factor, strict=True)}
-        programs[f"{name}#{i}"] = activations.program_source(name, **drawn)
+    programs = {}
+    for name, generator in zip(forms, np.random.default_rng(seed).spawn(len(forms)), strict=True):
+        constants = activations.REGISTRY[name].constants
+        programs[name] = activations.program_source(name)
+        for i in range(draws):
+            factor = spread ** generator.uniform(-1, 1, size=len(constants))
+            drawn = {k: float(f"{v * f:.4g}") for (k, v), f in zip(constants.items(), factor, strict=True)}
+            programs[f"{name}#{i}"] = activations.program_source(name, **drawn)
     return programs
 
 

@@ -8,7 +8,7 @@ import pytest
 from actlab import activations, choice, discovery, laboratory, program, records, studies, tasks
 from actlab.config import profile
 from actlab.laboratory import Laboratory
-from actlab.records import Store
+from actlab.records import Shelf, Store
 
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
@@ -103,6 +103,34 @@ def test_the_in_distribution_suite_is_none_of_the_laboratorys_four(lab):
     assert lab.evaluator.suites.keys() == {*lab.suites, "in-distribution"}
 
 
+def test_losses_on_the_shelf_are_taken_from_there_and_a_laboratory_without_it_does_not_see_them(lab, tmp_path):
+    (about,) = lab.asked(["snake"], "search").values()
+    shelf = Shelf(tmp_path / "shelf")
+    shelf.fill([(about, lab.scores(["snake"], "search").assign(ood_mse=7.0))], {"command": "a test"})
+    shelved = Laboratory(QUICK, workers=1, store=lab.store, shelf=shelf)
+    assert set(shelved.scores(["snake"], "search")["ood_mse"]) == {7.0}
+    assert 7.0 not in set(shelved.scores(["snake"], "search", seeds=(1,))["ood_mse"])  # another description
+    assert 7.0 not in set(lab.scores(["snake"], "search")["ood_mse"])
+
+
+def test_some_tasks_alone_are_trained_as_among_all_and_told_apart_from_them(lab, tmp_path):
+    places = [1, 2, 5]
+    whole = lab.scores(["snake"], "held-out").iloc[places].reset_index(drop=True)
+    with Laboratory(QUICK, workers=1, store=Store(tmp_path), only={"held-out": places}) as few:
+        part = few.scores(["snake"], "held-out")
+        assert part["task"].tolist() == whole["task"].tolist()
+        np.testing.assert_allclose(part["ood_mse"], whole["ood_mse"], rtol=1e-4)
+        assert len(few.scores(["snake"], "search")) == QUICK.tasks.search  # a suite that is not named is whole
+    with Laboratory(QUICK, workers=1, store=Store(tmp_path)) as all_again:
+        assert len(all_again.scores(["snake"], "held-out")) == QUICK.tasks.held_out
+
+
+def test_some_tasks_of_what_was_scored_whole_are_not_trained_again(lab, deaf):
+    whole = lab.scores(["snake"], "held-out").iloc[[1, 2, 5]].reset_index(drop=True)
+    deaf.only = {"held-out": [1, 2, 5]}
+    pd.testing.assert_frame_equal(deaf.scores(["snake"], "held-out"), whole, check_exact=True)
+
+
 def test_a_learning_rate_is_a_condition_of_its_own(lab):
     table = lab.scores(["gelu"], "search", learning_rates=(1e-3, 1e-2))
     assert table.groupby("learning_rate")["train_mse"].mean().is_monotonic_decreasing
@@ -143,13 +171,6 @@ def test_the_rate_that_is_best_has_the_lowest_training_loss(lab):
     scores = studies.tuned_scores(lab, table, "search")
     assert scores["function"].unique().tolist() == ["gelu", "snake"]
     assert set(scores["learning_rate"]) <= set(QUICK.rates)
-
-
-def test_random_constants_stay_within_their_spread_and_repeat(lab):
-    draws = [studies.random_constants(lab, "gmtu", 5, np.random.default_rng(1)) for _ in range(2)]
-    assert draws[0] == draws[1]
-    assert list(draws[0]) == ["gmtu", *(f"gmtu#{i}" for i in range(5))]
-    assert len(set(draws[0].values())) == 6
 
 
 def test_preactivation_histograms_are_densities_by_layer(lab):

@@ -15,7 +15,7 @@ from actlab import transfer
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
     "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse",
-    "paper-lab", "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab", "clean",
+    "lab-records", "paper-lab", "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab", "clean",
 )  # fmt: skip
 NOTEBOOKS = (
     "01_quickstart",

@@ -68,6 +68,7 @@ ORDER = (
     "downstream",
     "show",
     "studies",
+    "lab_records",
     "paper_lab",
     "constants",
     "spectra",

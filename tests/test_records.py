@@ -5,7 +5,7 @@ import pytest
 
 from actlab import records
 from actlab.config import PROFILES, LabConfig, profile
-from actlab.records import Store, code_hash, key
+from actlab.records import Shelf, Store, code_hash, key
 
 
 def test_laptop_figures_are_the_committed_ones_and_all_others_go_to_the_build_folder():
@@ -61,6 +61,34 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
     for _ in range(2):
         store.get(ABOUT, lambda: calls.append(1) or pd.DataFrame({"mse": [1.0]}))
     assert calls == [1]
+
+
+def test_a_shelf_gives_each_table_for_what_made_it_in_float32_whatever_the_versions(tmp_path, monkeypatch):
+    tables = [pd.DataFrame({"family": ["a", "b"], "mse": [0.1, 1e-30]}), pd.DataFrame({"family": ["c"], "mse": [3.0]})]
+    others = [ABOUT, ABOUT | {"seed": 1}]
+    Shelf(tmp_path / "new").fill(zip(others, tables, strict=True), {"command": "make it"})
+    monkeypatch.setattr(records, "versions", lambda: {"python": "4.0"})
+    shelf = Shelf(tmp_path / "new")
+    for about, table in zip(others, tables, strict=True):
+        pd.testing.assert_frame_equal(shelf.load(about), table, rtol=1e-7)
+    assert shelf.load(ABOUT | {"seed": 2}) is None
+    assert shelf.about["command"] == "make it" and shelf.about["versions"].keys() > {"python", "torch"}
+
+
+def test_an_empty_shelf_has_nothing_and_a_filled_one_what_was_put_there_last(tmp_path):
+    shelf = Shelf(tmp_path / "none")
+    assert (shelf.load(ABOUT), shelf.about) == (None, {})
+    for value in (1.0, 2.0):
+        shelf.fill([(ABOUT, pd.DataFrame({"mse": [value]}))], {})
+        assert shelf.load(ABOUT)["mse"].tolist() == [value]
+
+
+def test_a_shelf_that_is_cut_off_while_it_is_filled_keeps_what_was_there(tmp_path, monkeypatch):
+    Shelf(tmp_path).fill([(ABOUT, pd.DataFrame({"mse": [1.0]}))], {})
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", lambda self, path, **how: path.write_bytes(b"PAR1") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Shelf(tmp_path).fill([(ABOUT, pd.DataFrame({"mse": [2.0]}))], {})
+    assert Shelf(tmp_path).load(ABOUT)["mse"].tolist() == [1.0]
 
 
 def test_a_write_that_was_cut_off_is_not_taken_for_a_record(tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +52,27 @@ def test_mean_log_and_mean_log_ratio_rank_alike():
     ranks = {name: np.argsort(way(scores)).tolist() for name, way in studies.aggregates(FITNESS).items()}
     assert ranks["mean-log"] == ranks["log-ratio"]
     assert studies.aggregates(FITNESS)["log-ratio"](scores)[0] == 0
+
+
+def test_random_constants_lie_within_their_spread_with_their_sign_and_repeat():
+    drawn = studies.random_constants(40, seed=1, spread=3.0)
+    assert drawn == studies.random_constants(40, seed=1, spread=3.0) != studies.random_constants(40, spread=3.0)
+    assert list(drawn)[:3] == ["gmtu", "gmtu#0", "gmtu#1"] and len(drawn) == len(set(drawn.values())) == 4 * 41
+    assert {name.partition("#")[0] for name in drawn} == set(studies.FORMS)
+    amplitudes = [float(re.search(r"amplitude = (\S+)", drawn[f"gelu-sine#{i}"])[1]) for i in range(40)]
+    factors = np.array(amplitudes) / activations.REGISTRY["gelu-sine"].constants["amplitude"]
+    assert 1 / 3 - 1e-3 < factors.min() < 0.6 and 1.7 < factors.max() < 3 + 1e-3
+
+
+def test_more_draws_leave_the_earlier_ones_as_they_were():
+    few, more = studies.random_constants(2), studies.random_constants(3)
+    assert few.items() < more.items() and len(more) == len(few) + len(studies.FORMS)
+
+
+def test_each_function_stands_at_the_rate_that_is_best():
+    rates = pd.DataFrame([("a", 0.1, False), ("a", 0.3, True), ("b", 0.1, True), ("c", 0.3, True)],
+                         columns=["function", "learning_rate", "best"])  # fmt: skip
+    assert studies.own_rates(rates) == {0.3: ["a", "c"], 0.1: ["b"]}
 
 
 def test_draws_are_told_from_the_discovered_constants_and_from_other_functions():
