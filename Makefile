@@ -105,7 +105,7 @@ transfer: $(STAMP) ## train functions on images, molecules and algorithms with P
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab.multiverse --profile $(PROFILE)
 
-lab-records: $(STAMP) ## train random constants and a list of learning rates with PROFILE, into records/; goes on if cut off
+lab-records: $(STAMP) ## train with random constants, seeds and learning rates of PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab.lab_records --profile $(PROFILE)
 
 paper-lab: $(STAMP) ## train the zoo on a thousand data sets a suite on a GPU, in minutes, into records/

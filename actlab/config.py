@@ -120,7 +120,7 @@ class Profile:
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     limits: Limits = field(default_factory=Limits)
-    seeds: int = 4  # lab seeds in the study of trust
+    seeds: int = 8  # lab seeds in the study of trust
     draws: int = 64  # random constants a form (Figure 7)
     sweep: int = 11  # constants of GELUSine (Figure 8, ours)
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # learning rates of the control

@@ -2,10 +2,10 @@
 
     python -m actlab.lab_records [--profile laptop] [--workers N]
 
-Two studies ask for many trainings of much the same kind: random constants around the discovered ones (Figure 7), and
-ten functions at each of a list of learning rates (the control of notebook 03). Their losses lie on a shelf. A notebook
-takes them from there as long as settings and code are those that made them; else it trains, and says so. Trainings are
-kept in the store as they end, so that a run that is cut off goes on.
+Three studies ask for many trainings of much the same kind: random constants around the discovered ones (Figure 7), and
+ten functions with each of some seeds, and at each of a list of learning rates (both of notebook 03). Their losses lie
+on a shelf. A notebook takes them from there as long as settings and code are those that made them; else it trains, and
+says so. Trainings are kept in the store as they end, so that a run that is cut off goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from actlab.laboratory import Laboratory
 from actlab.records import BUILD, ROOT, Shelf
 
 NAME = "lab_records"
-RATED = (*studies.TABLE_1, *studies.HAND_MADE)  # the functions with a learning rate of their own
+TEN = (*studies.TABLE_1, *studies.HAND_MADE)  # the functions with several seeds and rates
 
 Description = Mapping[str, Any]
 
@@ -34,23 +34,28 @@ def folder(profile: str) -> Path:
 
 
 def trained(laboratory: Laboratory) -> Iterator[tuple[Description, pd.DataFrame]]:
-    """Each training of both studies, what made it and its losses; what is not in the store is trained.
+    """Each training of the three studies, what made it and its losses; what is not in the store is trained.
 
     Args:
-        laboratory: without a shelf, whose profile has the number of draws and the rates.
+        laboratory: without a shelf, whose profile has the numbers of draws and of seeds, and the rates.
     """
     settings = laboratory.profile
-    yield from _scored(laboratory, studies.random_constants(settings.draws), "search", ())
-    yield from _scored(laboratory, RATED, "calibration", settings.rates)
-    for rate, names in studies.own_rates(studies.tuned_rates(laboratory, RATED)).items():
-        yield from _scored(laboratory, names, "search", (rate,))
+    yield from _scored(laboratory, TEN, "calibration", range(settings.seeds))
+    yield from _scored(laboratory, TEN, "calibration", learning_rates=settings.rates)
+    for rate, names in studies.own_rates(studies.tuned_rates(laboratory, TEN)).items():
+        yield from _scored(laboratory, names, "search", learning_rates=[rate])
+    yield from _scored(laboratory, studies.random_constants(settings.draws), "search")
 
 
 def _scored(
-    laboratory: Laboratory, programs: Mapping[str, str] | Iterable[str], suite: str, rates: Sequence[float]
+    laboratory: Laboratory,
+    programs: Mapping[str, str] | Iterable[str],
+    suite: str,
+    seeds: Sequence[int] = (0,),
+    learning_rates: Sequence[float] = (),
 ) -> Iterator[tuple[Description, pd.DataFrame]]:
-    laboratory.scores(programs, suite, learning_rates=rates)
-    for description in laboratory.asked(programs, suite, learning_rates=rates).values():
+    laboratory.scores(programs, suite, seeds, learning_rates)
+    for description in laboratory.asked(programs, suite, seeds, learning_rates).values():
         yield description, laboratory.found(description)
 
 
@@ -58,15 +63,16 @@ def origin(
     laboratory: Laboratory,
     programs: Mapping[str, str] | Iterable[str],
     suite: str,
+    seeds: Sequence[int] = (0,),
     learning_rates: Sequence[float] = (),
 ) -> str:
     """A sentence on how many of these losses a laboratory takes from its shelf, and what made them.
 
     Args:
         laboratory: with a shelf.
-        programs: as `Laboratory.scores` takes them, like the other two.
+        programs: as `Laboratory.scores` takes them, like the other three.
     """
-    asked, shelf = laboratory.asked(programs, suite, learning_rates=learning_rates).values(), laboratory.shelf
+    asked, shelf = laboratory.asked(programs, suite, seeds, learning_rates).values(), laboratory.shelf
     read = sum(shelf.load(description) is not None for description in asked)
     if not read:
         return f"All {len(asked)} trainings were made here: no records have the settings and the code of this run."
@@ -87,7 +93,7 @@ def off(losses: pd.DataFrame, again: pd.DataFrame) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains what both studies ask for and writes the records; returns the exit status."""
+    """Trains what the three studies ask for and writes the records; returns the exit status."""
     parser = argparse.ArgumentParser(prog=f"python -m actlab.{NAME}", description=main.__doc__)
     parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
     parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
@@ -96,15 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         profile = config.profile(options.profile)
         shelf = Shelf(folder(profile.name))
         with Laboratory(profile, options.workers) as laboratory:
-            tables = list(trained(laboratory))
-        shelf.fill(tables, {"command": f"python -m actlab.{NAME} --profile {profile.name}"})
+            about = {"command": f"python -m actlab.{NAME} --profile {profile.name}"}
+            trainings = shelf.fill(trained(laboratory), about)
     except (ValueError, OSError) as error:
         print(f"actlab.{NAME}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"actlab.{NAME}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    print(f"{len(tables)} trainings are in {shelf.folder}")
+    print(f"{trainings} trainings are in {shelf.folder}")
     return 0
 
 

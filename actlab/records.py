@@ -164,11 +164,16 @@ class Shelf:
         """The table of that description, or None where there is none."""
         return self._tables.get(digest(description))
 
-    def fill(self, tables: Iterable[tuple[Mapping[str, Any], pd.DataFrame]], about: Mapping[str, Any]) -> None:
-        """Writes tables, in place of all that stood there; a write that is cut off leaves the old ones."""
+    def fill(self, tables: Iterable[tuple[Mapping[str, Any], pd.DataFrame]], about: Mapping[str, Any]) -> int:
+        """Writes tables, one a description, in place of all that stood there; a write that is cut off leaves the old.
+
+        Returns:
+            How many they are.
+        """
         import pandas as pd
 
-        whole = pd.concat([table.assign(digest=digest(description)) for description, table in tables])
+        tall = {digest(description): table for description, table in tables}
+        whole = pd.concat([table.assign(digest=name) for name, table in tall.items()])
         numbers = whole.select_dtypes("float64").columns
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"losses.{os.getpid()}.partial"
@@ -177,6 +182,7 @@ class Shelf:
         text = json.dumps({**about, "versions": versions()}, sort_keys=True, indent=1, default=_plain)
         write(self.folder / "about.json", text + "\n")
         vars(self).pop("_tables", None)
+        return len(tall)
 
     @cached_property
     def _tables(self) -> dict[str, pd.DataFrame]:

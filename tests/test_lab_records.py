@@ -13,7 +13,7 @@ from actlab.records import ROOT, Shelf, Store
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
 SMOKE = config.profile("smoke")
-QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=5), draws=1)
+QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=5), draws=1, seeds=2)
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +38,30 @@ def trains_nothing(monkeypatch):
     monkeypatch.setattr(Laboratory, "evaluator", property(lambda self: pytest.fail("it trains")))
 
 
-def test_both_studies_are_trained_whole(made):
+def test_the_three_studies_are_trained_whole(made):
     laboratory, tables = made
-    asked = [(d["suite"], d["lab"].learning_rate) for d, _ in tables]
-    forms, functions = len(studies.FORMS), len(lab_records.RATED)
-    assert asked.count(("calibration", 1e-2)) == asked.count(("calibration", 1e-3)) == functions
-    assert len(asked) == forms * (QUICK.draws + 1) + functions * len(QUICK.rates) + functions
+    asked = [(d["suite"], d["seed"], d["lab"].learning_rate) for d, _ in tables]
+    forms, functions = len(studies.FORMS), len(lab_records.TEN)
+    assert asked.count(("calibration", 0, 1e-2)) == asked.count(("calibration", 1, 1e-3)) == functions
+    constants, rates, seeds = forms * (QUICK.draws + 1), functions * len(QUICK.rates), functions * QUICK.seeds
+    assert len(asked) == seeds + rates + functions + constants
     assert all(len(table) == 8 and table["ood_mse"].gt(0).all() for _, table in tables)
-    own = studies.tuned_scores(laboratory, studies.tuned_rates(laboratory, lab_records.RATED), "search")
-    last = pd.concat([table for _, table in tables[-functions:]])
-    assert sorted(own["ood_mse"]) == sorted(last["ood_mse"])
+    own = studies.tuned_scores(laboratory, studies.tuned_rates(laboratory, lab_records.TEN), "search")
+    kept = pd.concat([table for _, table in tables[seeds + rates : seeds + rates + functions]])
+    assert sorted(own["ood_mse"]) == sorted(kept["ood_mse"])
 
 
-def test_a_laboratory_with_the_shelf_trains_neither_study(made, shelved, trains_nothing):
-    rates = studies.tuned_rates(shelved, lab_records.RATED)
-    mine = studies.tuned_rates(made[0], lab_records.RATED)
+def test_a_laboratory_with_the_shelf_trains_none_of_them(made, shelved, trains_nothing):
+    rates = studies.tuned_rates(shelved, lab_records.TEN)
+    mine = studies.tuned_rates(made[0], lab_records.TEN)
     pd.testing.assert_frame_equal(rates, mine, rtol=1e-5)
     studies.tuned_scores(shelved, rates, "search")
     shelved.scores(studies.random_constants(QUICK.draws), "search")
+    pd.testing.assert_frame_equal(
+        shelved.scores(lab_records.TEN, "calibration", [0, 1]),
+        made[0].scores(lab_records.TEN, "calibration", [0, 1]),
+        rtol=1e-5,
+    )
 
 
 def test_the_origin_counts_what_is_on_the_shelf(shelved):
@@ -64,8 +70,11 @@ def test_the_origin_counts_what_is_on_the_shelf(shelved):
     assert words == "Of 8 trainings, 8 are records, made by `the command`; none were made here."
     assert "Of 12 trainings, 8 are records" in lab_records.origin(shelved, more, "search")
     assert lab_records.origin(shelved, more, "search").endswith("; 4 were made here.")
-    assert lab_records.origin(shelved, ["relu"], "search", [0.5]).startswith("All 1 trainings were made here")
-    assert "Of 20 trainings, 20" in lab_records.origin(shelved, lab_records.RATED, "calibration", QUICK.rates)
+    none = lab_records.origin(shelved, ["relu"], "search", learning_rates=[0.5])
+    assert none == "All 1 trainings were made here: no records have the settings and the code of this run."
+    ten = shelved, lab_records.TEN, "calibration"
+    assert "Of 20 trainings, 20 " in lab_records.origin(*ten, learning_rates=QUICK.rates)
+    assert "Of 30 trainings, 20 " in lab_records.origin(*ten, seeds=[0, 1, 2])
 
 
 def test_the_largest_difference_of_a_mean_loss_is_told():
@@ -90,7 +99,8 @@ def test_the_command_writes_the_shelf_and_goes_on_where_it_was_cut_off(
     cut.undo()
     assert lab_records.main(["--profile", "smoke"]) == 0
     shelf = Shelf(lab_records.folder("smoke"))
-    assert f"{len(tables)} trainings are in {shelf.folder}" in capsys.readouterr().out
+    trainings = len(tables) - len(lab_records.TEN)  # with the first seed and at the common rate, which are two studies'
+    assert f"{trainings} trainings are in {shelf.folder}" in capsys.readouterr().out
     assert shelf.about["command"] == "python -m actlab.lab_records --profile smoke"
     assert all(shelf.load(description) is not None for description, _ in tables)
 
@@ -108,10 +118,11 @@ def test_the_committed_records_are_those_of_the_laptops_settings_and_code(trains
     assert shelf.folder == ROOT / "records" / "lab"
     laboratory = Laboratory(laptop, 1, Store(tmp_path), shelf=shelf)
     asked = [*laboratory.asked(studies.random_constants(laptop.draws), "search").values()]
-    asked += laboratory.asked(lab_records.RATED, "calibration", learning_rates=laptop.rates).values()
-    for rate, names in studies.own_rates(studies.tuned_rates(laboratory, lab_records.RATED)).items():
+    asked += laboratory.asked(lab_records.TEN, "calibration", range(laptop.seeds)).values()
+    asked += laboratory.asked(lab_records.TEN, "calibration", learning_rates=laptop.rates).values()
+    for rate, names in studies.own_rates(studies.tuned_rates(laboratory, lab_records.TEN)).items():
         asked += laboratory.asked(names, "search", learning_rates=[rate]).values()
-    assert len(asked) == 4 * (laptop.draws + 1) + 10 * len(laptop.rates) + 10
+    assert len(asked) == 4 * (laptop.draws + 1) + 10 * (laptop.seeds + len(laptop.rates) + 1)
     assert all(laboratory.found(description) is not None for description in asked)
 
 

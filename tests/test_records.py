@@ -72,6 +72,8 @@ def test_a_shelf_gives_each_table_for_what_made_it_in_float32_whatever_the_versi
     for about, table in zip(others, tables, strict=True):
         pd.testing.assert_frame_equal(shelf.load(about), table, rtol=1e-7)
     assert shelf.load(ABOUT | {"seed": 2}) is None
+    shelf.fill([(ABOUT, tables[0]), (ABOUT, tables[0])], {})
+    assert len(shelf.load(ABOUT)) == 2  # told twice, kept once
     assert shelf.about["command"] == "make it" and shelf.about["versions"].keys() > {"python", "torch"}
 
 
