@@ -154,7 +154,7 @@ CONFIG      := actlab/config.py
 RACING      := actlab/racing.py $(STATS)
 RECORDS     := actlab/records.py
 PAPER       := actlab/paper.py
-RULES       := actlab/rules.py
+RULES       := actlab/rules.py $(PAPER)
 ACTIVATIONS := actlab/activations.py
 LEARNABLE   := actlab/learnable.py $(ACTIVATIONS)
 FEYNMAN     := actlab/feynman.py
@@ -191,7 +191,7 @@ DISCOVERY   := actlab/discovery.py $(CHOICE) $(EVOLUTION) $(GRAMMAR) $(LABORATOR
 ARMS        := actlab/arms.py $(DISCOVERY) $(SANDBOX)
 CONTRASTS   := actlab/contrasts.py $(ARMS) $(STATS)
 DOWNSTREAM  := actlab/downstream.py $(PAPER) $(STATS)
-STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(RACING) $(RECORDS) $(TASKS)
+STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(PAPER) $(RACING) $(RECORDS) $(TASKS)
 LAB_RECORDS := actlab/lab_records.py $(CONFIG) $(LABORATORY) $(RECORDS) $(STUDIES)
 CONSTANTS   := actlab/constants.py $(BLIND) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(LEARNABLE) $(RECORDS) $(STATS) $(TABLES) \
 	$(TASKS)

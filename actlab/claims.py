@@ -20,7 +20,6 @@ from actlab.rules import (
     ALIKE,
     COUPLED,
     DISCOVERED,
-    FORMS,
     LABS,
     NAMES,
     NOT,
@@ -39,7 +38,8 @@ SPLITS = {"in-distribution": "in distribution", "ood": "OOD"}
 TRANSFER = ("downstream.csv", "figure_6.csv", "lab_transfer_agreement.csv")
 RAW = "ours, raw scores"  # the panel of Figure 6
 RECORDS = {  # what a notebook reads
-    "09_search_arms": "make compare-search", "13_transfer": "make transfer", "14_multiverse": "make multiverse",
+    "08_constants": "make lab-records", "09_search_arms": "make compare-search", "13_transfer": "make transfer",
+    "14_multiverse": "make multiverse",
 }  # fmt: skip
 HERE = "16_claims"
 LATER = "`make transfer`, then notebook 13"  # makes what is not there yet
@@ -256,7 +256,7 @@ def wins(best: pd.Series, aim: float) -> str:
 def _constants(folder: Path) -> dict[str, Found]:
     beaten = _read(folder, "constants_beaten.csv")
     parts = {}
-    for letter, form in zip("abcd", FORMS, strict=True):
+    for letter, form in zip("abcd", paper.FIGURE_7, strict=True):
         row = _one(beaten, form=form)
         _, low, high = map(float, re.findall(r"[\d.]+", row["ood_mse"]))
         verdict = SUPPORTED if low > 0.5 else NOT if high < 0.5 else UNDECIDED

@@ -131,6 +131,9 @@ FIGURE_6 = (
 )
 """The eight functions without an OOM by their mean downstream profile, worst to best [paper]."""
 
+FIGURE_7 = ("gmtu", "gelu-sine", "gelu-sinc", "turbulent")
+"""The forms whose constants are held against random ones [paper]."""
+
 FIGURE_6_AXIS = (-1.25, 0.50)
 """The range of Figure 6's axis, in log-ratios of standardised scores against ReLU [paper]."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actlab import paper
+
 SUPPORTED, NOT, UNDECIDED, UNTESTED = VERDICTS = "supported", "not supported", "undecided", "not tested here"
 NAMES = {  # as readers know them, without loading torch
     "relu": "ReLU", "gelu": "GELU", "gelu-sine": "GELUSine", "gelu-sinc": "GELU-Sinc", "gmtu": "GMTU",
@@ -20,7 +22,6 @@ DISCOVERED = ("gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # those of Table 1
 COUPLED = ("turbulent", "qfw", "fisg", "symmetric-phase-flipped")  # see other elements of their tensor
 POINTWISE = ("gelu-sine", "gelu-sinc", "gmtu", "gelu", "relu")  # those of the paper's Table 2
 VARIANTS = ("gelu", "gelu-sine", "gelu-sinc")
-FORMS = ("gmtu", "gelu-sine", "gelu-sinc", "turbulent")
 ALIKE = 3  # training losses are alike within this factor, as those of the paper's Table 1 are
 PAIRS = (("gelu", "relu"), *((name, "gelu") for name in DISCOVERED), ("turbulent", "relu"))
 
@@ -157,7 +158,7 @@ PARTS = (
                "Supported if Wilson's interval of the share of draws with a higher mean loss on the search suite lies "
                "above one half, not supported if below, else undecided.",
                BEAT, "figure_7.png", "08_constants", ("constants_beaten",))
-        for letter, form in zip("abcd", FORMS, strict=True)
+        for letter, form in zip("abcd", paper.FIGURE_7, strict=True)
     ),
     Part(
         "8", "A search overfits the lab: a better lab score goes with worse transfer",

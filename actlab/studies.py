@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from scipy import stats as distributions
 
-from actlab import activations, lab, stats, tasks
+from actlab import activations, lab, paper, stats, tasks
 from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import contributions, mse
 from actlab.laboratory import SCORING, Laboratory, sources
@@ -21,7 +21,6 @@ from actlab.records import code_hash, figures_folder
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
 HERE = ("activations", "studies")  # what a study's own records depend on, beside `SCORING`
 HAND_MADE = ("snake", "sine", "silu", "tanh")  # scored on every suite beside them [ours]
-FORMS = ("gmtu", "gelu-sine", "gelu-sinc", "turbulent")  # whose constants are drawn at random (Figure 7)
 SPREAD = 4.0  # the largest factor between a drawn constant and the discovered one [ours]
 SCREEN = 0.1  # of the steps: the short training of the screen and of the margin [ours]
 KEPT = 0.5  # of a round's candidates, that go on from the screen to the full training [ours]
@@ -196,7 +195,7 @@ def tuned_scores(laboratory: Laboratory, rates: pd.DataFrame, suite: str) -> pd.
 
 
 def random_constants(
-    draws: int, seed: int = 0, spread: float = SPREAD, forms: Sequence[str] = FORMS
+    draws: int, seed: int = 0, spread: float = SPREAD, forms: Sequence[str] = paper.FIGURE_7
 ) -> dict[str, str]:
     """Programs of the zoo's forms with random constants (Figure 7).
 

@@ -6,7 +6,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from actlab import activations, config, lab_records, studies
+from actlab import activations, config, lab_records, paper, studies
 from actlab.laboratory import Laboratory
 from actlab.records import ROOT, Shelf, Store
 
@@ -41,7 +41,7 @@ def trains_nothing(monkeypatch):
 def test_the_three_studies_are_trained_whole(made):
     laboratory, tables = made
     asked = [(d["suite"], d["seed"], d["lab"].learning_rate) for d, _ in tables]
-    forms, functions = len(studies.FORMS), len(lab_records.TEN)
+    forms, functions = len(paper.FIGURE_7), len(lab_records.TEN)
     assert asked.count(("calibration", 0, 1e-2)) == asked.count(("calibration", 1, 1e-3)) == functions
     constants, rates, seeds = forms * (QUICK.draws + 1), functions * len(QUICK.rates), functions * QUICK.seeds
     assert len(asked) == seeds + rates + functions + constants

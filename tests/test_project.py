@@ -103,7 +103,7 @@ ORDER = (
 )
 NOTHING_OF_OURS = (
     "stats", "activations", "blind", "bounds", "confinement", "database", "feynman", "messages", "paper", "notebooks",
-    "passes", "executed", "rules",
+    "passes", "executed",
 )  # fmt: skip
 NO_TORCH = ("config", "records", "paper", "stats", "plotting", "bounds", "language", "sandbox", "pool")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actlab import activations, laboratory, racing, studies, tables, tasks
+from actlab import activations, laboratory, paper, racing, studies, tables, tasks
 from actlab.config import FAMILIES, SUITES, FitnessConfig, profile
 from actlab.laboratory import Laboratory
 from actlab.racing import Plan, Race
@@ -58,7 +58,7 @@ def test_random_constants_lie_within_their_spread_with_their_sign_and_repeat():
     drawn = studies.random_constants(40, seed=1, spread=3.0)
     assert drawn == studies.random_constants(40, seed=1, spread=3.0) != studies.random_constants(40, spread=3.0)
     assert list(drawn)[:3] == ["gmtu", "gmtu#0", "gmtu#1"] and len(drawn) == len(set(drawn.values())) == 4 * 41
-    assert {name.partition("#")[0] for name in drawn} == set(studies.FORMS)
+    assert {name.partition("#")[0] for name in drawn} == set(paper.FIGURE_7)
     amplitudes = [float(re.search(r"amplitude = (\S+)", drawn[f"gelu-sine#{i}"])[1]) for i in range(40)]
     factors = np.array(amplitudes) / activations.REGISTRY["gelu-sine"].constants["amplitude"]
     assert 1 / 3 - 1e-3 < factors.min() < 0.6 and 1.7 < factors.max() < 3 + 1e-3
@@ -66,7 +66,7 @@ def test_random_constants_lie_within_their_spread_with_their_sign_and_repeat():
 
 def test_more_draws_leave_the_earlier_ones_as_they_were():
     few, more = studies.random_constants(2), studies.random_constants(3)
-    assert few.items() < more.items() and len(more) == len(few) + len(studies.FORMS)
+    assert few.items() < more.items() and len(more) == len(few) + len(paper.FIGURE_7)
 
 
 def test_each_function_stands_at_the_rate_that_is_best():
