@@ -7,6 +7,8 @@ PROFILES := smoke laptop paper
 PARAMS ?=
 # Parts of `make bench`, for example BENCH='lab isolation'; all by default.
 BENCH ?=
+# Passed to JupyterLab, for example --no-browser, or --allow-root in a container.
+LAB_OPTIONS ?=
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
 # How pytest spreads the tests' files over the cores; a worker of its own may hold 2 GB.
@@ -139,7 +141,7 @@ readme: $(STAMP) ## write README's table of claims from the committed figures/
 	$(PY) -m actlab.readme
 
 lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
-	$(PY) -m jupyterlab notebooks/18_explorer.ipynb
+	$(PY) -m jupyterlab $(LAB_OPTIONS) notebooks/18_explorer.ipynb
 
 # The paper profile's records and checkpoints, hours of a GPU, lie in records/ and checkpoints/, which stay.
 clean: ## remove what was built, but neither environment, committed figures, nor the paper profile's transfer

@@ -52,6 +52,7 @@ NOT_INHERITED = {
     "PROFILE",
     "PARAMS",
     "BENCH",
+    "LAB_OPTIONS",
     "ENV",
     "PYTHON",
     "PIP_OPTIONS",
@@ -167,6 +168,12 @@ def test_a_mistyped_environment_gets_one_line(tree):
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
     assert "ENV: wanted venv or conda; came 'cnda'" in refused.stderr
+
+
+def test_jupyterlab_opens_at_the_explorer_with_the_options_that_are_given(tree):
+    for options in ("", "--allow-root --no-browser"):
+        shown = make(tree, "lab", f"LAB_OPTIONS={options}", "--dry-run").stdout
+        assert " ".join(f"-m jupyterlab {options} notebooks/18_explorer.ipynb".split()) in " ".join(shown.split())
 
 
 def test_bench_measures_the_parts_that_are_named(tree):
