@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Laboratory(profile, options.workers) as laboratory:
             about = {"command": f"python -m actlab.{NAME} --profile {profile.name}"}
             trainings = shelf.fill(trained(laboratory), about)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"actlab.{NAME}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -105,6 +105,14 @@ def test_the_command_writes_the_shelf_and_goes_on_where_it_was_cut_off(
     assert all(shelf.load(description) is not None for description, _ in tables)
 
 
+def test_a_worker_that_dies_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lab_records, "BUILD", tmp_path)
+    monkeypatch.setattr(lab_records, "trained", lambda laboratory: (_ for _ in ()).throw(RuntimeError("it died")))
+    assert lab_records.main(["--profile", "smoke"]) == 2
+    assert capsys.readouterr().err == "actlab.lab_records: it died\n"
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_an_unknown_profile_is_one_line(capsys):
     assert lab_records.main(["--profile", "latop"]) == 2
     assert capsys.readouterr().err == (
