@@ -210,7 +210,12 @@ def random_constants(
 
     Returns:
         Source by name: `NAME` for the discovered constants, `NAME#i` for draw i.
+
+    Raises:
+        ValueError: where the spread is below 1, or not finite.
     """
+    if not 1 <= spread < np.inf:
+        raise ValueError(f"spread: wanted a finite factor from 1; got {spread}")
     programs = {}
     for name, generator in zip(forms, np.random.default_rng(seed).spawn(len(forms)), strict=True):
         constants = activations.REGISTRY[name].constants

@@ -64,6 +64,12 @@ def test_random_constants_lie_within_their_spread_with_their_sign_and_repeat():
     assert 1 / 3 - 1e-3 < factors.min() < 0.6 and 1.7 < factors.max() < 3 + 1e-3
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.5, -4.0, float("inf"), float("nan")])
+def test_a_spread_that_is_no_factor_is_refused(spread):
+    with pytest.raises(ValueError, match="spread: wanted a finite factor from 1; got"):
+        studies.random_constants(1, spread=spread)
+
+
 def test_more_draws_leave_the_earlier_ones_as_they_were():
     few, more = studies.random_constants(2), studies.random_constants(3)
     assert few.items() < more.items() and len(more) == len(few) + len(paper.FIGURE_7)
