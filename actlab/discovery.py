@@ -44,7 +44,7 @@ FREE = (AUTHOR, "random sampling")  # authors that ask nobody
 
 def code() -> str:
     """Hash of the code that a run hangs on; a comment that is edited strands no run, which may have been paid for."""
-    return code_hash(*SEARCHING, comments=False)
+    return code_hash(*SEARCHING)
 
 
 def search_file(profile: Profile, seed: int) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
-import io
 import json
 import os
 import platform
 import subprocess
-import tokenize
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache, cached_property
@@ -33,33 +32,40 @@ def figures_folder(profile: str) -> Path:
 SOURCES = {p.relative_to(PACKAGE).with_suffix("").as_posix(): p.read_bytes() for p in sorted(PACKAGE.rglob("*.py"))}
 
 
-def code_hash(*modules: str, comments: bool = True) -> str:
-    """Hash of the source of modules of this package, such as "lab" or "proposers/grammar"; changes when a line does.
+def code_hash(*modules: str) -> str:
+    """Hash of what modules of this package compute: their syntax trees without docstrings, annotations and comments.
 
     Args:
-        modules: by their paths in the package, without ".py".
-        comments: whether a changed comment, or an empty line, counts. It need not for records that take hours to make.
+        modules: by their paths in the package, without ".py", such as "lab" or "proposers/grammar".
 
     Raises:
         ValueError: where a module is not there.
     """
-    digest = hashlib.sha256()
-    for module in sorted(modules):
-        if module not in SOURCES:
-            raise ValueError(f"wanted modules of actlab; got {module!r}")
-        source = SOURCES[module] if comments else without_comments(SOURCES[module].decode()).encode()
-        digest.update(module.encode() + b"\0" + source + b"\0")
-    return digest.hexdigest()
+    if unknown := [module for module in modules if module not in SOURCES]:
+        raise ValueError(f"wanted modules of actlab; got {', '.join(map(repr, unknown))}")
+    trees = [ast.dump(bare(SOURCES[module].decode())) for module in sorted(modules)]
+    return hashlib.sha256("\0".join(trees).encode()).hexdigest()
 
 
-def without_comments(source: str) -> str:
-    """Python source without its comments, and without the space at the ends of lines and the lines that are empty."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+def bare(source: str) -> ast.Module:
+    """The syntax tree of Python source without docstrings and annotations; comments are in no tree."""
+    return _Bare().visit(ast.parse(source))
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes out of a tree what says something to readers alone."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)  # a field of a dataclass stays one
+        return super().generic_visit(node)
 
 
 def versions() -> dict[str, str]:

@@ -134,7 +134,7 @@ class Job:
 
 @cache
 def _code(modules: tuple[str, ...]) -> str:
-    return code_hash("benchmarks/__init__", "benchmarks/training", *modules, comments=False)
+    return code_hash("benchmarks/__init__", "benchmarks/training", *modules)
 
 
 def _module(benchmark: str) -> ModuleType:

@@ -302,7 +302,7 @@ def test_a_runs_settings_and_sources_are_part_of_it(lab, tmp_path):
         about = archive.meta()["about"]
     assert about.keys() == {"tasks", "fitness", "limits", "code"}
     assert json.dumps(about["tasks"])
-    assert about["code"] == records.code_hash(*discovery.SEARCHING, comments=False)  # an edited comment strands no run
+    assert about["code"] == records.code_hash(*discovery.SEARCHING)  # an edited comment strands no run
 
 
 def test_a_run_of_another_proposer_needs_a_file_of_its_own(lab):

@@ -67,7 +67,7 @@ def test_a_mixture_repeats_and_what_one_draws_does_not_touch_the_other():
 def test_the_name_tells_all_names_weights_and_the_code():
     mixture = Mixture([(Grammar(), 0.5), (RandomSampling(max_nodes=20), 2.0)])
     parts = f"0.5 {Grammar().name}, 2.0 {RandomSampling(max_nodes=20).name}"
-    assert mixture.name == f"Mixture({parts}, code={code_hash('proposers/mixture', comments=False)[:12]})"
+    assert mixture.name == f"Mixture({parts}, code={code_hash('proposers/mixture')[:12]})"
 
 
 def test_mixtures_nest():

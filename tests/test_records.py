@@ -105,19 +105,34 @@ def test_an_unknown_profile_is_answered_with_those_that_exist():
         profile("latop")
 
 
-def test_a_comment_changes_the_hash_of_a_source_only_where_it_is_asked_to(monkeypatch):
-    monkeypatch.setitem(records.SOURCES, "stats", b"a = '# no comment'  # one\n\n# two\nb = 2\n")
-    with_comments, without = records.code_hash("stats"), records.code_hash("stats", comments=False)
-    monkeypatch.setitem(records.SOURCES, "stats", b"a = '# no comment'\nb = 2  # three\n")
-    assert records.code_hash("stats") != with_comments
-    assert records.code_hash("stats", comments=False) == without
-    monkeypatch.setitem(records.SOURCES, "stats", b"a = '# a comment'\nb = 2\n")
-    assert records.code_hash("stats", comments=False) != without
+SOURCE = "def f(x: int) -> int:\n    'What it is.'\n    return x + len('# no comment')\n"
 
 
-def test_a_source_without_comments_is_the_same_program():
-    source = "def f(x):  # why\n    # how\n\n    return '#', x\n"
-    assert records.without_comments(source) == "def f(x):\n    return '#', x"
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("return", "# why\n\n    return", True),
+        ("What it is.", "What else it is.", True),
+        ("x: int", "x: float", True),
+        (" -> int", "", True),
+        ("# no comment", "# another text", False),
+        ("x + len", "x - len", False),
+    ],
+)
+def test_the_hash_of_code_is_that_of_its_tree_without_docstrings_annotations_and_comments(old, new, same, monkeypatch):
+    hashes = []
+    for source in (SOURCE, SOURCE.replace(old, new)):
+        monkeypatch.setitem(records.SOURCES, "stats", source.encode())
+        hashes.append(records.code_hash("stats"))
+    assert (hashes[0] == hashes[1]) is same
+
+
+def test_fields_of_a_dataclass_count_though_their_annotations_do_not(monkeypatch):
+    hashes = []
+    for fields in ("a: int = 1\n    b: int = 2", "a: float = 1\n    b: int = 2", "b: int = 2\n    a: int = 1"):
+        monkeypatch.setitem(records.SOURCES, "stats", f"class A:\n    {fields}\n".encode())
+        hashes.append(records.code_hash("stats"))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_text_is_written_whole_or_the_old_one_stays(tmp_path, monkeypatch):

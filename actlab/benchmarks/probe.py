@@ -89,7 +89,7 @@ def accuracies(
         MissingData: where the data set is not there.
     """
     store = store or Store()
-    code, tables, missing = code_hash(*CODE, comments=False), {}, {}
+    code, tables, missing = code_hash(*CODE), {}, {}
     for name, source in programs.items():
         for seed in range(config.seeds):
             about = {"kind": "image probe", "source": check(source).source, "seed": seed, "code": code}

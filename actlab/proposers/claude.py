@@ -79,7 +79,7 @@ class Claude:
         models = ", ".join(
             f"{m.name}: weight {m.weight!r}, effort {m.effort}, forced {m.forced}" for m in self.models
         )
-        code = f"prompt={VERSION}, code={code_hash(*CODE, comments=False)[:12]}"
+        code = f"prompt={VERSION}, code={code_hash(*CODE)[:12]}"
         return f"Claude(models=[{models}], max_tokens={self.max_tokens}, edits={self.edits!r}, {code})"
 
     @property

@@ -33,7 +33,7 @@ class Mixture:
     def name(self) -> str:
         """All names, with their weights, and the code that draws."""
         parts = ", ".join(f"{weight!r} {part.name}" for part, weight in self.parts)
-        return f"Mixture({parts}, code={code_hash('proposers/mixture', comments=False)[:12]})"
+        return f"Mixture({parts}, code={code_hash('proposers/mixture')[:12]})"
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         """Each ask's program by the proposer that was drawn for it; each draws from a generator of its own.
