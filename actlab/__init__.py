@@ -16,6 +16,8 @@ __all__ = (
     "benchmarks",
     "blind",
     "bounds",
+    "canary_files",
+    "canary_transfer",
     "choice",
     "claims",
     "config",

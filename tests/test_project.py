@@ -89,6 +89,8 @@ ORDER = (
     "report",
     "benchmarks",
     "transfer",
+    "canary_files",
+    "canary_transfer",
     "floors",
     "kinds",
     "costs",
