@@ -123,6 +123,7 @@ def molhiv(folder: Path, molecules: int = 30) -> None:
 
 Probes = Sequence[tuple[str, str, str, str, int]]  # name, stage, location, type, classes
 POSITION = ("pos", "input", "node", "scalar", 0)
+KEY = ("key", "input", "node", "scalar", 0)  # tells nodes at equal positions apart
 KINDS: Probes = (  # every type at every place where CLRS-30 has it
     POSITION,
     ("one", "input", "node", "mask_one", 0),
@@ -153,9 +154,10 @@ KINDS: Probes = (  # every type at every place where CLRS-30 has it
 )
 ALGORITHMS: dict[str, Probes] = {
     "kinds": KINDS,
-    "nodes": (POSITION, ("hint", "hint", "node", "mask", 0), ("out", "output", "node", "mask", 0)),
+    "nodes": (POSITION, KEY, ("hint", "hint", "node", "mask", 0), ("out", "output", "node", "mask", 0)),
     "ways": (
         POSITION,
+        KEY,
         ("hint", "hint", "node", "mask", 0),
         ("way", "output", "edge", "pointer", 0),
         ("pred", "output", "node", "permutation_pointer", 0),
