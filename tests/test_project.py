@@ -92,6 +92,8 @@ ORDER = (
     "report",
     "benchmarks",
     "transfer",
+    "canary_files",
+    "canary_transfer",
     "floors",
     "kinds",
     "costs",

@@ -144,12 +144,12 @@ def unpack(probe: Probe, array: np.ndarray, nodes: int) -> torch.Tensor:
     if probe.type == "pointer":
         return values.long()
     if probe.type not in ONE_HOT:
-        return values.float()
+        return values.to(torch.get_default_dtype())
     codes = values.long()
     place = torch.where(codes < 0, -1 - codes, codes)
     sign = torch.where(codes < 0, -1.0, 1.0)
     nothing = codes == NOTHING
-    hot = F.one_hot(place.masked_fill(nothing, 0), probe.classes or nodes).float()
+    hot = F.one_hot(place.masked_fill(nothing, 0), probe.classes or nodes)
     return hot * sign.masked_fill(nothing, 0.0).unsqueeze(-1)
 
 

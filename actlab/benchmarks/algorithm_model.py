@@ -194,7 +194,7 @@ def _columns(probe: Probe, values: Values) -> Iterable[torch.Tensor]:
 
 def soft_truth(probe: Probe, value: torch.Tensor, nodes: int) -> torch.Tensor:
     """A true value in the form of a predicted one that is fed back: pointers as one-hot vectors."""
-    return F.one_hot(value, nodes).float() if probe.type == "pointer" else value
+    return F.one_hot(value, nodes).to(torch.get_default_dtype()) if probe.type == "pointer" else value
 
 
 def soften(probe: Probe, logits: torch.Tensor) -> torch.Tensor:
@@ -217,12 +217,12 @@ def harden(probe: Probe, logits: torch.Tensor) -> torch.Tensor:
     if probe.type == "scalar":
         return logits
     if probe.type == "mask":
-        return (logits > 0).float()
+        return (logits > 0).to(logits.dtype)
     if probe.type == "pointer":
         return logits.argmax(dim=-1)
     if probe.type == "permutation_pointer":
         logits = log_sinkhorn(logits, HARDEN_STEPS)
-    return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).float()
+    return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
 
 
 # --- the processor --------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ class Molecules:
             self.bonds[bonds],
             self.ends[:, bonds] + torch.repeat_interleave(first, bond_sizes),
             torch.repeat_interleave(torch.arange(len(chosen)), sizes),
-            self.labels[chosen],
+            self.labels[chosen].to(torch.get_default_dtype()),
         )
         return Batch(**{name: tensor.to(device) for name, tensor in vars(batch).items()})
 

@@ -97,8 +97,8 @@ def identity(activation: Activation, config: Any, *modules: str) -> str:
         config: the benchmark's, a dataclass; without the folder of its data, which does not matter.
         modules: of actlab, on whose source the training stands besides this one's, such as "benchmarks/images".
     """
-    probe = torch.from_numpy(np.random.default_rng(0).normal(scale=3.0, size=(8, 3, 16))).float()
-    values = hashlib.sha256(activation(probe).detach().numpy().tobytes()).hexdigest()
+    probe = torch.from_numpy(np.random.default_rng(0).normal(scale=3.0, size=(8, 3, 16)))
+    values = hashlib.sha256(activation(probe.to(torch.get_default_dtype())).detach().numpy().tobytes()).hexdigest()
     code = records.code_hash("benchmarks/__init__", "benchmarks/training", *modules)
     return records.key({"activation": values, "config": config, "code": code})
 
