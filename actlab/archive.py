@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actlab.database import DatabaseFile
+from actlab.records import PROTOCOLS, TOLERANCE, ChangedCode, changed, drift
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,25 +130,43 @@ class Archive(DatabaseFile):
                 self._db.execute("PRAGMA journal_mode = WAL")
 
     def begin(self, **meta: Any) -> None:
-        """Notes what the run is made of, or, where it was begun before, makes sure that it is the same.
+        """Notes what is asked of the run, or, where it was begun before, makes sure that it is the same.
+
+        The protocol, code, versions and canary of the search that begins it are noted beside that.
 
         Raises:
             ArchiveError: where the run was begun with something else; names the first part that differs.
+            ChangedCode: where it was begun by code that computes something else.
         """
+        meta["protocol"] = PROTOCOLS["search"].protocol
         wanted = {key: json.loads(json.dumps(value)) for key, value in meta.items()}
         found = self.meta()
         if not found:
+            wanted["made"] = PROTOCOLS["search"].made() | {"values": PROTOCOLS["search"].values()}
             with self._writing():
                 rows = [(key, json.dumps(value, sort_keys=True)) for key, value in wanted.items()]
                 self._db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
             return
         for name, want, came in _differences("", wanted, found):
             raise ArchiveError(f"{self.path}: wanted a run with {name} = {want!r}; got one with {came!r}")
+        self.demand()
 
     def meta(self) -> dict[str, Any]:
-        """What the run was begun with; empty before that."""
-        rows = self._db.execute("SELECT key, value FROM meta ORDER BY key")
+        """What was asked of the run as it was begun; empty before that."""
+        rows = self._db.execute("SELECT key, value FROM meta WHERE key != 'made' ORDER BY key")
         return {key: self._json(text) for key, text in rows}
+
+    def demand(self) -> None:
+        """Makes sure that this code would search as the code did that began the run.
+
+        Raises:
+            ChangedCode: where the canary of the search has moved since.
+        """
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'made'").fetchone()
+        made, family = {} if row is None else self._json(row[0]), PROTOCOLS["search"]
+        values = made.pop("values", {})
+        if made != family.made() and (found := drift(values, family.values())) > TOLERANCE:
+            raise ChangedCode(f"{self.path}: {changed('search', found)}")
 
     def add_round(self, entries: Sequence[Entry], moves: Sequence[Move] = ()) -> None:
         """Writes all candidates of a round and the moves that came of it, in order; or nothing."""

@@ -25,12 +25,11 @@ import pandas as pd
 from actlab import choice, config
 from actlab.archive import Archive, ArchiveError, Entry
 from actlab.config import Profile
-from actlab.discovery import SEARCHING
 from actlab.evolution import Result, SearchStalled, search
 from actlab.laboratory import Laboratory
 from actlab.proposers import Proposer
 from actlab.proposers.grammar import Grammar, RandomSampling
-from actlab.records import BUILD, ROOT, Store, code_hash, key, versions
+from actlab.records import BUILD, PROTOCOLS, ROOT, Canaries, Store, versions
 from actlab.sandbox import SandboxError
 from actlab.tasks import INSIDE
 
@@ -79,15 +78,14 @@ def settings(profile: Profile, arm: Arm, evaluations: int) -> Profile:
 
 
 def run_file(profile: Profile, arm: Arm, seed: int) -> Path:
-    """Where the run of an arm is kept, by the profile as the arm has it: another file for other settings or code."""
+    """Where the run of an arm is kept, by the profile as the arm has it: another file for other settings."""
     about = {"kind": "arm", "proposer": _proposer(profile, arm).name, "seed": seed, **_about(profile)}
     about |= {"lab": profile.lab, "search": profile.search}
-    return BUILD / profile.name / "arms" / f"{key(about)[:12]}.sqlite"
+    return BUILD / profile.name / "arms" / f"{PROTOCOLS['search'].key(about)[:12]}.sqlite"
 
 
 def _about(profile: Profile) -> dict[str, Any]:
-    parts = {name: asdict(getattr(profile, name)) for name in ("tasks", "fitness", "limits")}
-    return {**parts, "code": code_hash(*SEARCHING)}
+    return {name: asdict(getattr(profile, name)) for name in ("tasks", "fitness", "limits")}
 
 
 def _proposer(profile: Profile, arm: Arm) -> Proposer:
@@ -160,7 +158,8 @@ class Comparison:
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in _files(folder).items():
             getattr(self, name).to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
-        text = json.dumps(self.about, indent=1, sort_keys=True)
+        about = {**self.about, "marks": [Canaries(folder / "canaries").keep("search")]}
+        text = json.dumps(about, indent=1, sort_keys=True)
         (folder / f"{NAME}.json").write_text(text + "\n")
 
 
@@ -179,13 +178,15 @@ def load(folder: Path) -> Comparison:
 
     Raises:
         FileNotFoundError: where there are none; says what makes them.
+        ChangedCode: where they were made by code that searches otherwise.
     """
     about = folder / f"{NAME}.json"
     missing = [path.name for path in (about, *_files(folder).values()) if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{folder}: wanted {', '.join(missing)}, as `make compare-search` writes; found none")
-    tables = {name: pd.read_csv(path) for name, path in _files(folder).items()}
-    return Comparison(**tables, about=json.loads(about.read_text()))
+    tables, made = {name: pd.read_csv(path) for name, path in _files(folder).items()}, json.loads(about.read_text())
+    Canaries(folder / "canaries").demand("search", made["marks"])
+    return Comparison(**tables, about=made)
 
 
 def compare(
@@ -246,7 +247,7 @@ def _judged(laboratory: Laboratory, outcomes: Sequence[Outcome], arms: Sequence[
     command = f"python -m actlab.arms --profile {profile.name}"
     command += f" --seeds {design.seeds} --evaluations {design.evaluations}"
     about = {"command": command, "profile": asdict(profile), "design": asdict(design), "hand_made": hand_made}
-    about |= {"arms": [asdict(arm) for arm in arms], "code": code(), "versions": versions()}
+    about |= {"arms": [asdict(arm) for arm in arms], "protocol": PROTOCOLS["search"].protocol, "versions": versions()}
     return Comparison(
         losses[["arm", "seed", "pick", *columns]],
         references[["function", *columns]],
@@ -269,11 +270,6 @@ def _losses(laboratory: Laboratory, picked: Iterable[tuple[Outcome, str, Entry]]
 def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
     """As it comes back from JSON."""
     return json.loads(json.dumps(about))
-
-
-def code() -> str:
-    """Hash of the code that the records depend on."""
-    return code_hash(*SEARCHING, "choice")
 
 
 def rescored(comparison: Comparison, laboratory: Laboratory, suite: str = "held-out", seed: int = 0) -> float:

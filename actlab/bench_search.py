@@ -133,7 +133,7 @@ def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> 
     """The profile's search by the grammar, run, gone on with, or read where it is done."""
     path, store = folder / search_file(which, seed).name, Store(folder / "seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"kind": "seconds of a search", "file": path.name, "machine": machine()}
+    about = {"family": "search", "kind": "seconds of a search", "file": path.name, "machine": machine()}
     is_new, started = not path.exists(), time.perf_counter()
     with Archive(path) as archive:
         proposer = Grammar(batch_statistics=not which.search.pointwise)

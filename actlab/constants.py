@@ -25,10 +25,8 @@ from actlab.config import FAMILIES, SUITES, FitnessConfig, LabConfig
 from actlab.fitness import mse
 from actlab.laboratory import Laboratory
 from actlab.learnable import LearnableActivation, learnable
-from actlab.records import code_hash
 
 FUNCTIONS = ("gelu-sine", "gelu-sinc", "gmtu", "snake")  # three of the paper's, and the best hand-made one with a wave
-HERE = ("activations", "learnable", "feynman", "blind", "tasks", "passes", "lab", "fitness", "stats", "constants")
 PARTS = ("losses", "values")
 FLOOR = 1e-6  # of a training loss under the logarithm
 
@@ -115,7 +113,7 @@ def study(laboratory: Laboratory, names: Iterable[str] = FUNCTIONS, suite: str =
     """
     profile, names = laboratory.profile, list(names)
     settings = {"suite": suite, "seed": seed, "lab": profile.lab, "tasks": profile.tasks, "order": [SUITES, FAMILIES]}
-    settings |= {"kind": "constants", "clamp": profile.fitness.clamp, "code": code_hash(*HERE)}
+    settings |= {"family": "lab", "kind": "constants", "clamp": profile.fitness.clamp}
     about = {name: settings | {"function": name} for name in names}
     kept = {name: [laboratory.store.load(one | {"part": part}) for part in PARTS] for name, one in about.items()}
     lacking = [name for name, found in kept.items() if any(table is None for table in found)]

@@ -22,37 +22,21 @@ from actlab import activations, choice
 from actlab.archive import ENDED, Archive, ArchiveError, Entry, Move
 from actlab.config import FitnessConfig, Limits, Profile, SearchConfig
 from actlab.evolution import Result, search
-from actlab.laboratory import SCORING, Laboratory
+from actlab.laboratory import Laboratory
 from actlab.proposers import Brief, Proposal, Proposer
 from actlab.proposers.grammar import AUTHOR, Grammar
 from actlab.proposers.recording import TOKENS, Recording, replays
-from actlab.records import BUILD, code_hash, key
+from actlab.records import BUILD, PROTOCOLS
 
-SEARCHING = (
-    *SCORING,
-    "activations",
-    "traits",
-    "proposers/__init__",
-    "proposers/grammar",
-    "proposers/syntax",
-    "islands",
-    "evolution",
-    "racing",
-)
 FREE = (AUTHOR, "random sampling")  # authors that ask nobody
 
 
-def code() -> str:
-    """Hash of the code that a run hangs on; a comment that is edited strands no run, which may have been paid for."""
-    return code_hash(*SEARCHING)
-
-
 def search_file(profile: Profile, seed: int) -> Path:
-    """Where a profile's search is kept: another file for other settings or other code."""
-    about = {"kind": "search", "seed": seed, "code": code()}
+    """Where a profile's search is kept: another file for other settings."""
+    about = {"kind": "search", "seed": seed}
     about |= {"tasks": profile.tasks, "lab": profile.lab, "fitness": profile.fitness, "search": profile.search}
     about |= {"limits": profile.limits}
-    return BUILD / profile.name / "search" / f"{key(about)[:12]}.sqlite"
+    return BUILD / profile.name / "search" / f"{PROTOCOLS['search'].key(about)[:12]}.sqlite"
 
 
 def run_search(
@@ -94,7 +78,6 @@ def run_search(
                 "tasks": asdict(profile.tasks),
                 "fitness": asdict(profile.fitness),
                 "limits": asdict(profile.limits),
-                "code": code(),
             },
             spent=spent,
         )
@@ -112,14 +95,15 @@ def settings(path: Path, profile: Profile) -> tuple[Profile, int]:
     """The profile with what a run made of its search and its limits; and the run's seed.
 
     Raises:
-        ValueError: where the run was made with other code, or with another profile's data sets, training or fitness:
-            its scores and what is scored now could not be set side by side.
+        ValueError: where the run was made with another profile's data sets, training or fitness: its scores and what
+            is scored now could not be set side by side.
+        ChangedCode: where it was made by code that searches otherwise.
     """
     with reading(path) as archive:
         meta = archive.meta()
+        archive.demand()
     about = meta.get("about", {})
     wanted = {name: asdict(getattr(profile, name)) for name in ("tasks", "lab", "fitness")}
-    wanted["code"] = code()
     came = {**about, "lab": meta.get("lab")}
     for name, value in wanted.items():
         if came.get(name) != json.loads(json.dumps(value)):

@@ -7,7 +7,6 @@ search is a function of its archive, so that one that was cut off goes on as if 
 
 from __future__ import annotations
 
-import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -87,19 +85,18 @@ def search(
         spent: US dollars that the proposer has cost so far, for the bar.
 
     Raises:
-        ArchiveError: where the archive was begun with other settings, seed, proposer or versions.
+        ArchiveError: where the archive was begun with other settings, seed or proposer.
+        ChangedCode: where it was begun by code that searches otherwise.
         SearchStalled: where 20 rounds in a row bring no candidate to train.
         ValueError: where a setting makes no sense, or the proposer brings another number of programs than was asked
             for, or names a parent that is not scored.
     """
     race = _race(config, evaluator)
-    packages = {name: version(name) for name in ("torch", "numpy")}
     archive.begin(
         seed=seed,
         search=asdict(config),
         lab=asdict(lab),
         proposer=proposer.name,
-        versions={"python": platform.python_version(), **packages},
         about=dict(about or {}),
     )
     run = _Run(evaluator, proposer, archive, config, lab, seed, clock, race)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from actlab import downstream, stats, transfer
-from actlab.records import Store, code_hash
+from actlab.records import Store
 
 
 def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
@@ -28,7 +28,6 @@ def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
         value.
     """
     job = transfer.Job(kind, "relu", config)
-    code = code_hash("benchmarks/__init__", "benchmarks/training", *job.module.CODE)
     settings = dataclasses.asdict(dataclasses.replace(config, folder=""))
 
     def compute() -> pd.DataFrame:
@@ -39,7 +38,8 @@ def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
                 rows.append((job.data, answer, split if split in downstream.SPLITS else "ood", value))
         return pd.DataFrame(rows, columns=["data", "answer", "split", "value"])
 
-    found = store.get({"what": "floor", "kind": kind, "config": settings, "options": options, "code": code}, compute)
+    about = {"family": "transfer", "kind": "floor", "of": kind, "config": settings, "options": options}
+    found = store.get(about, compute)
     return found.assign(seed=config.seed if kind == "molecules" else pd.NA)
 
 

@@ -20,12 +20,9 @@ from actlab import activations, tasks
 from actlab.config import FAMILIES, SUITES, LabConfig, Profile, cores
 from actlab.fitness import Evaluator, Pending
 from actlab.program import check
-from actlab.records import Shelf, Store, code_hash, key
+from actlab.records import PROTOCOLS, Shelf, Store
 
-# What a loss depends on, beside its settings; the sandbox only carries it.
-SCORING = ("feynman", "blind", "tasks", "language", "bounds", "program", "passes", "lab", "worker", "fitness", "stats")
 LONG = 10_000  # steps times tasks of a training that takes seconds
-DESCRIBING = ("language", "bounds", "program", "traits", "activations")  # whose ReLU and GELU are the units of cost
 COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
 
 
@@ -105,7 +102,7 @@ class Laboratory:
             ValueError: where a program is refused or fails; says which and why.
         """
         about = self.asked(programs, suite, seeds, learning_rates)
-        keys = {ask: key(description) for ask, description in about.items()}
+        keys = {ask: PROTOCOLS["lab"].key(description) for ask, description in about.items()}
         tables = {keys[ask]: self.found(description) for ask, description in about.items()}
         missing = {keys[ask]: (ask[0], description) for ask, description in about.items() if tables[keys[ask]] is None}
         tables.update(self._compute(missing))
@@ -144,18 +141,18 @@ class Laboratory:
         return table
 
     def _description(self, source: str, suite: str, seed: int, config: LabConfig) -> dict[str, Any]:
-        """Everything that makes a program's losses what they are."""
+        """Everything that is asked for a program's losses; the size of a stack changes rounding alone."""
         limited = {"only": list(self.only[suite])} if suite in self.only else {}
         return limited | {
+            "family": "lab",
             "kind": "losses",
             "source": source,
             "suite": suite,
             "seed": seed,
-            "lab": config,
+            "lab": replace(config, chunk=None),
             "tasks": self.profile.tasks,
             "clamp": self.profile.fitness.clamp,
             "order": [SUITES, FAMILIES],
-            "code": code_hash(*SCORING),
         }
 
     def _compute(self, missing: Mapping[str, tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -164,7 +161,8 @@ class Laboratory:
         for found in self._costliest_first({found: description for found, (_, description) in missing.items()}):
             d = missing[found][1]
             chosen = tuple(d["only"]) if "only" in d else None
-            score = self.evaluator.submit(d["source"], d["suite"], d["lab"], d["seed"], chosen)
+            lab = replace(d["lab"], chunk=self.profile.lab.chunk)
+            score = self.evaluator.submit(d["source"], d["suite"], lab, d["seed"], chosen)
             pending.setdefault(score.future, []).append((found, score))
         with tqdm(total=len(missing), desc="programs trained", disable=None) as bar:
             while pending:
@@ -212,7 +210,7 @@ class Laboratory:
         rows = []
         for name, source in sources(programs).items():
             canonical = check(source).source
-            about = {"kind": "description", "source": canonical, "code": code_hash(*DESCRIBING)}
+            about = {"family": "lab", "kind": "description", "source": canonical}
             rows.append(self.store.get(about, partial(self._described, name, canonical)).assign(function=name))
         return pd.concat(rows, ignore_index=True)
 

@@ -5,7 +5,7 @@
 The paper names none of its lab's settings, so that one lab can neither confirm nor refute its order of functions. Here
 each lab is a draw from a stated distribution, and scores the same functions. Lab number i is the same whatever the
 number of labs. A lab's losses are written as soon as it is done; a run that is cut off goes on from the labs that are
-there, and labs whose settings, functions or code have changed since are made anew.
+there, and labs whose settings or functions have changed since are made anew.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from actlab import activations, config, paper, studies, transfer, universe
 from actlab.distribution import Distribution, Levels, Range
-from actlab.records import BUILD, ROOT, code_hash, digest, versions, write
+from actlab.records import BUILD, PROTOCOLS, ROOT, Canaries, bare, versions, write
 from actlab.universe import Settings
 
 NAME = "multiverse"  # of the files
@@ -56,7 +56,8 @@ DESIGNS = {"smoke": Design(4, distribution=_TINY), "laptop": Design(), "paper": 
 @cache
 def _sources() -> dict[str, str]:
     own = {transfer.FOUND: inspect.getsource(transfer.found)}
-    return own | {name: activations.program_source(name) for name in activations.names()}
+    every = own | {name: activations.program_source(name) for name in activations.names()}
+    return {name: bare(source) for name, source in every.items()}
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Twelve digits for the settings, the functions' sources and the code."""
-        about = {"settings": self.settings, "clamp": self.clamp, "code": code_hash(*universe.CODE)}
-        return digest(about | {"sources": {name: _sources()[name] for name in self.functions}})[:12]
+        """Twelve digits for the settings and the functions' sources."""
+        about = {"settings": self.settings, "clamp": self.clamp}
+        about |= {"sources": {name: _sources()[name] for name in self.functions}}
+        return PROTOCOLS[NAME].key(about)[:12]
 
 
 def jobs(design: Design, labs: int | None = None) -> list[Job]:
@@ -98,13 +100,13 @@ def folder(profile: str) -> Path:
 class Records:
     """The tables of a multiverse, by lab, whatever the order in which labs ended.
 
-    `losses`: lab, function, task, family, ood_mse, train_mse. `labs`: lab, key, and the settings; a lab is done when it
-    is there. `about`: what they were made from.
+    `losses`: lab, function, task, family, ood_mse, train_mse. `labs`: lab, key, mark (its maker's) and settings; a
+    lab is done when it is there. `about`: what they were made from.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        names = ["lab", "key", *(f.name for f in fields(Settings))]
+        self.folder, self.canaries = folder, Canaries(folder / "canaries")
+        names = ["lab", "key", "mark", *(f.name for f in fields(Settings))]
         self.labs = _read(self._path("_labs.csv"), names)
         losses = _read(self._path(".csv"), COLUMNS)
         self.losses = losses[losses["lab"].isin(self.labs["lab"])].reset_index(drop=True)
@@ -126,9 +128,15 @@ class Records:
         """What the labs were drawn from."""
         return Distribution.from_dict(self.about["design"]["distribution"])
 
+    @property
+    def marks(self) -> list[str]:
+        """Of those who made the labs."""
+        return sorted(self.labs["mark"].unique())
+
     def add(self, job: Job, losses: pd.DataFrame) -> None:
         """Enters a lab in the place of an older one, and writes both tables; the lab counts when the second is."""
-        row = {"lab": job.lab, "key": job.key, **asdict(job.settings), "families": "+".join(job.settings.families)}
+        row = {"lab": job.lab, "key": job.key, "mark": self.canaries.keep(NAME)}
+        row |= asdict(job.settings) | {"families": "+".join(job.settings.families)}
         self.losses = _placed(self.losses, losses.assign(lab=job.lab)[COLUMNS])
         self.labs = _placed(self.labs, pd.DataFrame([row]))
         write(self._path(".csv"), self.losses.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
@@ -139,8 +147,8 @@ class Records:
         command = f"python -m actlab.{NAME} --profile {profile}"
         command += f" --labs {len(self.labs)}" if len(self.labs) != design.labs else ""
         about = {"command": command, "design": asdict(replace(design, labs=len(self.labs)))}
-        about |= {"profile": profile, "code": code_hash(*universe.CODE)}
-        text = json.dumps(about | {"versions": versions()}, indent=1, sort_keys=True)
+        about |= {"profile": profile, "versions": versions(), "marks": self.marks}
+        text = json.dumps(about, indent=1, sort_keys=True)
         write(self._path(".json"), text + "\n")
 
     def _path(self, end: str) -> Path:
@@ -148,7 +156,8 @@ class Records:
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+    words = {"key": str, "mark": str}  # some digests read as a number, such as 3e4971315396
+    return pd.read_csv(path, dtype=words) if path.exists() else pd.DataFrame(columns=columns)
 
 
 def _placed(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -157,7 +166,12 @@ def _placed(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def missing(records: Records, wanted: Sequence[Job]) -> list[Job]:
-    """The labs that are not in the records as settings, functions and code are now."""
+    """The labs that are not in the records as settings and functions are now.
+
+    Raises:
+        ChangedCode: where the code here computes something else than what made those that are.
+    """
+    records.canaries.demand(NAME, records.marks)
     kept = dict(zip(records.labs["lab"], records.labs["key"], strict=True))
     return [job for job in wanted if kept.get(job.lab) != job.key]
 
@@ -165,11 +179,11 @@ def missing(records: Records, wanted: Sequence[Job]) -> list[Job]:
 # --- running --------------------------------------------------------------------------------------
 
 
-def run(job: Job) -> tuple[pd.DataFrame, float]:
+def run(job: Job, dtype: torch.dtype = torch.float32) -> tuple[pd.DataFrame, float]:
     """The losses of a lab, and its seconds of this process's time."""
     start = time.process_time()
     functions = {name: transfer.activation(name) for name in job.functions}
-    return universe.losses(job.settings, functions, job.clamp), time.process_time() - start
+    return universe.losses(job.settings, functions, job.clamp, dtype), time.process_time() - start
 
 
 def explore(
@@ -214,10 +228,11 @@ def rerun(wanted: Sequence[Job], records: Records, workers: int = 0) -> float:
     """The largest relative difference of a loss, made anew, from its record.
 
     Raises:
-        ValueError: where the records lack a lab, or have it of other settings or code.
+        ValueError: where the records lack a lab, or have it of other settings or functions.
     """
     if lacking := missing(records, wanted):
-        raise ValueError(f"wanted records of lab {lacking[0].lab} as settings and code are now; `make {NAME}` makes it")
+        lab = lacking[0].lab
+        raise ValueError(f"wanted records of lab {lab} as settings and functions are now; `make {NAME}` makes it")
     worst = 0.0
     for job, (fresh, _) in _ran(wanted, workers or config.cores()):
         both = records.losses[records.losses["lab"] == job.lab].merge(fresh, on=universe.COLUMNS[:3])

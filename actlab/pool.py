@@ -29,8 +29,6 @@ from actlab.records import code_hash, versions
 from actlab.sandbox import Outcome, Sandbox, SandboxError
 
 LOG = logging.getLogger("actlab.pool")
-MODULES = ("activations", "blind", "bounds", "config", "confinement", "lab", "language", "messages", "nursery",
-           "passes", "pool", "program", "sandbox", "traits", "worker")  # fmt: skip # what a call runs, wherever it does
 HELD = 8  # suites that a process keeps for its sandboxes; an older one is sent again
 WATCH = 10.0  # seconds between looks at whether a cluster has any worker left
 
@@ -48,7 +46,7 @@ def build() -> str:
     import torch  # here, for those who only import this module; who scores, or runs a call, has it anyway
 
     names = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"actlab {code_hash(*MODULES)[:12]}, {names}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"actlab {code_hash('pool', 'worker')[:12]}, {names}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def data_key(blind: Blind) -> str:

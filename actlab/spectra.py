@@ -24,12 +24,10 @@ from actlab.blind import Blind
 from actlab.config import SUITES, LabConfig
 from actlab.laboratory import Laboratory
 from actlab.passes import Function
-from actlab.records import code_hash
 
 FAMILIES = ("harmonic", "polynomial")  # those of one input
 STRETCHES = {"left": -3.0, "inside": -1.0, "right": 1.0}  # where each begins, in half-ranges; each is 2 long
 POINTS = 256  # on the grid of a stretch
-HERE = ("activations", "feynman", "blind", "tasks", "passes", "lab", "spectra")  # what the records depend on
 PARTS = ("power", "steps", "losses", "curves")
 
 
@@ -92,7 +90,7 @@ def study(laboratory: Laboratory, names: Iterable[str], per_family: int, suite: 
     settings = {"suite": suite, "lab": profile.lab, "tasks": profile.tasks, "per_family": per_family, "order": SUITES}
     for name in names:
         function, identity = subject(name)
-        about = {"kind": "spectra", **identity, "code": code_hash(*HERE), **settings}
+        about = {"family": "lab", "kind": "spectra", **identity, **settings}
         kept = {part: laboratory.store.load(about | {"part": part}) for part in PARTS}
         if any(table is None for table in kept.values()):
             kept = _observed(function, laboratory.suites[suite], profile.lab, per_family)

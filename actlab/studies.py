@@ -14,12 +14,11 @@ from scipy import stats as distributions
 from actlab import activations, lab, paper, stats, tasks
 from actlab.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.fitness import contributions, mse
-from actlab.laboratory import SCORING, Laboratory, sources
+from actlab.laboratory import Laboratory, sources
 from actlab.racing import Plan, Race, quarters, rise, risk, study
-from actlab.records import code_hash, figures_folder
+from actlab.records import figures_folder
 
 TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
-HERE = ("activations", "studies")  # what a study's own records depend on, beside `SCORING`
 HAND_MADE = ("snake", "sine", "silu", "tanh")  # scored on every suite beside them [ours]
 SPREAD = 4.0  # the largest factor between a drawn constant and the discovered one [ours]
 SCREEN = 0.1  # of the steps: the short training of the screen and of the margin [ours]
@@ -48,7 +47,7 @@ def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
     """
     profile = laboratory.profile
     settings = {"tasks": profile.tasks, "lab": profile.lab, "clamp": profile.fitness.clamp}
-    about = {"kind": "calibration", "rings": list(rings), "code": code_hash(*SCORING, *HERE), **settings}
+    about = {"family": "lab", "kind": "calibration", "rings": list(rings), **settings}
     return laboratory.store.get(about, partial(_calibrate, laboratory, rings))
 
 
@@ -271,7 +270,7 @@ def preactivations(
     data, config, parts = laboratory.suites[suite].blind, laboratory.profile.lab, []
     settings = {"suite": suite, "lab": config, "tasks": laboratory.profile.tasks, "edges": edges.tolist()}
     for name in names:
-        about = {"kind": "preactivations", "name": name, "code": code_hash(*SCORING, *HERE), **settings}
+        about = {"family": "lab", "kind": "preactivations", "name": name, **settings}
         parts.append(laboratory.store.get(about, partial(_histograms, name, data, config, edges)))
     return pd.concat(parts, ignore_index=True)
 

@@ -2,7 +2,7 @@
 
 A job trains one function on one data set from one seed. Its records go into one table a benchmark as soon as it is
 done; a run that is cut off goes on from the jobs that are there, and within a job from its last epoch. Jobs whose
-settings or code have changed since are made anew.
+settings, data or function have changed since are made anew.
 
 python -m actlab.transfer [--profile laptop] [--benchmarks images,...] [--data CIFAR-10,...] [--data-folder FOLDER]
     [--functions relu,...] [--seeds N] [--workers N] [--status]
@@ -39,7 +39,7 @@ from tqdm import tqdm
 from actlab import activations, config
 from actlab.benchmarks import COLUMNS, MissingData, table
 from actlab.benchmarks.training import Fit
-from actlab.records import BUILD, ROOT, code_hash, digest, versions, write
+from actlab.records import BUILD, PROTOCOLS, ROOT, Canaries, bare, file_hash, versions, write
 
 if TYPE_CHECKING:
     from actlab.benchmarks import Activation
@@ -90,8 +90,9 @@ def sees_its_batch(name: str) -> bool:
     return name != FOUND and not activations.get(name).activation.pointwise
 
 
+@cache
 def _source(name: str) -> str:
-    return inspect.getsource(found) if name == FOUND else activations.program_source(name)
+    return bare(inspect.getsource(found) if name == FOUND else activations.program_source(name))
 
 
 @dataclass(frozen=True)
@@ -124,17 +125,18 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Twelve digits for the function's source, the settings and the benchmark's code."""
-        code = {"source": _source(self.function), "code": _code(self.module.CODE)}
-        return digest({**code, "config": replace(self.config, folder="")})[:12]
+        """Twelve digits for the function's source, the data and the settings."""
+        about = {"source": _source(self.function), "data": _data(self.benchmark, self.config)}
+        return PROTOCOLS["transfer"].key({**about, "config": replace(self.config, folder="")})[:12]
 
     def __str__(self) -> str:
         return f"{self.benchmark}, {self.data}, {self.function}, seed {self.seed}"
 
 
-@cache
-def _code(modules: tuple[str, ...]) -> str:
-    return code_hash("benchmarks/__init__", "benchmarks/training", *modules)
+def _data(benchmark: str, config: Any) -> str | None:
+    """The hash of the file that a data set is read from; None for folders that the user names, whose name is all."""
+    path = _module(benchmark).data_file(config)
+    return file_hash(path) if path is not None and path.exists() else None
 
 
 def _module(benchmark: str) -> ModuleType:
@@ -218,13 +220,13 @@ def checkpoints(profile: str) -> Path:
 
 
 class Records:
-    """The tables of a comparison, one a benchmark: the columns `benchmarks.COLUMNS`, the function and the job's key.
+    """The tables of a comparison, one a benchmark: `benchmarks.COLUMNS`, function, the job's key, the maker's mark.
 
     Rows stand in the order of function, data set and seed, whatever the order in which jobs ended.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.canaries = folder, Canaries(folder.parent / "canaries")
         self._tables: dict[str, pd.DataFrame] = {}
 
     def table(self, benchmark: str) -> pd.DataFrame:
@@ -234,10 +236,11 @@ class Records:
         return self._tables[benchmark]
 
     def _read(self, benchmark: str) -> pd.DataFrame:
-        path, columns = self._path(benchmark), ["key", "function", *COLUMNS]
+        path, columns = self._path(benchmark), ["key", "mark", "function", *COLUMNS]
         if not path.exists():
             return pd.DataFrame(columns=columns)
-        return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})[columns]
+        words = {"key": str, "mark": str}  # some digests read as a number, such as 3e4971315396
+        return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype=words)[columns]
 
     def keys(self, benchmark: str) -> frozenset[str]:
         """The jobs that are there, by their keys."""
@@ -248,12 +251,12 @@ class Records:
 
         What other processes have entered meanwhile is read again, under a lock, and stays.
         """
-        rows = rows.assign(key=job.key, function=job.function)
+        rows = rows.assign(key=job.key, mark=self.canaries.keep("transfer"), function=job.function)
         with _locked(self.folder):
             table = self._read(job.benchmark)
             same = (table["function"] == job.function) & (table["data"] == job.data) & (table["seed"] == job.seed)
             parts = [part for part in (table[~same], rows) if len(part)]
-            table = pd.concat(parts, ignore_index=True)[["key", "function", *COLUMNS]]
+            table = pd.concat(parts, ignore_index=True)[["key", "mark", "function", *COLUMNS]]
             table = table.sort_values(["function", "data", "seed"], kind="stable", ignore_index=True)
             write(self._path(job.benchmark), table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
         self._tables[job.benchmark] = table
@@ -289,8 +292,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def missing(records: Records, wanted: Sequence[Job]) -> list[Job]:
-    """The jobs that are not in the records as settings and code are now."""
+    """The jobs that are not in the records as settings, data and functions are now.
+
+    Raises:
+        ChangedCode: where the code here computes something else than what made those that are.
+    """
     kept = {name: records.keys(name) for name in {job.benchmark for job in wanted}}
+    records.canaries.demand("transfer", set().union(*(records.table(name)["mark"] for name in kept)))
     return [job for job in wanted if job.key not in kept[job.benchmark]]
 
 

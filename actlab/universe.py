@@ -27,7 +27,6 @@ SCHEDULES = ("cosine", "constant")
 GELU = "gelu"  # whose form is a setting; functions that contain a GELU keep theirs
 OOD_POINTS = 256  # a task; a multiple of every batch
 COLUMNS = ["function", "task", "family", "ood_mse", "train_mse"]
-CODE = ("universe", "feynman", "blind", "tasks", "lab", "passes")  # what the losses of a universe depend on
 
 
 @dataclass(frozen=True)
@@ -109,16 +108,18 @@ class _Recorded(torch.autograd.Function):
         return ctx.recorded(d.contiguous(), *ctx.kept)[0], None, None
 
 
-def train(function: Function, given: Suite, settings: Settings) -> Networks:
+def train(function: Function, given: Suite, settings: Settings, dtype: torch.dtype = torch.float32) -> Networks:
     """Networks trained on each task of a lab, as one stack, by Adam on the mean squared error.
 
     Args:
         function: the activation, of one model's [batch, features].
         given: the lab's tasks, as `suite` makes them.
         settings: the lab's.
+        dtype: of the networks.
     """
-    x, y = (torch.from_numpy(a).float() for a in (given.blind.train_x, given.blind.train_y[..., None]))
-    start = lab.initial_networks(given.blind.dims, x.shape[-1], settings.lab, settings.seed)
+    x, y = (torch.from_numpy(a).to(dtype) for a in (given.blind.train_x, given.blind.train_y[..., None]))
+    config = replace(settings.lab, dtype=str(dtype).removeprefix("torch."))
+    start = lab.initial_networks(given.blind.dims, x.shape[-1], config, settings.seed)
     weights = [(w * settings.gain).requires_grad_() for w in start.weights]
     biases = [b.clone().requires_grad_() for b in start.biases]
     recorded = passes.record(function, x.new_zeros(len(x), settings.batch, settings.width))
@@ -134,7 +135,9 @@ def train(function: Function, given: Suite, settings: Settings) -> Networks:
     return Networks(tuple(w.detach() for w in weights), tuple(b.detach() for b in biases))
 
 
-def losses(settings: Settings, functions: Mapping[str, Function], clamp: float) -> pd.DataFrame:
+def losses(
+    settings: Settings, functions: Mapping[str, Function], clamp: float, dtype: torch.dtype = torch.float32
+) -> pd.DataFrame:
     """What a lab says of functions: a row a function and task, in the order given.
 
     Functions that see their batch are judged on OOD inputs in batches of the training size.
@@ -143,6 +146,7 @@ def losses(settings: Settings, functions: Mapping[str, Function], clamp: float) 
         settings: the lab's.
         functions: by name; "gelu" is taken in the form of the settings, whatever is given.
         clamp: highest loss, in variances of the training target; NaN and infinity count as this.
+        dtype: of the networks.
 
     Returns:
         Columns function, task (number), family, ood_mse, train_mse.
@@ -152,10 +156,10 @@ def losses(settings: Settings, functions: Mapping[str, Function], clamp: float) 
     train_y = given.blind.train_y / settings.target_scale
     for name, function in functions.items():
         function = forms[settings.gelu] if name == GELU else function
-        networks = train(function, given, settings)
+        networks = train(function, given, settings, dtype)
         columns = {}
         for column, x, y in (("ood_mse", given.blind.ood_x, given.ood_y), ("train_mse", given.blind.train_x, train_y)):
-            came = networks.predict(function, torch.from_numpy(x).float(), settings.batch)
+            came = networks.predict(function, torch.from_numpy(x).to(dtype), settings.batch)
             with np.errstate(over="ignore", invalid="ignore"):
                 off = came.double().numpy() / settings.target_scale - y
                 columns[column] = stats.clamped(np.mean(off**2, axis=1), clamp)

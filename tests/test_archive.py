@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actlab import records
 from actlab.archive import COLUMNS, MOVE_COLUMNS, Archive, ArchiveError, Entry, Move, source_hash
 
 
@@ -104,9 +105,25 @@ def test_what_was_written_is_read_back(written):
         assert archive.entry(3) == ENTRIES[3]
         assert archive.entries(whole=False) == [replace(e, score=None, description=None) for e in ENTRIES]
         assert archive.moves() == MOVES
-        assert archive.meta() == {"seed": 1, "search": {"evaluations": 24, "round_size": 8}}
+        assert archive.meta() == {"seed": 1, "search": {"evaluations": 24, "round_size": 8}, "protocol": 1}
         assert archive.evaluation("abc", "full") == {"fitness": -np.inf, "losses": [0.1, 1e-300]}
         assert archive.evaluation("abc", "describe") is None
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_run_goes_on_under_other_code_as_long_as_the_canary_of_the_search_is_equal(tmp_path, monkeypatch, moved):
+    monkeypatch.setattr(records.Family, "values", lambda self: {"fitness": 0.5})
+    with Archive(tmp_path / "run") as archive:
+        archive.begin(seed=1)
+    monkeypatch.setitem(records.SOURCES, records.PROTOCOLS["search"].canary, b"other = 1\n")
+    if moved:
+        monkeypatch.setattr(records.Family, "values", lambda self: {"fitness": 0.5 + 1e-6})
+    with Archive(tmp_path / "run") as archive:
+        if moved:
+            with pytest.raises(records.ChangedCode, match=r"run: search: the canary moved by 2e-06, .* \(1\)"):
+                archive.begin(seed=1)
+        else:
+            archive.begin(seed=1)
 
 
 def test_lineage_goes_from_a_program_along_first_parents_to_the_start_or_to_one_without_parents(written):

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from messages_server import KEY, RELU, asked, serving
 
-from actlab import records
 from actlab.proposers import Ask, Brief, Parent, Proposal, Tally
 from actlab.proposers.answers import CapReached, Live, MissingAnswer, Replayed, ServiceError, Stopped, client
 from actlab.proposers.claude import Claude, Unusable, apply_edits, choose_model
@@ -290,15 +289,6 @@ def test_its_name_holds_what_matters_and_not_where_answers_come_from():
         Claude(None, (MODELS[0], replace(MODELS[1], weight=1.0000001))).name,
     }  # fmt: skip
     assert len(names) == 7
-
-
-@pytest.mark.parametrize("module", ["claude", "models", "prompts"])
-def test_a_run_does_not_go_on_under_other_code_but_does_under_other_comments(module, monkeypatch):
-    before, source = Claude(None, MODELS).name, records.SOURCES[f"proposers/{module}"]
-    monkeypatch.setitem(records.SOURCES, f"proposers/{module}", source + b"# another comment\n")
-    assert Claude(None, MODELS).name == before
-    monkeypatch.setitem(records.SOURCES, f"proposers/{module}", source + b"X = 1\n")
-    assert Claude(None, MODELS).name != before
 
 
 def test_settings_without_sense_are_refused():

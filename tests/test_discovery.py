@@ -186,14 +186,6 @@ def test_a_replay_costs_nothing_and_says_whose_answers_it_took(run):
     assert both.loc["other", ["tokens", "usd", "answers"]].tolist() == [123, 0.25, "replayed, hand-written; live"]
 
 
-def test_a_run_goes_on_under_other_comments(monkeypatch):
-    files, source = [discovery.search_file(QUICK, 0)], records.SOURCES["evolution"]
-    for more in (b"# another comment\n", b"X = 1\n"):
-        monkeypatch.setitem(records.SOURCES, "evolution", source + more)
-        files.append(discovery.search_file(QUICK, 0))
-    assert files[0] == files[1] != files[2]
-
-
 @pytest.fixture
 def odd(tmp_path):
     """A run whose programs were made from some that were never scored, as a proposer of one's own may make them."""
@@ -300,9 +292,8 @@ def test_a_runs_settings_and_sources_are_part_of_it(lab, tmp_path):
         _, path = discovery.run_search(one, 0, tmp_path / "run.sqlite")
     with Archive(path, read_only=True) as archive:
         about = archive.meta()["about"]
-    assert about.keys() == {"tasks", "fitness", "limits", "code"}
+    assert about.keys() == {"tasks", "fitness", "limits"}
     assert json.dumps(about["tasks"])
-    assert about["code"] == records.code_hash(*discovery.SEARCHING)  # an edited comment strands no run
 
 
 def test_a_run_of_another_proposer_needs_a_file_of_its_own(lab):
@@ -344,8 +335,9 @@ def test_a_run_of_another_profile_or_other_code_is_not_told_as_one_of_this(model
         discovery.settings(path, SMOKE)
     with pytest.raises(ValueError, match="wanted a run with the tasks of profile smoke"):
         discovery.settings(run, QUICK)  # which tells nothing of itself
-    monkeypatch.setattr(discovery, "code", lambda: "of later")
-    with pytest.raises(ValueError, match="wanted a run with the code of profile smoke"):
+    monkeypatch.setitem(records.SOURCES, records.PROTOCOLS["search"].canary, b"other = 1")
+    monkeypatch.setattr(records.Family, "values", lambda self: {"moved": 1.0})
+    with pytest.raises(records.ChangedCode, match="search: the canary is another one"):
         discovery.settings(path, QUICK)
 
 

@@ -1,11 +1,10 @@
 from dataclasses import replace
 
-import import_graph
 import numpy as np
 import pandas as pd
 import pytest
 
-from actlab import activations, choice, discovery, laboratory, program, records, studies, tasks
+from actlab import activations, choice, discovery, laboratory, program, studies, tasks
 from actlab.config import profile
 from actlab.laboratory import Laboratory
 from actlab.records import Shelf, Store
@@ -51,14 +50,6 @@ def test_a_program_under_another_name_shares_its_record(lab, deaf):
     again = deaf.scores({"mine": activations.program_source("snake")}, "search")
     assert again["ood_mse"].tolist() == first["ood_mse"].tolist()
     assert set(again["function"]) == {"mine"}
-
-
-@pytest.mark.parametrize("edited", laboratory.SCORING)
-def test_an_edited_module_makes_records_stale(lab, deaf, monkeypatch, edited):
-    lab.scores(["snake"], "search")
-    monkeypatch.setitem(records.SOURCES, edited, b"edited")
-    with pytest.raises(TypeError):  # it goes on to train, which this laboratory cannot
-        deaf.scores(["snake"], "search")
 
 
 @pytest.mark.parametrize(
@@ -190,36 +181,6 @@ def test_a_search_is_read_again_where_it_was_left_and_tells_its_best_so_far(lab,
     assert best[0].operator == "start"
     assert best[-1].id == first.best.id
     assert [b.fitness for b in best] == sorted(b.fitness for b in best)
-
-
-@pytest.mark.parametrize("study", [
-    lambda lab: studies.preactivations(lab, ["relu"], np.linspace(-2, 2, 3)),
-    lambda lab: studies.calibration(lab, [0.1]),
-])  # fmt: skip
-def test_a_study_is_computed_anew_when_a_zoo_function_is_edited(lab, monkeypatch, study):
-    study(lab)
-    kept = set(lab.store.folder.rglob("*.parquet"))
-    study(lab)
-    assert set(lab.store.folder.rglob("*.parquet")) == kept
-    monkeypatch.setitem(records.SOURCES, "activations", b"edited")
-    study(lab)
-    assert len(set(lab.store.folder.rglob("*.parquet")) - kept) == 1
-
-
-def closure(module):
-    """The modules whose code a module runs, but for settings, which stand in the key by value, and records."""
-    edges = import_graph.graph()
-    reached = {name.replace(".", "/") for name in import_graph.closure({module}, edges)}
-    return {name if name != "proposers" else "proposers/__init__" for name in reached} - {"config", "records"}
-
-
-def test_the_lists_of_what_results_depend_on_are_the_imports():
-    # the pool and the sandbox only carry; traits and the zoo only describe: they enter no loss
-    carrying = {"pool", "sandbox", "nursery", "messages", "confinement"}
-    assert set(laboratory.SCORING) == closure("fitness") - carrying - {"traits", "activations"}
-    assert set(laboratory.DESCRIBING) == closure("traits")
-    kept = {"archive", "database"}  # what only holds a run
-    assert set(discovery.SEARCHING) == (closure("evolution") | closure("proposers.grammar")) - carrying - kept
 
 
 def test_other_settings_mean_another_search_file():

@@ -220,14 +220,6 @@ def test_a_killed_training_is_tried_again(scripted, tmp_path):
     assert len(sent) == 2 and set(table["ended"]) == {"killed"}
 
 
-@pytest.mark.parametrize("edited", ["benchmarks/probe", "benchmarks/probe_worker", "benchmarks/images", "program"])
-def test_an_edited_module_makes_answers_stale(answers, store, scripted, monkeypatch, edited):
-    sent = scripted(lambda request: Outcome("killed", "ran longer"))
-    monkeypatch.setitem(records.SOURCES, edited, b"edited = True")
-    probe.accuracies({"relu": PROGRAMS["relu"]}, TINY, 1, store)
-    assert len(sent) == TINY.seeds
-
-
 # A run's elites
 
 RELU, SINE, CUBE = (f"def activation(x):\n    return {value}" for value in ("F.relu(x)", "torch.sin(x)", "x ** 3"))

@@ -1,11 +1,13 @@
 import json
+import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from actlab import records
 from actlab.config import PROFILES, LabConfig, profile
-from actlab.records import Shelf, Store, code_hash, key
+from actlab.records import Shelf, Store, code_hash
 
 
 def test_laptop_figures_are_the_committed_ones_and_all_others_go_to_the_build_folder():
@@ -13,34 +15,54 @@ def test_laptop_figures_are_the_committed_ones_and_all_others_go_to_the_build_fo
     assert folders == {"laptop": "figures", "smoke": "build/smoke/figures", "paper": "build/paper/figures"}
 
 
-def test_a_key_changes_with_every_part_of_the_description():
-    whole = {"lab": LabConfig(), "seed": 0}
-    keys = {key(whole), key(whole | {"lab": LabConfig(steps=5)}), key(whole | {"seed": 1})}
-    assert len(keys) == 3
-    assert key({"seed": 0, "lab": LabConfig()}) in keys
-
-
-def test_a_key_changes_with_the_versions_that_run(monkeypatch):
-    before = key({"seed": 0})
-    monkeypatch.setattr(records, "versions", lambda: {"python": "4.0"})
-    assert key({"seed": 0}) != before
+def test_a_key_changes_with_every_part_of_what_was_asked_and_with_the_protocol_alone():
+    family, whole = records.PROTOCOLS["lab"], {"lab": LabConfig(), "seed": 0}
+    keys = {
+        family.key(whole), family.key(whole | {"lab": LabConfig(steps=5)}), family.key(whole | {"seed": 1}),
+        replace(family, protocol=2).key(whole), records.PROTOCOLS["search"].key(whole),
+    }  # fmt: skip
+    assert len(keys) == 5
+    assert family.key({"seed": 0, "lab": LabConfig()}) in keys
 
 
 def test_a_description_that_is_no_plain_data_is_refused():
     with pytest.raises(TypeError, match="wanted numbers, strings, lists, dicts or dataclasses"):
-        key({"function": print})
+        records.digest({"function": print})
 
 
-def test_the_hash_of_code_changes_when_a_module_is_edited(monkeypatch):
-    before = code_hash("lab", "stats")
-    assert code_hash("stats", "lab") == before
-    monkeypatch.setitem(records.SOURCES, "stats", b"edited")
-    assert code_hash("lab", "stats") != before
+def test_the_hash_of_code_changes_when_a_module_that_it_imports_is_edited(monkeypatch):
+    before = code_hash("lab")
+    for module, same in (("config", False), ("passes", False), ("stats", True)):
+        monkeypatch.setitem(records.SOURCES, module, b"edited")
+        assert (code_hash("lab") == before) is same
+        monkeypatch.undo()
     with pytest.raises(ValueError, match="wanted modules of actlab; got 'labs'"):
         code_hash("labs")
 
 
-ABOUT = {"seed": 0, "lab": LabConfig()}
+def test_the_hash_of_code_does_not_know_where_a_module_lies(monkeypatch):
+    hashes = []
+    for name in ("one", "other"):
+        monkeypatch.setitem(records.SOURCES, name, b"x = 1\n")
+        hashes.append(code_hash(name))
+    assert hashes[0] == hashes[1]
+
+
+ABOUT = {"family": "lab", "seed": 0, "lab": LabConfig()}
+
+
+@pytest.fixture(autouse=True)
+def canary(monkeypatch):
+    """A canary of the lab whose numbers a test may set, in place of the real one."""
+    numbers = {"loss": 0.1, "word": "scored"}
+    monkeypatch.setattr(records.Family, "values", lambda self: dict(numbers))
+    return numbers
+
+
+@pytest.fixture
+def edit(monkeypatch):
+    """Turns the code of the lab's canary into other code."""
+    return lambda: monkeypatch.setitem(records.SOURCES, records.PROTOCOLS["lab"].canary, b"other = 1\n")
 
 
 def test_a_table_comes_back_to_the_bit_with_its_provenance_beside_it(tmp_path):
@@ -49,11 +71,13 @@ def test_a_table_comes_back_to_the_bit_with_its_provenance_beside_it(tmp_path):
     assert store.load(ABOUT) is None
     store.save(ABOUT, table)
     pd.testing.assert_frame_equal(store.load(ABOUT), table, check_exact=True)
-    (beside,) = tmp_path.rglob("*.json")
+    (beside,) = tmp_path.glob("??/*.json")
     provenance = json.loads(beside.read_text())
     assert provenance["lab"]["steps"] == LabConfig().steps
-    assert provenance.keys() == {"seed", "lab", "versions", "commit"}
-    assert provenance["versions"].keys() == {"python", "torch", "numpy", "scipy"}
+    assert provenance.keys() == {"family", "seed", "lab", "mark", "commit"}
+    made = store.canaries.read("lab", provenance["mark"])
+    assert made.keys() == {"protocol", "code", "versions", "values"}
+    assert made["versions"].keys() == {"python", "torch", "numpy", "scipy"}
 
 
 def test_what_is_kept_is_not_computed_again(tmp_path):
@@ -61,6 +85,40 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
     for _ in range(2):
         store.get(ABOUT, lambda: calls.append(1) or pd.DataFrame({"mse": [1.0]}))
     assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "stands"),
+    [({}, True), ({"loss": 0.1 * (1 + 1e-12)}, True), ({"loss": 0.1 * (1 + 1e-9)}, False), ({"word": "killed"}, False),
+     ({"loss": math.nan}, False), ({"more": 1.0}, False)],
+)  # fmt: skip
+def test_what_other_code_made_is_taken_as_long_as_its_canary_is_equal(tmp_path, canary, edit, caplog, numbers, stands):
+    table = pd.DataFrame({"mse": [1.0]})
+    Store(tmp_path / "store").save(ABOUT, table)
+    Shelf(tmp_path / "shelf").fill([(ABOUT, table)], {})
+    edit()
+    canary.update(numbers)
+    assert (Store(tmp_path / "store").load(ABOUT) is not None) is stands
+    if stands:
+        assert Shelf(tmp_path / "shelf").load(ABOUT) is not None
+    else:
+        assert "lab: the canary" in caplog.text and caplog.text.count("\n") == 1
+        with pytest.raises(records.ChangedCode, match=r"lab: the canary .*raise the family's protocol \(1\)"):
+            Shelf(tmp_path / "shelf").load(ABOUT)
+
+
+def test_the_same_code_asks_no_canary(tmp_path, monkeypatch):
+    Store(tmp_path).save(ABOUT, pd.DataFrame({"mse": [1.0]}))
+    monkeypatch.setattr(records.Family, "values", lambda self: 1 / 0)
+    assert Store(tmp_path).load(ABOUT)["mse"].tolist() == [1.0]
+
+
+def test_a_drift_is_the_largest_relative_difference_and_infinite_where_words_differ():
+    then = {"a": 2.0, "b": math.nan, "c": "word", "d": 0.0, "e": math.inf}
+    assert records.drift(then, dict(then)) == 0.0
+    assert records.drift(then, then | {"a": 2.0002}) == pytest.approx(1e-4, rel=1e-3)
+    for change in ({"c": "other"}, {"b": 1.0}, {"e": -math.inf}, {"f": 1.0}):
+        assert records.drift(then, then | change) == math.inf
 
 
 def test_a_shelf_gives_each_table_for_what_made_it_in_float32_whatever_the_versions(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import torch
 
 from actlab import activations, program, transfer
 from actlab.benchmarks import MissingData, Row, images, table
-from actlab.records import ROOT
+from actlab.records import ROOT, Family
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Config:
 class Dice:
     """A benchmark that throws dice in place of training, and counts its calls."""
 
-    CODE: ClassVar = ("benchmarks/images",)
     PROFILES: ClassVar = {"laptop": (Config(), Config("coins", sides=2))}
 
     def __init__(self):
         self.called, self.loaded, self.folders, self.fails, self.error = [], [], [], (), None
+
+    def data_file(self, config):
+        return None
 
     def load(self, config):
         self.loaded.append(config.data)
@@ -287,7 +289,7 @@ class Doomed:
     def load(config):
         pass
 
-    CODE: ClassVar = ("benchmarks/images",)
+    data_file = staticmethod(lambda config: None)
 
 
 class DoomedJob(transfer.Job):
@@ -296,6 +298,15 @@ class DoomedJob(transfer.Job):
     @property
     def module(self):
         return Doomed
+
+
+def test_a_mark_that_reads_as_a_number_stays_a_mark(tmp_path, monkeypatch):
+    monkeypatch.setattr(Family, "mark", lambda self: "3e4971315396")
+    records = transfer.Records(tmp_path / "transfer")
+    records.add(DoomedJob("images", "relu", Config("coins")), Doomed.evaluate(None, Config("coins"), None))
+    again = transfer.Records(tmp_path / "transfer")
+    assert again.table("images")["mark"].tolist() == ["3e4971315396"]
+    assert transfer.missing(again, [DoomedJob("images", "relu", Config("coins"))]) == []
 
 
 def test_a_job_that_the_system_kills_twice_alone_is_out_of_memory_and_the_others_go_on(tmp_path):

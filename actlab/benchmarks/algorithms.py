@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
     from actlab.benchmarks import Activation
 
-CODE = (
-    "benchmarks/algorithms",
-    *(f"benchmarks/algorithm_{part}" for part in ("data", "model", "scores")),
-)  # on which a run's numbers hang, beside `training`
-
 CLRS_30 = {
     "sorting": ("insertion_sort", "bubble_sort", "heapsort", "quicksort"),
     "searching": ("minimum", "binary_search", "quickselect"),
@@ -188,8 +183,13 @@ def evaluate(
 
 
 def run_name(activation: Activation, config: AlgorithmConfig) -> str:
-    """What `evaluate` calls a run: it hangs on the function, the configuration but for its folder, and the code."""
-    return identity(activation, replace(config, folder=""), *CODE)
+    """What `evaluate` calls a run, by the function and the configuration but for its folder."""
+    return identity(activation, replace(config, folder=""))
+
+
+def data_file(config: AlgorithmConfig) -> Path:
+    """The file that the samples are read from."""
+    return records.ROOT / config.folder / f"{config.algorithm}.npz"
 
 
 def network_score(network: Network, samples: Samples, batch: int | None, positions: np.ndarray | None = None) -> float:

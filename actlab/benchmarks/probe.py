@@ -29,11 +29,9 @@ from actlab.benchmarks.probe_worker import NO_CLASS, ProbeConfig
 from actlab.config import Limits, cores
 from actlab.laboratory import Laboratory
 from actlab.program import check
-from actlab.records import Store, code_hash
+from actlab.records import Store
 from actlab.sandbox import Outcome, Sandbox
 
-CODE = ("benchmarks/__init__", "benchmarks/image_data", "benchmarks/images", "benchmarks/probe",
-        "benchmarks/probe_worker", "benchmarks/training", "bounds", "language", "program")  # fmt: skip # and its config
 COLUMNS = ["function", "seed", "picture", "right", "ended", "error"]
 Ask = tuple[str, int]  # a program's name and a seed
 
@@ -89,10 +87,10 @@ def accuracies(
         MissingData: where the data set is not there.
     """
     store = store or Store()
-    code, tables, missing = code_hash(*CODE), {}, {}
+    tables, missing = {}, {}
     for name, source in programs.items():
         for seed in range(config.seeds):
-            about = {"kind": "image probe", "source": check(source).source, "seed": seed, "code": code}
+            about = {"family": "transfer", "kind": "image probe", "source": check(source).source, "seed": seed}
             about["config"] = replace(config, seeds=0)  # which says how many, and changes none
             tables[name, seed] = store.load(about)
             if tables[name, seed] is None:

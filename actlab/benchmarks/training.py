@@ -89,18 +89,16 @@ def draw(generator: np.random.Generator) -> int:
     return int(generator.integers(LARGEST))
 
 
-def identity(activation: Activation, config: Any, *modules: str) -> str:
-    """What a checkpoint must share with the run that goes on from it: the function, the settings and the code.
+def identity(activation: Activation, config: Any) -> str:
+    """What a checkpoint must share with the run that goes on from it: the function and the settings.
 
     Args:
         activation: known by its values at some points, [8, 3, 16].
         config: the benchmark's, a dataclass; without the folder of its data, which does not matter.
-        modules: of actlab, on whose source the training stands besides this one's, such as "benchmarks/images".
     """
     probe = torch.from_numpy(np.random.default_rng(0).normal(scale=3.0, size=(8, 3, 16)))
     values = hashlib.sha256(activation(probe.to(torch.get_default_dtype())).detach().numpy().tobytes()).hexdigest()
-    code = records.code_hash("benchmarks/__init__", "benchmarks/training", *modules)
-    return records.key({"activation": values, "config": config, "code": code})
+    return records.PROTOCOLS["transfer"].key({"activation": values, "config": config})
 
 
 def fit(
@@ -229,6 +227,7 @@ class _State:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         kept = {
             "run": self.run,
+            "mark": records.Canaries(path.parent / "canaries").keep("transfer"),
             "weights": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "history": self.history,
@@ -243,14 +242,16 @@ class _State:
 
         Raises:
             ValueError: where it is of another run.
+            ChangedCode: where it was made by code that computes something else.
         """
         device = next(self.model.parameters()).device
         kept = torch.load(path, map_location=device, weights_only=True)
         if kept["run"] != self.run:
             raise ValueError(
-                f"{path}: wanted a checkpoint of this function, configuration, seed and code; came another's. "
+                f"{path}: wanted a checkpoint of this function, configuration and seed; came another's. "
                 "Name another file, or delete it"
             )
+        records.Canaries(path.parent / "canaries").demand("transfer", [kept["mark"]])
         self.model.load_state_dict(kept["weights"])
         self.optimiser.load_state_dict(kept["optimiser"])
         self.history, self.best, self.best_epoch = kept["history"], kept["best"], kept["best_epoch"]

@@ -22,9 +22,7 @@ from actlab.proposers.answers import FAILED, Answers
 from actlab.proposers.models import Model
 from actlab.proposers.prompts import EDIT, MODES, REWRITE, TOOLS, VERSION, repair, system, user
 from actlab.proposers.recording import Answer
-from actlab.records import code_hash
 
-CODE = ("proposers/claude", "proposers/models", "proposers/prompts")  # what its programs follow from, beside answers
 TITLE, RATIONALE = 80, 2_000  # characters that are kept of a name and of a rationale
 
 
@@ -75,12 +73,11 @@ class Claude:
 
     @property
     def name(self) -> str:
-        """The proposer, its settings and its code, whether its answers are live or replayed."""
+        """The proposer, its settings and the version of its prompt, whether its answers are live or replayed."""
         models = ", ".join(
             f"{m.name}: weight {m.weight!r}, effort {m.effort}, forced {m.forced}" for m in self.models
         )
-        code = f"prompt={VERSION}, code={code_hash(*CODE)[:12]}"
-        return f"Claude(models=[{models}], max_tokens={self.max_tokens}, edits={self.edits!r}, {code})"
+        return f"Claude(models=[{models}], max_tokens={self.max_tokens}, edits={self.edits!r}, prompt={VERSION})"
 
     @property
     def spent(self) -> float:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from actlab.proposers import Brief, Proposal, Proposer
-from actlab.records import code_hash
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Mixture:
 
     @property
     def name(self) -> str:
-        """All names, with their weights, and the code that draws."""
+        """All names, with their weights."""
         parts = ", ".join(f"{weight!r} {part.name}" for part, weight in self.parts)
-        return f"Mixture({parts}, code={code_hash('proposers/mixture')[:12]})"
+        return f"Mixture({parts})"
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         """Each ask's program by the proposer that was drawn for it; each draws from a generator of its own.
