@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from actlab import canary_files, transfer
-from actlab.benchmarks import algorithm_model, algorithms, image_data, images, molecules, training
+from actlab.benchmarks import algorithm_model, algorithms, image_data, images, molecules
+from actlab.benchmarks.training import Settings
 from actlab.transfer import Job
 
 Values = dict[str, float | int | str]
@@ -55,57 +56,72 @@ def _all(folder: Path) -> Iterator[tuple[str, float | int | str]]:
 
 def _jobs(folder: Path) -> dict[str, Job]:
     """Models, data sets, optimisers and schedules of all kinds; functions that see their batch, and that do not."""
-    settings = training.Settings
-    # A bias before a batch norm has no gradient but rounding errors, which Adam scales up: a low rate keeps them small.
-    low = settings(epochs=2, learning_rate=1e-4)
-    diverging = settings(epochs=2, optimiser="sgd", learning_rate=1e200)
+    return {**_of_images(folder), **_of_molecules(folder), **_of_algorithms(folder)}
+
+
+DIVERGING = Settings(epochs=2, optimiser="sgd", learning_rate=1e200)
+
+
+def _of_images(folder: Path) -> dict[str, Job]:
     vgg = images.ImageConfig(
         data="Fashion-MNIST", folder=str(folder / "fashion_mnist"), side=16, train=24, validation=12, test=8,
-        width=3, blocks=(1, 2), batch=4, settings=settings(epochs=3, learning_rate=3e-2, warmup=1, clip=0.5), seed=3,
+        width=3, blocks=(1, 2), batch=4, settings=Settings(epochs=3, learning_rate=3e-2, warmup=1, clip=0.5), seed=3,
     )  # fmt: skip
     resnet = images.ImageConfig(
         data="CIFAR-10", folder=str(folder / "cifar_10"), side=32, train=None, validation=8, test=None,
         model="resnet", width=2, blocks=(1, 1), batch=3, augment=True, shifts=("noise",), severities=(2,), whole=False,
-        settings=settings(epochs=2, optimiser="sgd", learning_rate=3e-3, weight_decay=5e-4, warmup=1), seed=1,
+        settings=Settings(epochs=2, optimiser="sgd", learning_rate=3e-3, weight_decay=5e-4, warmup=1), seed=1,
     )  # fmt: skip
     bottleneck = images.ImageConfig(
         data="ImageNet", folder=str(folder / "imagenet"), side=10, train=None, validation=4, test=None,
         model="resnet-50", width=1, blocks=(1, 1), batch=4, augment=True, shifts=("blur",), severities=(3,),
-        settings=settings(epochs=2, learning_rate=1e-2), seed=2,
+        settings=Settings(epochs=2, learning_rate=1e-2), seed=2,
     )  # fmt: skip
     digits = images.ImageConfig(
         side=28, train=20, validation=10, test=10, width=3, blocks=(1,), batch=4, shifts=("rotation",),
-        severities=(1,), settings=settings(epochs=9, learning_rate=3e-2, patience=1), seed=4,
-    )  # fmt: skip
-    b3db = molecules.MoleculeConfig(
-        folder=str(folder / "b3db"), molecules=36, validation=0.2, width=4, layers=2, dropout=0.1, batch=8,
-        settings=low, seed=5,
-    )  # fmt: skip
-    molhiv = molecules.MoleculeConfig(
-        data="ogbg-molhiv", folder=str(folder / "molhiv"), validation=0.25, test=0.25, width=3, layers=1, batch=4,
-        whole=False, settings=settings(epochs=2, optimiser="sgd", learning_rate=1e-2, momentum=0.5), seed=6,
-    )  # fmt: skip
-    kinds = algorithms.AlgorithmConfig(
-        "kinds", folder=str(folder / "clrs"), width=4, triplets=2, teacher_forcing=0.5, batch=3,
-        settings=settings(epochs=2, learning_rate=2e-3, weight_decay=0.0, clip=1.0), seed=7,
-    )  # fmt: skip
-    nodes = algorithms.AlgorithmConfig(
-        "nodes", folder=str(folder / "clrs"), train=4, test=3, width=3, triplets=2, batch=4, whole=False,
-        settings=settings(epochs=1), seed=8,
+        severities=(1,), settings=Settings(epochs=9, learning_rate=3e-2, patience=1), seed=4,
     )  # fmt: skip
     return {
         "vgg": Job("images", "turbulent", vgg),
         "resnet": Job("images", "relu", resnet),
         "resnet-50": Job("images", "snake", bottleneck),
         "digits": Job("images", transfer.FOUND, digits),
-        "diverging images": Job("images", "relu", replace(resnet, settings=diverging)),
+        "diverging images": Job("images", "relu", replace(resnet, settings=DIVERGING)),
+    }
+
+
+def _of_molecules(folder: Path) -> dict[str, Job]:
+    # A bias before a batch norm has no gradient but rounding errors, which Adam scales up: a low rate keeps them small.
+    low = Settings(epochs=2, learning_rate=1e-4)
+    b3db = molecules.MoleculeConfig(
+        folder=str(folder / "b3db"), molecules=36, validation=0.2, width=4, layers=2, dropout=0.1, batch=8,
+        settings=low, seed=5,
+    )  # fmt: skip
+    molhiv = molecules.MoleculeConfig(
+        data="ogbg-molhiv", folder=str(folder / "molhiv"), validation=0.25, test=0.25, width=3, layers=1, batch=4,
+        whole=False, settings=Settings(epochs=2, optimiser="sgd", learning_rate=1e-2, momentum=0.5), seed=6,
+    )  # fmt: skip
+    return {
         "B3DB": Job("molecules", "qfw", b3db),
         "molhiv": Job("molecules", "gelu-sine", molhiv),
-        "diverging B3DB": Job("molecules", "gelu", replace(b3db, settings=diverging, molecules=None)),
-        "diverging molhiv": Job("molecules", "gelu", replace(molhiv, settings=diverging)),
+        "diverging B3DB": Job("molecules", "gelu", replace(b3db, settings=DIVERGING, molecules=None)),
+        "diverging molhiv": Job("molecules", "gelu", replace(molhiv, settings=DIVERGING)),
+    }
+
+
+def _of_algorithms(folder: Path) -> dict[str, Job]:
+    kinds = algorithms.AlgorithmConfig(
+        "kinds", folder=str(folder / "clrs"), width=4, triplets=2, teacher_forcing=0.5, batch=3,
+        settings=Settings(epochs=2, learning_rate=2e-3, weight_decay=0.0, clip=1.0), seed=7,
+    )  # fmt: skip
+    nodes = algorithms.AlgorithmConfig(
+        "nodes", folder=str(folder / "clrs"), train=4, test=3, width=3, triplets=2, batch=4, whole=False,
+        settings=Settings(epochs=1), seed=8,
+    )  # fmt: skip
+    return {
         "kinds": Job("algorithms", "turbulent", kinds),
         "nodes": Job("algorithms", "gelu", nodes),
-        "diverging algorithm": Job("algorithms", "relu", replace(nodes, settings=diverging)),
+        "diverging algorithm": Job("algorithms", "relu", replace(nodes, settings=DIVERGING)),
     }
 
 
@@ -183,8 +199,8 @@ class _Interrupted(Exception):
 
 def _short(folder: Path) -> Job:
     """A job of ten batches, each one output of a linear layer: three in each of two epochs, then four in the tests."""
-    job = _jobs(folder)["digits"]
-    return replace(job, config=replace(job.config, batch=10, settings=training.Settings(epochs=2)))
+    job = _of_images(folder)["digits"]
+    return replace(job, config=replace(job.config, batch=10, settings=Settings(epochs=2)))
 
 
 def _interrupted(folder: Path) -> Iterator[tuple[str, float | int | str]]:
