@@ -137,7 +137,7 @@ notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their 
 report: $(STAMP) ## build a static site from the executed notebooks into build/PROFILE/report, in seconds and offline
 	$(PY) -m actlab.report --profile $(PROFILE)
 
-readme: $(STAMP) ## write README's table of claims from the committed figures/
+readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md anew from the committed figures/
 	$(PY) -m actlab.readme
 
 lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once

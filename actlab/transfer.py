@@ -603,7 +603,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
     parser.add_argument("--benchmarks", help=f"some of {','.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--data", help="some of the data sets or algorithms, with commas between them (default: all)")
-    parser.add_argument("--data-folder", type=Path, help="where their files lie (default: as the README says)")
+    parser.add_argument("--data-folder", type=Path, help="where their files lie (default: as docs/data.md says)")
     parser.add_argument("--functions", help="names, with commas between them (default: the profile's)")
     parser.add_argument("--seeds", type=_positive, help="runs a function and data set (default: the profile's)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core, 1 on a GPU)")

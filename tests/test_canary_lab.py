@@ -11,6 +11,7 @@ import torch
 from canaries import TOLERANCE, Counted, difference
 
 from actlab import canary_lab, feynman, fitness, lab, stats, tasks, traits
+from actlab.records import PROTOCOLS
 
 # What does not count: what runs at import, a sandbox's own plumbing, and studies that need a whole laboratory.
 COVERED = {
@@ -36,11 +37,11 @@ def fresh():
 
 @pytest.fixture(scope="module")
 def values():
-    return canary_lab.values()
+    return PROTOCOLS["lab"].run()
 
 
 def test_two_calls_give_the_same_numbers_and_json_keeps_them(values):
-    assert canary_lab.values() == values
+    assert PROTOCOLS["lab"].run() == values
     assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
@@ -98,9 +99,9 @@ MUTATIONS = {
 @pytest.mark.parametrize("change", MUTATIONS)
 def test_it_notices_another(change, values, monkeypatch):
     MUTATIONS[change](monkeypatch)
-    assert difference(values, canary_lab.values()) > 10 * TOLERANCE
+    assert difference(values, PROTOCOLS["lab"].run()) > 10 * TOLERANCE
 
 
 def test_another_size_of_chunks_is_rounding(values, monkeypatch):
     monkeypatch.setattr(lab, "_chunk", lambda models, config: 2)
-    assert difference(values, canary_lab.values()) < TOLERANCE
+    assert difference(values, PROTOCOLS["lab"].run()) < TOLERANCE

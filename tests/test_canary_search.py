@@ -10,6 +10,7 @@ from canaries import TOLERANCE, Counted, difference
 from actlab import canary_search, fitness, islands, lab, racing, traits
 from actlab.archive import ENDED, HOW
 from actlab.proposers import grammar
+from actlab.records import PROTOCOLS
 
 # What does not count: what runs at import, tables of a whole comparison, and what scores the zoo in a laboratory.
 COVERED = {
@@ -38,11 +39,11 @@ def fresh():
 
 @pytest.fixture(scope="module")
 def values():
-    return canary_search.values()
+    return PROTOCOLS["search"].run()
 
 
 def test_two_calls_give_the_same_numbers_and_json_keeps_them(values):
-    assert canary_search.values() == values
+    assert PROTOCOLS["search"].run() == values
     assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
@@ -84,9 +85,9 @@ MUTATIONS = {
 @pytest.mark.parametrize("change", MUTATIONS)
 def test_it_notices_another(change, values, monkeypatch):
     MUTATIONS[change](monkeypatch)
-    assert difference(values, canary_search.values()) > 10 * TOLERANCE
+    assert difference(values, PROTOCOLS["search"].run()) > 10 * TOLERANCE
 
 
 def test_another_size_of_chunks_is_rounding(values, monkeypatch):
     monkeypatch.setattr(lab, "_chunk", lambda models, config: 3)
-    assert difference(values, canary_search.values()) < TOLERANCE
+    assert difference(values, PROTOCOLS["search"].run()) < TOLERANCE

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from actlab import canary_transfer, transfer
+from actlab import transfer
 from actlab.benchmarks import algorithm_scores, image_data, molecule_data
-from actlab.records import ROOT
+from actlab.records import PROTOCOLS, ROOT
 
 PARTS = ("__init__", "training", "images", "image_data", "molecules", "molecule_data", "algorithms")
 MODULES = [f"benchmarks/{part}.py" for part in PARTS]
@@ -35,7 +35,7 @@ def measured():
     seen = coverage.Coverage(data_file=None, config_file=False, include=[str(path) for path in PATHS.values()])
     seen.exclude(r"^\s*raise\b")
     with seen.collect():
-        values = canary_transfer.values()
+        values = PROTOCOLS["transfer"].run()
     return values, seen
 
 
@@ -46,7 +46,7 @@ def kept(measured):
 
 def moved(kept):
     """The largest relative difference of the canary as the code is now."""
-    now = canary_transfer.values()
+    now = PROTOCOLS["transfer"].run()
     return max(off(now.get(name), kept.get(name)) for name in now.keys() | kept.keys())
 
 
@@ -60,7 +60,7 @@ def off(a, b):
 def test_two_canaries_are_equal_and_leave_torch_as_it_was(kept):
     torch.manual_seed(3)
     before = torch.get_default_dtype(), torch.get_num_threads(), torch.get_rng_state()
-    assert canary_transfer.values() == kept
+    assert PROTOCOLS["transfer"].run() == kept
     after = torch.get_default_dtype(), torch.get_num_threads(), torch.get_rng_state()
     assert after[:2] == before[:2] == (torch.float32, before[1])
     assert torch.equal(before[2], after[2])
@@ -71,7 +71,7 @@ def test_torch_is_left_as_it_was_where_a_job_fails(monkeypatch):
     before = torch.get_default_dtype(), torch.get_num_threads()
     monkeypatch.setattr(transfer, "run", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        canary_transfer.values()
+        PROTOCOLS["transfer"].run()
     assert (torch.get_default_dtype(), torch.get_num_threads()) == before
 
 
@@ -104,7 +104,7 @@ def test_another_epsilon_of_adam_moves_it(kept, monkeypatch):
 
 def test_a_slightly_stronger_corruption_moves_it_though_no_share_changes(kept, monkeypatch):
     monkeypatch.setattr(image_data, "CONTRAST", (0.8, 0.6, 0.4 + 1e-7))
-    now = canary_transfer.values()
+    now = PROTOCOLS["transfer"].run()
     different = [name for name in kept if now[name] != kept[name]]
     assert different
     assert all("linear layers" in name for name in different)

@@ -1,9 +1,14 @@
 import re
 import shlex
 
+import pytest
+
+from actlab import bench
 from actlab.records import ROOT
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
+NAMES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = {name: (ROOT / name).read_text() for name in NAMES}
 
 
 def test_the_code_of_the_guide_runs_from_top_to_bottom(capsys, monkeypatch, tmp_path):
@@ -44,29 +49,66 @@ def test_every_message_that_the_troubleshooting_quotes_is_one_that_is_printed():
     assert not printed_by_the_package("... is lacking ...; make transfer makes them")
 
 
-def test_every_command_of_the_guide_is_one_that_the_command_line_takes():
-    from actlab.__main__ import _parser
+def spans() -> list[str]:
+    """What stands as code in the pages: spans between backticks, and the lines of blocks that are not Python."""
+    found = []
+    for text in PAGES.values():
+        blocks = re.findall(r"```(?:sh)?\n(.*?)```", re.sub(r"```python\n.*?```", "", text, flags=re.DOTALL), re.DOTALL)
+        found += [line for block in blocks for line in block.splitlines()]
+        found += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return found
 
-    commands = re.findall(r"^\.venv/bin/python -m actlab (.+)$", GUIDE, re.MULTILINE)
-    assert len(commands) == 3
+
+def options_of(verb):
+    """How the command line reads the options of a verb."""
+    from actlab import __main__, transfer
+
+    if verb == "transfer":
+        return lambda words: transfer._options(words[1:])
+    return __main__._parser().parse_args
+
+
+def test_every_command_that_the_pages_show_is_one_that_the_command_line_takes():
+    commands = [shlex.split(text.split("-m actlab ")[1]) for text in spans() if "-m actlab " in text]
+    assert {command[0] for command in commands} == {"check", "score", "search", "show", "transfer"}
     for command in commands:
-        assert _parser().parse_args(shlex.split(command)).command in ("search", "show")
-    options = set(re.findall(r"`(--[a-z]+)", GUIDE))
-    shown = {option for action in _actions(_parser()) for option in action.option_strings}
-    assert {"--ask", "--cap", "--replay", "--scheduler"} <= options <= shown
+        options_of(command[0])(command)
+    rows = re.findall(r"^\|.*?\| `(--.*?)` \|", PAGES["docs/data.md"], re.MULTILINE)
+    assert len(rows) == 5
+    for row in rows:
+        options_of("transfer")(["transfer", *shlex.split(row)])
 
 
-def _actions(parser):
-    (commands,) = [action for action in parser._actions if action.choices and action.dest == "command"]
-    return [action for command in commands.choices.values() for action in command._actions]
+def test_every_option_that_the_pages_name_is_one_of_the_command_lines(capsys):
+    named = {option for text in spans() if text.startswith("--") for option in re.findall(r"--[a-z][a-z-]*", text)}
+    shown = ""
+    for verb in ("check", "score", "search", "show", "transfer"):
+        with pytest.raises(SystemExit):
+            options_of(verb)([verb, "--help"])
+        shown += capsys.readouterr().out
+    assert {"--ask", "--cap", "--replay", "--scheduler", "--data"} <= named
+    assert named <= set(re.findall(r"--[a-z][a-z-]*", shown))
 
 
-def test_every_verb_that_the_guide_names_is_one_of_the_makefiles():
+def test_every_verb_that_the_pages_name_is_one_of_the_makefiles():
     verbs = set(re.findall(r"^([a-z-]+):.*?## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z][a-z-]*)[ `]", GUIDE))
-    assert named and named <= verbs
+    named = {name for text in spans() for name in re.findall(r"^make ([a-z][a-z-]*)(?![\w/:-])", text)}
+    assert {"reproduce", "test"} <= named <= verbs
+    parts = {part for text in spans() for part in re.findall(r"^make bench BENCH=(\w+)", text)}
+    assert parts and parts <= set(bench.PARTS)
 
 
-def test_every_file_that_the_guide_names_is_there():
-    for name in re.findall(r"`((?:actlab|\.github|figures|records|docs|tests)/[^` ]*)`", GUIDE):
-        assert (ROOT / name).exists(), name
+def test_every_file_that_the_pages_name_is_there():
+    for name in re.findall(r"`((?:\.github|figures|records|docs|tests|notebooks)/[^` ]*)`", "".join(PAGES.values())):
+        assert list(ROOT.glob(name)) or "NN_" in name, name
+
+
+def test_every_link_of_the_pages_leads_to_a_file():
+    for page, text in PAGES.items():
+        links = re.findall(r"\]\(([^)#]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        links = [link for link in links if not link.startswith("https://")]
+        assert links and all((ROOT / page).parent.joinpath(link).is_file() for link in links), page
+
+
+def test_the_readme_leads_to_every_page():
+    assert all(f"]({page})" in PAGES["README.md"] for page in PAGES if page != "README.md")

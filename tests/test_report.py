@@ -113,7 +113,7 @@ def test_every_formula_is_mathml(site):
 
 def test_every_claim_has_its_words_and_its_own_picture_place_tables_and_commands(site):
     rows = report.measured(executed.pages("laptop", ROOT), claims.table())
-    about = (ROOT / "README.md").read_text()
+    about = (ROOT / "docs" / "claims.md").read_text()
     text = next(path for path in site if path.stem == "index").read_text()
     assert len(rows) == len(PARTS)
     for row, made, part in zip(rows, claims.table().itertuples(), PARTS, strict=True):
