@@ -96,25 +96,25 @@ lint: $(STAMP) ## ruff, and the notebooks' metadata: what pre-commit checks
 	$(if $(NOTEBOOKS),$(PREFIX)/bin/nbstripout --verify $(STRIP) $(NOTEBOOKS))
 
 bench: $(STAMP) ## measure what the lab, searches, functions and full data sets cost (BENCH: some of its parts) into figures/
-	$(PY) -m actlab.bench $(BENCH)
+	$(PY) -m actlab.report.bench.lab $(BENCH)
 
 compare-search: $(STAMP) ## search by five arms from five seeds with PROFILE, for an hour, into records/; goes on if cut off
-	$(PY) -m actlab.arms --profile $(PROFILE)
+	$(PY) -m actlab.search.ablation --profile $(PROFILE)
 
 transfer: $(STAMP) ## train functions on images, molecules and algorithms with PROFILE, into records/; goes on if cut off
-	$(PY) -m actlab.transfer --profile $(PROFILE)
+	$(PY) -m actlab.transfer.sweep --profile $(PROFILE)
 
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
-	$(PY) -m actlab.multiverse --profile $(PROFILE)
+	$(PY) -m actlab.studies.multiverse --profile $(PROFILE)
 
 lab-records: $(STAMP) ## train with random constants, seeds and learning rates of PROFILE, into records/; goes on if cut off
-	$(PY) -m actlab.lab_records --profile $(PROFILE)
+	$(PY) -m actlab.studies.lab_records --profile $(PROFILE)
 
 paper-lab: $(STAMP) ## train the zoo on a thousand data sets a suite on a GPU, in minutes, into records/
-	$(PY) -m actlab.paper_lab
+	$(PY) -m actlab.studies.gpu_lab
 
 # dm-clrs brings TensorFlow and JAX: an environment of its own, 2.9 GB. What it writes is committed.
-CLRS_PY := build/clrs/env/bin/python actlab/benchmarks/clrs_sampler.py
+CLRS_PY := build/clrs/env/bin/python actlab/transfer/clrs_sampler.py
 CLRS_LAPTOP := insertion_sort,binary_search,bfs,bellman_ford,activity_selector,lcs_length
 CLRS_DATA ?= build/clrs/data
 
@@ -131,14 +131,14 @@ build/clrs/env/.stamp: data/clrs/pins.txt
 	touch $@
 
 notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their own smoke parameters
-	$(PY) -m actlab.notebooks refresh $(NOTEBOOKS)
+	$(PY) -m actlab.report.run_notebooks refresh $(NOTEBOOKS)
 	$(PREFIX)/bin/nbstripout $(STRIP) $(NOTEBOOKS)
 
 report: $(STAMP) ## build a static site from the executed notebooks into build/PROFILE/report, in seconds and offline
-	$(PY) -m actlab.report --profile $(PROFILE)
+	$(PY) -m actlab.report.site --profile $(PROFILE)
 
 readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md anew from the committed figures/
-	$(PY) -m actlab.readme
+	$(PY) -m actlab.report.readme
 
 lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
 	$(PY) -m jupyterlab $(LAB_OPTIONS) notebooks/18_explorer.ipynb
@@ -151,78 +151,78 @@ clean: ## remove what was built, but neither environment, committed figures, nor
 
 # What each module stands on: itself, and the variables of the modules that it imports. A test holds these lists
 # against the imports themselves, so that touching a module runs again whatever depends on it.
-STATS       := actlab/stats.py
-CONFIG      := actlab/config.py
-RACING      := actlab/racing.py $(STATS)
-RECORDS     := actlab/records.py
-PAPER       := actlab/paper.py
-RULES       := actlab/rules.py $(PAPER)
-ACTIVATIONS := actlab/activations.py
-LEARNABLE   := actlab/learnable.py $(ACTIVATIONS)
-FEYNMAN     := actlab/feynman.py
-BLIND       := actlab/blind.py
-TASKS       := actlab/tasks.py $(BLIND) $(CONFIG) $(FEYNMAN)
-BOUNDS      := actlab/bounds.py
-LANGUAGE    := actlab/language.py $(BOUNDS)
-PROGRAM     := actlab/program.py $(BOUNDS) $(LANGUAGE)
-TRAITS      := actlab/traits.py $(ACTIVATIONS) $(PROGRAM)
-PASSES      := actlab/passes.py
-LAB         := actlab/lab.py $(BLIND) $(CONFIG) $(PASSES)
-WORKER      := actlab/worker.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(PROGRAM) $(TRAITS)
-MESSAGES    := actlab/messages.py
-CONFINEMENT := actlab/confinement.py
-NURSERY     := actlab/nursery.py $(BLIND) $(CONFINEMENT) $(MESSAGES)
-SANDBOX     := actlab/sandbox.py $(BLIND) $(CONFIG) $(MESSAGES) $(NURSERY)
-POOL        := actlab/pool.py $(BLIND) $(CONFIG) $(RECORDS) $(SANDBOX) $(WORKER)
-FITNESS     := actlab/fitness.py $(ACTIVATIONS) $(CONFIG) $(POOL) $(PROGRAM) $(SANDBOX) $(STATS) $(TASKS) $(TRAITS)
-PAPER_LAB   := actlab/paper_lab.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(RECORDS) $(TASKS) $(WORKER)
-PROPOSERS   := actlab/proposers/__init__.py
-SYNTAX      := actlab/proposers/syntax.py $(PROPOSERS)
-GRAMMAR     := actlab/proposers/grammar.py $(SYNTAX)
-MIXTURE     := actlab/proposers/mixture.py $(PROPOSERS) $(RECORDS)
-MODELS      := actlab/proposers/models.py $(PROPOSERS)
-DATABASE    := actlab/database.py
-RECORDING   := actlab/proposers/recording.py $(DATABASE) $(LANGUAGE) $(MODELS) $(RECORDS)
-ARCHIVE     := actlab/archive.py $(DATABASE)
-ISLANDS     := actlab/islands.py $(ARCHIVE) $(CONFIG)
-EVOLUTION   := actlab/evolution.py $(ACTIVATIONS) $(FITNESS) $(ISLANDS) $(PROGRAM) $(PROPOSERS) $(RACING)
-TABLES      := actlab/tables.py $(CONFIG) $(STATS)
-LABORATORY  := actlab/laboratory.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(PROGRAM) $(RECORDS) $(TASKS)
-CHOICE      := actlab/choice.py $(ISLANDS) $(LABORATORY) $(SYNTAX) $(TABLES)
-DISCOVERY   := actlab/discovery.py $(CHOICE) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDING) $(RECORDS)
-ARMS        := actlab/arms.py $(DISCOVERY) $(SANDBOX)
-CONTRASTS   := actlab/contrasts.py $(ARMS) $(STATS)
-DOWNSTREAM  := actlab/downstream.py $(PAPER) $(STATS)
-STUDIES     := actlab/studies.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(PAPER) $(RACING) $(RECORDS) $(TASKS)
-LAB_RECORDS := actlab/lab_records.py $(CONFIG) $(LABORATORY) $(RECORDS) $(STUDIES)
-CONSTANTS   := actlab/constants.py $(BLIND) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(LEARNABLE) $(RECORDS) $(STATS) $(TABLES) \
+STATS       := actlab/core/stats.py
+CONFIG      := actlab/core/config.py
+RACING      := actlab/search/racing.py $(STATS)
+RECORDS     := actlab/core/records.py
+PAPER       := actlab/core/paper.py
+RULES       := actlab/studies/claim_rules.py $(PAPER)
+ACTIVATIONS := actlab/activations/zoo.py
+LEARNABLE   := actlab/activations/trainable.py $(ACTIVATIONS)
+FEYNMAN     := actlab/lab/feynman.py
+BLIND       := actlab/lab/training_view.py
+TASKS       := actlab/lab/tasks.py $(BLIND) $(CONFIG) $(FEYNMAN)
+BOUNDS      := actlab/candidates/static_bounds.py
+LANGUAGE    := actlab/candidates/language.py $(BOUNDS)
+PROGRAM     := actlab/candidates/program.py $(BOUNDS) $(LANGUAGE)
+TRAITS      := actlab/candidates/profiling.py $(ACTIVATIONS) $(PROGRAM)
+PASSES      := actlab/lab/tracing.py
+LAB         := actlab/lab/training.py $(BLIND) $(CONFIG) $(PASSES)
+WORKER      := actlab/scoring/worker.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(PROGRAM) $(TRAITS)
+MESSAGES    := actlab/scoring/messages.py
+CONFINEMENT := actlab/scoring/confinement.py
+NURSERY     := actlab/scoring/forkserver.py $(BLIND) $(CONFINEMENT) $(MESSAGES)
+SANDBOX     := actlab/scoring/sandbox.py $(BLIND) $(CONFIG) $(MESSAGES) $(NURSERY)
+POOL        := actlab/scoring/pool.py $(BLIND) $(CONFIG) $(RECORDS) $(SANDBOX) $(WORKER)
+FITNESS     := actlab/scoring/evaluator.py $(ACTIVATIONS) $(CONFIG) $(POOL) $(PROGRAM) $(SANDBOX) $(STATS) $(TASKS) $(TRAITS)
+PAPER_LAB   := actlab/studies/gpu_lab.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(RECORDS) $(TASKS) $(WORKER)
+PROPOSERS   := actlab/search/proposers/__init__.py
+SYNTAX      := actlab/search/proposers/syntax.py $(PROPOSERS)
+GRAMMAR     := actlab/search/proposers/grammar.py $(SYNTAX)
+MIXTURE     := actlab/search/proposers/mixture.py $(PROPOSERS) $(RECORDS)
+MODELS      := actlab/search/proposers/models.py $(PROPOSERS)
+DATABASE    := actlab/search/database.py
+RECORDING   := actlab/search/proposers/recording.py $(DATABASE) $(LANGUAGE) $(MODELS) $(RECORDS)
+ARCHIVE     := actlab/search/archive.py $(DATABASE)
+ISLANDS     := actlab/search/islands.py $(ARCHIVE) $(CONFIG)
+EVOLUTION   := actlab/search/evolution.py $(ACTIVATIONS) $(FITNESS) $(ISLANDS) $(PROGRAM) $(PROPOSERS) $(RACING)
+TABLES      := actlab/scoring/summaries.py $(CONFIG) $(STATS)
+LABORATORY  := actlab/scoring/laboratory.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(PROGRAM) $(RECORDS) $(TASKS)
+CHOICE      := actlab/search/selection.py $(ISLANDS) $(LABORATORY) $(SYNTAX) $(TABLES)
+DISCOVERY   := actlab/search/runs.py $(CHOICE) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDING) $(RECORDS)
+ARMS        := actlab/search/ablation.py $(DISCOVERY) $(SANDBOX)
+CONTRASTS   := actlab/search/contrasts.py $(ARMS) $(STATS)
+DOWNSTREAM  := actlab/transfer/statistics.py $(PAPER) $(STATS)
+STUDIES     := actlab/studies/trust.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(PAPER) $(RACING) $(RECORDS) $(TASKS)
+LAB_RECORDS := actlab/studies/lab_records.py $(CONFIG) $(LABORATORY) $(RECORDS) $(STUDIES)
+CONSTANTS   := actlab/studies/constants.py $(BLIND) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(LEARNABLE) $(RECORDS) $(STATS) $(TABLES) \
 	$(TASKS)
-PLOTTING    := actlab/plotting.py $(ACTIVATIONS)
-PLOTTING_CONSTANTS := actlab/plotting_constants.py $(PLOTTING)
-PAGE        := actlab/page.py $(RECORDS)
-SPECTRA     := actlab/spectra.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(LABORATORY) $(PASSES) $(RECORDS) $(TASKS)
-BANDS       := actlab/bands.py $(CONFIG) $(SPECTRA) $(STATS) $(TABLES)
-PLOTTING_SPECTRA := actlab/plotting_spectra.py $(PLOTTING)
-PLOTTING_TRANSFER := actlab/plotting_transfer.py $(PLOTTING)
-TAKEHOME    := actlab/takehome.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING) $(TABLES)
-TRAINING    := actlab/benchmarks/__init__.py actlab/benchmarks/training.py $(RECORDS)
+PLOTTING    := actlab/report/figures/style.py $(ACTIVATIONS)
+PLOTTING_CONSTANTS := actlab/report/figures/constants.py $(PLOTTING)
+PAGE        := actlab/report/page.py $(RECORDS)
+SPECTRA     := actlab/studies/spectra.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(LABORATORY) $(PASSES) $(RECORDS) $(TASKS)
+BANDS       := actlab/studies/bands.py $(CONFIG) $(SPECTRA) $(STATS) $(TABLES)
+PLOTTING_SPECTRA := actlab/report/figures/spectra.py $(PLOTTING)
+PLOTTING_TRANSFER := actlab/report/figures/transfer.py $(PLOTTING)
+TAKEHOME    := actlab/report/cards.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING) $(TABLES)
+TRAINING    := actlab/transfer/interface.py actlab/transfer/training.py $(RECORDS)
 IMAGES      := $(wildcard actlab/benchmarks/image*.py) $(TRAINING)
 MOLECULES   := $(wildcard actlab/benchmarks/molecule*.py) $(TRAINING)
 PROBE       := $(wildcard actlab/benchmarks/probe*.py) $(DISCOVERY) $(IMAGES) $(SANDBOX) $(STATS)
 ALGORITHMS  := $(wildcard actlab/benchmarks/algorithm*.py) $(TRAINING)
-TRANSFER    := actlab/transfer.py $(ACTIVATIONS) $(ALGORITHMS) $(CONFIG) $(IMAGES) $(MOLECULES)
-FLOORS      := actlab/floors.py $(DOWNSTREAM) $(TRANSFER)
-KINDS       := actlab/kinds.py $(DOWNSTREAM) $(PLOTTING) $(TRANSFER)
-UNIVERSE    := actlab/universe.py $(ACTIVATIONS) $(LAB) $(STATS) $(TASKS)
-DISTRIBUTION := actlab/distribution.py $(CONFIG) $(UNIVERSE)
-MULTIVERSE  := actlab/multiverse.py $(DISTRIBUTION) $(PAPER) $(STUDIES) $(TRANSFER)
-ROBUSTNESS  := actlab/robustness.py $(MULTIVERSE) $(RULES)
-FORMULA     := actlab/formula.py $(ACTIVATIONS) $(LANGUAGE)
-EXPLORER    := actlab/explorer.py $(FORMULA) $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
-CLAIMS      := actlab/claims.py $(PAPER) $(RECORDS) $(RULES) $(TABLES)
-README      := actlab/readme.py $(CLAIMS)
-PLOTTING_MULTIVERSE := actlab/plotting_multiverse.py $(PLOTTING)
-PLOTTING_TASKS := actlab/plotting_tasks.py $(PLOTTING)
+TRANSFER    := actlab/transfer/sweep.py $(ACTIVATIONS) $(ALGORITHMS) $(CONFIG) $(IMAGES) $(MOLECULES)
+FLOORS      := actlab/transfer/baselines.py $(DOWNSTREAM) $(TRANSFER)
+KINDS       := actlab/transfer/views.py $(DOWNSTREAM) $(PLOTTING) $(TRANSFER)
+UNIVERSE    := actlab/lab/variant.py $(ACTIVATIONS) $(LAB) $(STATS) $(TASKS)
+DISTRIBUTION := actlab/studies/distribution.py $(CONFIG) $(UNIVERSE)
+MULTIVERSE  := actlab/studies/multiverse.py $(DISTRIBUTION) $(PAPER) $(STUDIES) $(TRANSFER)
+ROBUSTNESS  := actlab/studies/robustness.py $(MULTIVERSE) $(RULES)
+FORMULA     := actlab/candidates/expression.py $(ACTIVATIONS) $(LANGUAGE)
+EXPLORER    := actlab/report/explorer.py $(FORMULA) $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
+CLAIMS      := actlab/report/claims.py $(PAPER) $(RECORDS) $(RULES) $(TABLES)
+README      := actlab/report/readme.py $(CLAIMS)
+PLOTTING_MULTIVERSE := actlab/report/figures/multiverse.py $(PLOTTING)
+PLOTTING_TASKS := actlab/report/figures/tasks.py $(PLOTTING)
 OF_A_KIND   := $(FLOORS) $(KINDS) $(PAGE) $(PLOTTING_TASKS) $(PLOTTING_TRANSFER) $(TABLES)
 
 NOTEBOOKS := $(filter-out %.failed.ipynb %.partial.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
@@ -233,7 +233,7 @@ reproduce: $(BUILT) ## run the notebooks with PROFILE (laptop by default) and dr
 
 # New pins are a reason to run again; an environment that was only built again is not.
 $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
-	$(PY) -m actlab.notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
+	$(PY) -m actlab.report.run_notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
 
 # What each notebook imports itself.
 $(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)

@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actlab import config
+from actlab.core import config
 
 if TYPE_CHECKING:
-    from actlab.fitness import Score
-    from actlab.proposers import Proposer
-    from actlab.proposers.answers import Replayed
-    from actlab.proposers.recording import Recording
-    from actlab.proposers.watch import Watched
+    from actlab.scoring.evaluator import Score
+    from actlab.search.proposers import Proposer
+    from actlab.search.proposers.answers import Replayed
+    from actlab.search.proposers.recording import Recording
+    from actlab.search.proposers.watch import Watched
 
 KEY = "ANTHROPIC_API_KEY"  # the environment variable; read when a search wants live answers, and nowhere else
 PAID = ("models", "ask", "cap", "record", "replay", "service")  # options that only a search with Claude has a use for
@@ -32,11 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 1 for a program that did not pass, or 2 for a wrong call."""
     options = _parser().parse_args(arguments)
     _log_to_stderr()
-    from actlab.archive import ArchiveError
-    from actlab.evolution import SearchStalled
-    from actlab.pool import PoolError
-    from actlab.proposers.recording import AnswersError
-    from actlab.sandbox import SandboxError
+    from actlab.scoring.pool import PoolError
+    from actlab.scoring.sandbox import SandboxError
+    from actlab.search.archive import ArchiveError
+    from actlab.search.evolution import SearchStalled
+    from actlab.search.proposers.recording import AnswersError
 
     wrong = (ValueError, ArchiveError, AnswersError, PoolError, SandboxError, SearchStalled, OSError, sqlite3.Error)
     if options.command == "search":
@@ -93,16 +93,33 @@ def _add_search(command: argparse.ArgumentParser) -> None:
     command.add_argument("--evaluations", type=int, help="candidates to train (default: the profile's)")
     command.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
     command.add_argument("--seed", type=_seed, default=0, help="of the proposals (default 0)")
-    command.add_argument("--islands", type=int, metavar="N", default=usual.islands,
-                         help="populations that meet only by migration (default %(default)s)")
+    command.add_argument(
+        "--islands",
+        type=int,
+        metavar="N",
+        default=usual.islands,
+        help="populations that meet only by migration (default %(default)s)",
+    )
     command.add_argument("--pointwise", action="store_true", help="refuse functions that look across the tensor")
-    command.add_argument("--no-race", action="store_true", help="train every candidate on all tasks, in place of "
-                         "dropping who is surely behind the program whose place it would take")
-    command.add_argument("--proposer", default="grammar", metavar="WHO", help="grammar (default, offline) or claude; "
-                         "both with weights: grammar=0.5,claude=0.5")
+    command.add_argument(
+        "--no-race",
+        action="store_true",
+        help="train every candidate on all tasks, in place of "
+        "dropping who is surely behind the program whose place it would take",
+    )
+    command.add_argument(
+        "--proposer",
+        default="grammar",
+        metavar="WHO",
+        help="grammar (default, offline) or claude; both with weights: grammar=0.5,claude=0.5",
+    )
     command.add_argument("--models", type=Path, metavar="FILE", help="models, weights and prices (default: ours)")
-    command.add_argument("--ask", metavar="NAMES", help="the models to ask, with weights or without, in place of the "
-                         "table's choice: claude-opus-5-5=2,claude-haiku-5-5")
+    command.add_argument(
+        "--ask",
+        metavar="NAMES",
+        help="the models to ask, with weights or without, in place of the "
+        "table's choice: claude-opus-5-5=2,claude-haiku-5-5",
+    )
     command.add_argument("--cap", type=float, metavar="USD", help="what live answers of this run may cost in all")
     command.add_argument("--record", type=Path, metavar="PATH", help="where answers are kept (default RUN.answers)")
     command.add_argument("--replay", type=Path, metavar="FILE", help="take answers from this recording: no key")
@@ -127,9 +144,9 @@ def _source(file: str) -> str:
         return sys.stdin.read()
     if Path(file).exists() or Path(file).suffix:
         return Path(file).read_text()
-    from actlab import activations
+    from actlab.activations import zoo
 
-    return activations.program_source(file)
+    return zoo.program_source(file)
 
 
 def _seed(text: str) -> int:
@@ -150,9 +167,9 @@ def _flops(text: str) -> float:
 
 def check(options: argparse.Namespace) -> int:
     """Says whether a program keeps the rules of the candidate language and behaves on the probes."""
-    from actlab.fitness import Evaluator
-    from actlab.program import Refused
-    from actlab.program import check as check_source
+    from actlab.candidates.program import Refused
+    from actlab.candidates.program import check as check_source
+    from actlab.scoring.evaluator import Evaluator
 
     try:
         program = check_source(_source(options.file))
@@ -173,7 +190,7 @@ def check(options: argparse.Namespace) -> int:
 
 def score(options: argparse.Namespace) -> int:
     """Trains a program on a suite in worker processes and prints its Score."""
-    from actlab.laboratory import Laboratory
+    from actlab.scoring.laboratory import Laboratory
 
     with Laboratory(_profile(options), workers=1) as laboratory:
         result = laboratory.evaluator.score(_source(options.file), options.suite, laboratory.profile.lab, options.seed)
@@ -202,10 +219,10 @@ def _plain(score: Score) -> dict[str, Any]:
 
 def search(options: argparse.Namespace) -> int:
     """Searches from ReLU; the last line is a JSON object: best, final (the choice), held_out (of it), digest."""
-    from actlab import discovery
-    from actlab.laboratory import Laboratory
-    from actlab.pool import connect
-    from actlab.show import finite
+    from actlab.scoring.laboratory import Laboratory
+    from actlab.scoring.pool import connect
+    from actlab.search import runs
+    from actlab.search.inspect import finite
 
     profile = _searched(options)
     with contextlib.ExitStack() as opened:
@@ -214,8 +231,8 @@ def search(options: argparse.Namespace) -> int:
         evaluator = laboratory.evaluator  # which refuses settings, hence before any file is made
         proposer, answers = opened.enter_context(_proposer(options, profile.search.pointwise))
         spent, bind = (None, None) if answers is None else (lambda: answers.spent, answers.bind)
-        result, path = discovery.run_search(laboratory, options.seed, options.out, proposer, spent, bind)
-        final = discovery.final(path, profile.fitness)
+        result, path = runs.run_search(laboratory, options.seed, options.out, proposer, spent, bind)
+        final = runs.final(path, profile.fitness)
         held_out = evaluator.submit(final.source, "held-out", profile.lab).result()
         paid = {} if answers is None else {"spent": answers.spent, "answers": answers.origin}
     report = {
@@ -257,8 +274,8 @@ def _searched(options: argparse.Namespace) -> config.Profile:
 @contextlib.contextmanager
 def _proposer(options: argparse.Namespace, pointwise: bool) -> Iterator[tuple[Proposer, Watched | Replayed | None]]:
     """The proposer that the options ask for, and where its answers come from, if it asks for any."""
-    from actlab.proposers.grammar import Grammar
-    from actlab.proposers.mixture import Mixture
+    from actlab.search.proposers.grammar import Grammar
+    from actlab.search.proposers.mixture import Mixture
 
     weights = _weights("--proposer", options.proposer)
     if not weights.keys() <= {"grammar", "claude"}:
@@ -266,8 +283,8 @@ def _proposer(options: argparse.Namespace, pointwise: bool) -> Iterator[tuple[Pr
     with contextlib.ExitStack() as opened:
         answers, parts = None, {"grammar": Grammar(batch_statistics=not pointwise)}
         if "claude" in weights:
-            from actlab.proposers.claude import Claude
-            from actlab.proposers.models import TABLE, choose, read_models
+            from actlab.search.proposers.claude import Claude
+            from actlab.search.proposers.models import TABLE, choose, read_models
 
             named = None if options.ask is None else _weights("--ask", options.ask)
             models = choose(read_models(options.models or TABLE), named)
@@ -298,9 +315,9 @@ def _weights(option: str, text: str) -> dict[str, float]:
 @contextlib.contextmanager
 def _answers(options: argparse.Namespace, models: tuple[Any, ...]) -> Iterator[Watched | Replayed]:
     """Where Claude's answers come from: a recording, or the service, which is asked with the key of the environment."""
-    from actlab.proposers.answers import SERVICE, Live, Replayed, client
-    from actlab.proposers.recording import Recording
-    from actlab.proposers.watch import Watched
+    from actlab.search.proposers.answers import SERVICE, Live, Replayed, client
+    from actlab.search.proposers.recording import Recording
+    from actlab.search.proposers.watch import Watched
 
     if options.replay is not None:
         for name in ("cap", "record", "service"):
@@ -330,7 +347,7 @@ def _beside(run: Path) -> Path:
 
 def show(options: argparse.Namespace) -> int:
     """Says what a run is and what it found, or what is known of one program; changes nothing."""
-    from actlab import show as shown
+    from actlab.search import inspect as shown
 
     path: Path = options.file
     with contextlib.ExitStack() as opened:
@@ -354,7 +371,7 @@ def show(options: argparse.Namespace) -> int:
 
 def _recording(run: Path, given: Path | None) -> Recording | None:
     """The recording of a run's answers: the one that is named, or the one beside it if there is one."""
-    from actlab.proposers.recording import Recording
+    from actlab.search.proposers.recording import Recording
 
     if given is None and not _beside(run).exists():
         return None

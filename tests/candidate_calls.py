@@ -1,6 +1,6 @@
 """A call of every function and method of the candidate language, for the tests that hold of each of them."""
 
-from actlab.language import ALLOWED, ATTRIBUTES
+from actlab.candidates.language import ALLOWED, ATTRIBUTES
 
 ARGUMENTS = {  # of those that do not take x alone; x is [4, 6] in [-0.9, 0.9], and s its sigmoid
     "x, s": "add arctan2 atan2 complex copysign div divide eq expand_as floor_divide fmax fmin fmod ge gt heaviside"

@@ -4,9 +4,9 @@ from collections import defaultdict
 
 import pytest
 
-from actlab import fitness
-from actlab.pool import Pool
-from actlab.sandbox import Sandbox
+from actlab.scoring import evaluator
+from actlab.scoring.pool import Pool
+from actlab.scoring.sandbox import Sandbox
 
 SPARE: dict[tuple, list[Sandbox]] = defaultdict(list)  # warm and idle, by what they confine
 
@@ -49,5 +49,5 @@ def spare_sandboxes():
 def warm_sandboxes(spare_sandboxes):
     """Evaluators of a module share warm sandboxes: for tests of what is done with scores, not of sandboxes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitness, "Pool", Lent)
+        patch.setattr(evaluator, "Pool", Lent)
         yield

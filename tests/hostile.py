@@ -31,8 +31,8 @@ _IMPORTS = """
     import subprocess
     import ctypes
     import numpy
-    import actlab.tasks
-    import actlab.fitness as F
+    import actlab.lab.tasks
+    import actlab.scoring.evaluator as F
     import torch.multiprocessing as F
     import torch.utils.cpp_extension as F
     import math as torch
@@ -509,7 +509,7 @@ RAW = {
     "tells whether a file is there": _denied("os.stat('/etc/passwd')"),
     "loads a library by C": _denied("ctypes.CDLL('libutil.so.1')", "raised OSError"),
     "loads a module": Raw("import xml.sax", "failed", "raised ModuleNotFoundError", ("seccomp",)),
-    "loads the tasks": Raw("import actlab.tasks", "failed", "raised ModuleNotFoundError", ("seccomp",)),
+    "loads the tasks": Raw("import actlab.lab.tasks", "failed", "raised ModuleNotFoundError", ("seccomp",)),
     "loads a pickle by torch": _denied("torch.load('/tmp/f')", "raised"),
     "maps a file by torch": _denied("torch.from_file('/etc/passwd', size=1)", "raised RuntimeError"),
     "shares a tensor by a file": _denied("torch.ones(1).share_memory_()", "raised RuntimeError"),
@@ -629,7 +629,7 @@ RAW = {
                                          "sent no answer"),
     "patches torch, numpy and the lab": Raw(
         "torch.Tensor.backward = torch.optim.Adam.step = torch.sin = np.mean = None\n"
-        "sys.modules['actlab.lab'].train = sys.modules['actlab.traits'].describe = None\n"
+        "sys.modules['actlab.lab.training'].train = sys.modules['actlab.candidates.profiling'].describe = None\n"
         "torch.set_default_dtype(torch.float64); torch.manual_seed(1); torch.set_grad_enabled(False)\n"
         "__builtins__['open'] = None; data['left'] = 1; gc.unfreeze(); gc.disable()", "answered"),
 }  # fmt: skip

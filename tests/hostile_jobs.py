@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from actlab import messages, worker
 from actlab.activations import program_source
-from actlab.blind import Blind
+from actlab.lab.training_view import Blind
+from actlab.scoring import messages, worker
 
 # An attacker's kit: a confined child can import nothing that was not loaded before.
 KIT = {

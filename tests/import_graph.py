@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
@@ -21,7 +21,7 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 
 @cache
 def imported(source: str, known: frozenset[str]) -> frozenset[str]:
-    """The modules of ours that code names: imports at any depth, and attributes such as `actlab.lab`."""
+    """The modules of ours that code names: imports at any depth, and attributes such as `actlab.lab.training`."""
     dotted = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

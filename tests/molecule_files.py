@@ -24,7 +24,7 @@ def write_b3db(folder: Path, smiles=SMILES, labels=LABELS) -> Path:
 
 def write_molhiv(root: Path, smiles=SMILES, labels=LABELS) -> Path:
     """ogb's folder of ogbg-molhiv with these molecules, three of fifteen a test, three validation; returns `root`."""
-    from actlab.benchmarks.molecule_data import offline_ogb
+    from actlab.transfer.molecule_data import offline_ogb
 
     with offline_ogb():
         from ogb.utils import smiles2graph

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import messages_server as service
 import pytest
 
-from actlab import archive, pool
 from actlab.__main__ import main
-from actlab.archive import Archive
-from actlab.fitness import Evaluator, Score
+from actlab.scoring import pool
+from actlab.scoring.evaluator import Evaluator, Score
+from actlab.search import archive
+from actlab.search.archive import Archive
 
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
@@ -280,7 +281,7 @@ def test_a_search_stops_at_its_cap_in_one_line_that_says_how_to_go_on(tmp_path, 
 
 
 def test_a_replay_that_lacks_an_answer_names_it_in_one_line(tmp_path, capsys, models):
-    from actlab.proposers.recording import Recording
+    from actlab.search.proposers.recording import Recording
 
     Recording(tmp_path / "empty.answers", origin="hand-written").close()
     options = ["--proposer", "claude", "--models", models, "--replay", str(tmp_path / "empty.answers")]
@@ -292,7 +293,7 @@ def test_a_replay_that_lacks_an_answer_names_it_in_one_line(tmp_path, capsys, mo
 
 
 def test_the_models_that_are_named_are_asked_and_no_others(tmp_path, capsys):
-    from actlab.proposers.recording import Recording
+    from actlab.search.proposers.recording import Recording
 
     Recording(tmp_path / "empty.answers", origin="hand-written").close()
     options = ["--proposer", "claude", "--replay", str(tmp_path / "empty.answers"), "--out", str(tmp_path / "run")]

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from actlab import activations, constants, costs, lab, naive, tasks
-from actlab.benchmarks import algorithms, images, molecules
-from actlab.config import profile
+from actlab import activations
+from actlab.core.config import profile
+from actlab.lab import reference, tasks, training
+from actlab.report.bench import costs
+from actlab.studies import constants
+from actlab.transfer import algorithms, images, molecules
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA device", allow_module_level=True)
@@ -26,7 +29,7 @@ DEVICES = ("cpu", "cuda")
 @pytest.mark.parametrize("name", ["tanh", "gelu-sine", "turbulent", "quaternion"])
 def test_the_labs_networks(name):
     function, x = activations.REGISTRY[name].function, OOD_X
-    trained = [lab.train(function, SUITE.blind, replace(LAB, device=device), 0) for device in DEVICES]
+    trained = [training.train(function, SUITE.blind, replace(LAB, device=device), 0) for device in DEVICES]
     assert {t.device.type for t in (*trained[1].weights, *trained[1].biases)} == {"cuda"}
     one, other = (networks.predict(function, x) for networks in trained)
     torch.testing.assert_close(other, one, rtol=0, atol=1e-3)
@@ -34,8 +37,8 @@ def test_the_labs_networks(name):
 
 def test_the_labs_networks_are_the_naive_loops():
     config, x = replace(LAB, device="cuda"), OOD_X
-    stacked = lab.train(torch.tanh, SUITE.blind, config, 0).predict(torch.tanh, x)
-    for place, net in enumerate(naive.train(torch.tanh, SUITE.blind, LAB, 0)):
+    stacked = training.train(torch.tanh, SUITE.blind, config, 0).predict(torch.tanh, x)
+    for place, net in enumerate(reference.train(torch.tanh, SUITE.blind, LAB, 0)):
         with torch.no_grad():
             alone = net(x[place, :, : SUITE.blind.dims[place]])[:, 0]
         torch.testing.assert_close(stacked[place], alone, rtol=0, atol=1e-3)

@@ -3,8 +3,8 @@ import shlex
 
 import pytest
 
-from actlab import bench
-from actlab.records import ROOT
+from actlab.core.records import ROOT
+from actlab.report.bench import lab
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 NAMES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -12,7 +12,8 @@ PAGES = {name: (ROOT / name).read_text() for name in NAMES}
 
 
 def test_the_code_of_the_guide_runs_from_top_to_bottom(capsys, monkeypatch, tmp_path):
-    from actlab import activations, laboratory
+    from actlab import activations
+    from actlab.scoring import laboratory
 
     monkeypatch.setattr(activations, "REGISTRY", dict(activations.REGISTRY))
     monkeypatch.setattr(laboratory.Store, "__init__", lambda self: setattr(self, "folder", tmp_path))
@@ -61,10 +62,11 @@ def spans() -> list[str]:
 
 def options_of(verb):
     """How the command line reads the options of a verb."""
-    from actlab import __main__, transfer
+    from actlab import __main__
+    from actlab.transfer import sweep
 
     if verb == "transfer":
-        return lambda words: transfer._options(words[1:])
+        return lambda words: sweep._options(words[1:])
     return __main__._parser().parse_args
 
 
@@ -95,7 +97,7 @@ def test_every_verb_that_the_pages_name_is_one_of_the_makefiles():
     named = {name for text in spans() for name in re.findall(r"^make ([a-z][a-z-]*)(?![\w/:-])", text)}
     assert {"reproduce", "test"} <= named <= verbs
     parts = {part for text in spans() for part in re.findall(r"^make bench BENCH=(\w+)", text)}
-    assert parts and parts <= set(bench.PARTS)
+    assert parts and parts <= set(lab.PARTS)
 
 
 def test_every_file_that_the_pages_name_is_there():

@@ -10,9 +10,9 @@ import import_graph
 import papermill
 import pytest
 
-from actlab import transfer
+from actlab.transfer import sweep
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
     "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse",
     "lab-records", "paper-lab", "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab", "clean",
@@ -58,7 +58,7 @@ NOT_INHERITED = {
     "PIP_OPTIONS",
 }
 
-# Stands for `python -m actlab.notebooks run IN OUT -p profile P`; fails, OUT written, if IN is in `fail`.
+# Stands for `python -m actlab.report.run_notebooks run IN OUT -p profile P`; fails, OUT written, if IN is in `fail`.
 RUNNER = """#!/bin/sh
 echo "$4 ${*#*.ipynb*.ipynb }" >> ran.txt
 mkdir -p "$(dirname "$5")"
@@ -179,26 +179,26 @@ def test_jupyterlab_opens_at_the_explorer_with_the_options_that_are_given(tree):
 def test_bench_measures_the_parts_that_are_named(tree):
     for parts in ("", "lab isolation"):
         shown = make(tree, "bench", f"BENCH={parts}", "--dry-run").stdout
-        assert shown.split() == [".venv/bin/python", "-m", "actlab.bench", *parts.split()]
+        assert shown.split() == [".venv/bin/python", "-m", "actlab.report.bench.lab", *parts.split()]
 
 
 def test_reproduce_never_measures_times_since_its_tables_are_the_same_bytes_each_time(tree):
     planned = make(tree, "reproduce", "PROFILE=laptop", "--always-make", "--dry-run").stdout
-    assert planned.count("actlab.notebooks run") == len(NOTEBOOKS)
-    assert "actlab.bench" not in planned
+    assert planned.count("actlab.report.run_notebooks run") == len(NOTEBOOKS)
+    assert "actlab.report.bench.lab" not in planned
     read = prerequisites()
     assert len(read) == len(NOTEBOOKS)
-    assert not {"actlab/bench.py", "actlab/bench_search.py"} & set().union(*read.values())
+    assert not {"actlab/report/bench/lab.py", "actlab/report/bench/search.py"} & set().union(*read.values())
 
 
 def test_the_comparison_of_searches_runs_at_its_profile(tree):
     shown = make(tree, "compare-search", "PROFILE=smoke", "--dry-run").stdout
-    assert shown.split() == [".venv/bin/python", "-m", "actlab.arms", "--profile", "smoke"]
+    assert shown.split() == [".venv/bin/python", "-m", "actlab.search.ablation", "--profile", "smoke"]
 
 
 def test_the_downstream_comparison_runs_at_its_profile(tree):
     shown = make(tree, "transfer", "PROFILE=smoke", "--dry-run").stdout
-    assert shown.split() == [".venv/bin/python", "-m", "actlab.transfer", "--profile", "smoke"]
+    assert shown.split() == [".venv/bin/python", "-m", "actlab.transfer.sweep", "--profile", "smoke"]
 
 
 def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):
@@ -326,7 +326,7 @@ def test_a_half_built_environment_is_built_anew(tree):
 def test_reproduce_builds_a_missing_environment_first(tree):
     shutil.rmtree(tree / ".venv")
     planned = reproduce(tree, "--dry-run", "PYTHON=./python").stdout
-    assert planned.index("-m venv") < planned.index("-m pip install") < planned.index("actlab.notebooks run")
+    assert planned.index("-m venv") < planned.index("-m pip install") < planned.index("actlab.report.run_notebooks run")
 
 
 def test_an_old_python_is_refused_in_one_line(tree):
@@ -373,8 +373,8 @@ def test_the_steps_of_the_tests_run_in_order_and_files_at_once_unless_told_other
 
 def test_clean_leaves_the_environment_and_the_figures(tree):
     touch(tree / "tests/__pycache__/test_lab.pyc", 0)
-    hours_of_a_gpu = [tree / transfer.folder("paper").relative_to(ROOT) / "images.csv",
-                      tree / transfer.checkpoints("paper").relative_to(ROOT) / "begun.pt"]  # fmt: skip
+    hours_of_a_gpu = [tree / sweep.folder("paper").relative_to(ROOT) / "images.csv",
+                      tree / sweep.checkpoints("paper").relative_to(ROOT) / "begun.pt"]  # fmt: skip
     for path in hours_of_a_gpu:
         touch(path, 0)
     reproduce(tree)

@@ -1,0 +1,101 @@
+"""The zoo's functions as modules whose constants are trained (ours; the paper's constants are fixed numbers).
+
+It needs torch alone, as `actlab.activations` does.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from actlab.activations import zoo
+from actlab.activations.zoo import Activation
+
+
+def _leaky_relu(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    return torch.where(x > 0, x, slope * x)
+
+
+def _elu(x: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    return torch.where(x > 0, x, alpha * torch.expm1(torch.clamp(x, max=0.0)))
+
+
+def _softplus(x: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+    return F.softplus(beta * x) / beta
+
+
+# torch's own take their constant as a number, through which no gradient comes.
+WRITTEN_OUT = {"leaky-relu": _leaky_relu, "elu": _elu, "softplus": _softplus}
+STEPS = {"fisg": ("split",)}  # constants in which the function is a staircase: their gradient is 0 or nothing
+
+
+class LearnableActivation(nn.Module):
+    """A zoo function with constants that are parameters of the module, scalars under their own names.
+
+    The state dict holds the learned constants, the repr shows all. Weight decay would pull them to 0: give them a
+    parameter group of their own without it.
+
+    Attributes:
+        activation: the function's entry in the registry.
+        fixed: the constants that are not learned.
+    """
+
+    def __init__(
+        self, activation: Activation, learned: dict[str, float], fixed: dict[str, float], device=None, dtype=None
+    ) -> None:
+        super().__init__()
+        self.activation, self.fixed = activation, fixed
+        self._function = WRITTEN_OUT.get(activation.name, activation.function)
+        for key, value in learned.items():
+            self.register_parameter(key, nn.Parameter(torch.tensor(value, device=device, dtype=dtype)))
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """All constants as they are now, in the function's order: what `get(name)(**constants)` takes."""
+        values = self.fixed | {key: parameter.item() for key, parameter in self.named_parameters()}
+        return {key: values[key] for key in self.activation.constants}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The function of x `[batch, ..., features]`, of the same shape and dtype whatever the parameters' is."""
+        return self._function(x, **self.fixed, **dict(self.named_parameters())).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """The function's name, its constants, and which are learned."""
+        learned = dict(self.named_parameters())
+        shown = (f"{key}={value:.4g}{' learned' * (key in learned)}" for key, value in self.constants.items())
+        return ", ".join([self.activation.name, *shown])
+
+
+def constants(name: str) -> dict[str, float]:
+    """The constants of a zoo function that have a gradient, at the published values.
+
+    Raises:
+        ValueError: a name that is not in the registry.
+    """
+    found = zoo.get(name).activation.constants
+    return {key: value for key, value in found.items() if key not in STEPS.get(name, ())}
+
+
+def learnable(name: str, *learned: str, device=None, dtype=None, **starts: float) -> LearnableActivation:
+    """A zoo function as a module that learns its constants: `learnable("gelu-sine", "amplitude")`.
+
+    Args:
+        name: a name in the registry.
+        *learned: the constants to learn; by default all that have a gradient.
+        device: of the parameters, as in torch's own modules.
+        dtype: of the parameters; float32 by default.
+        **starts: where constants start (or stay, if they are not learned); by default at the published values.
+
+    Raises:
+        ValueError: a function without constants; a constant that it does not have or that has no gradient; a start
+            that is not a finite number.
+    """
+    entry, smooth = zoo.get(name).activation, constants(name)
+    if not smooth:
+        with_constants = ", ".join(other for other, others in zoo.REGISTRY.items() if others.constants)
+        raise ValueError(f"wanted a function with constants, of {with_constants}; got {name!r}, which has none")
+    if wrong := [key for key in learned if key not in smooth]:
+        raise ValueError(f"{name}: wanted constants to learn among [{', '.join(smooth)}], got {wrong[0]!r}")
+    settled = entry.settle(starts)
+    chosen = learned or tuple(smooth)
+    fixed = {key: value for key, value in settled.items() if key not in chosen}
+    return LearnableActivation(entry, {key: settled[key] for key in chosen}, fixed, device, dtype)

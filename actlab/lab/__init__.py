@@ -1,0 +1,7 @@
+"""The synthetic lab: tasks, the training of many small networks at once, its plain reference, and labs of other settings."""
+
+from actlab import face
+
+__all__, __getattr__, __dir__ = face(
+    __name__, ("feynman", "reference", "tasks", "tracing", "training", "training_view", "variant")
+)

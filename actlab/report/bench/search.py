@@ -1,0 +1,291 @@
+"""What searches cost: with racing and without, and beside their evaluations (ours); parts of `actlab.report.bench.lab`."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product, zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from actlab.activations import zoo
+from actlab.candidates import program
+from actlab.core import stats
+from actlab.core.config import FitnessConfig, LabConfig, Profile, cores
+from actlab.core.records import BUILD, Store
+from actlab.lab import tasks
+from actlab.scoring.evaluator import Evaluator, Score
+from actlab.scoring.pool import Call
+from actlab.scoring.sandbox import Outcome
+from actlab.search import selection
+from actlab.search.archive import Archive, Entry, Move, source_hash
+from actlab.search.evolution import search
+from actlab.search.proposers import Brief, Proposal, Proposer
+from actlab.search.proposers.grammar import Grammar
+from actlab.search.runs import search_file
+
+SEEDS = (0,)  # of the searches that are compared by default: two of a quarter of an hour together
+PLANS = {"whole suite": False, "racing": True}  # and whether candidates race
+
+
+def machine() -> str:
+    """The processor, as the system names it, and how many cores of it this process may use."""
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    return f"{cores()} cores of {named[1] if named else platform.processor() or platform.machine()}"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Has torch compute with one thread meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def warm(evaluator: Evaluator, config: LabConfig, suite: str) -> None:
+    """Has each worker train ReLU once."""
+    source = zoo.program_source("relu")
+    for pending in [evaluator.submit(source, suite, config, seed) for seed in range(evaluator.workers)]:
+        pending.result()
+
+
+def searches(
+    which: Profile, quick: bool = False, seeds: Sequence[int] = SEEDS, folder: Path | None = None
+) -> pd.DataFrame:
+    """The profile's search with all candidates trained on the whole suite, and with those surely behind dropped.
+
+    For each seed both plans differ in `SearchConfig.race` alone; there are as many workers as cores. A race changes
+    what stands in the cells only where it drops a candidate that would have taken one. Each search is kept: one that
+    was cut off goes on, and one that is there already is read with the seconds that it took.
+
+    Args:
+        which: the profile.
+        quick: whether to stop at 24 candidates of the first seed.
+        seeds: of the searches.
+        folder: where they are kept: by default `bench` in the profile's build folder; without it all are run anew.
+
+    Returns:
+        A row a seed and plan (whole suite or racing): seconds (NaN where it was not done in one go), evaluations,
+        trained (the share of their tasks that was trained), scored, dropped; parted (the first round in which the moves
+        are not those of the first plan; 0 where there is none). Then the best by the search's fitness: best (that
+        fitness), held_out (its fitness there), same_winner (whether it is the first plan's, to the letter), and for
+        each of search and held-out NAME_gain with low and high: by how much its mean log loss is below that of the
+        first plan's, paired (95 % bootstrap over tasks); includes_zero, whether the held-out interval does. And the
+        same of the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with low and
+        high, and choice_includes_zero.
+    """
+    settings = replace(which.search, evaluations=24, round_size=8) if quick else which.search
+    suites = {name: tasks.suite(name, which.tasks) for name in (settings.suite, "held-out")}
+    folder, rows, first = folder or BUILD / which.name / "bench", [], None
+    with Evaluator(suites, which.fitness, cores(), which.limits) as evaluator:
+        warm(evaluator, which.lab, settings.suite)
+
+        @cache
+        def worth(source: str, suite: str) -> Score:
+            return evaluator.submit(source, suite, which.lab).result()
+
+        todo = list(product(seeds[:1] if quick else seeds, PLANS))
+        for seed, plan in tqdm(todo, desc="searches", disable=None):
+            profile = replace(which, search=replace(settings, race=PLANS[plan]))
+            found = _searched(evaluator, profile, seed, folder)
+            first = found if plan == next(iter(PLANS)) else first
+            row = {"seed": seed, "plan": plan} | _spent(found, len(suites[settings.suite].tasks))
+            row["parted"] = _parted(found.moves, first.moves)
+            row |= {"best": found.best.fitness, "held_out": worth(found.best.source, "held-out").fitness}
+            row["same_winner"] = found.best.source == first.best.source
+            for name in suites:
+                pair = (worth(one.best.source, name) for one in (first, found))
+                row |= _gain(name.replace("-", "_"), *pair, which.fitness)
+            row["includes_zero"] = row["held_out_low"] <= 0 <= row["held_out_high"]
+            chosen, other = found.choice.source, first.choice.source
+            row |= {"choice_held_out": worth(chosen, "held-out").fitness, "same_choice": chosen == other}
+            row |= _gain("choice", worth(other, "held-out"), worth(chosen, "held-out"), which.fitness)
+            rows.append(row | {"choice_includes_zero": row["choice_low"] <= 0 <= row["choice_high"]})
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a search came to, and the seconds that it took; NaN where it was not done in one go."""
+
+    seconds: float
+    evaluations: int
+    entries: list[Entry]
+    moves: list[Move]
+    best: Entry
+    selection: Entry
+
+
+def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> _Found:
+    """The profile's search by the grammar, run, gone on with, or read where it is done."""
+    path, store = folder / search_file(which, seed).name, Store(folder / "seconds")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"family": "search", "kind": "seconds of a search", "file": path.name, "machine": machine()}
+    is_new, started = not path.exists(), time.perf_counter()
+    with Archive(path) as archive:
+        proposer = Grammar(batch_statistics=not which.search.pointwise)
+        found = search(evaluator, proposer, archive, which.search, which.lab, seed)
+        if is_new:
+            store.save(about, pd.DataFrame({"seconds": [time.perf_counter() - started]}))
+        entries, moves = archive.entries(), archive.moves()
+    took = store.load(about)
+    seconds = float("nan") if took is None else took["seconds"].item()
+    chosen = selection.final(entries, moves, which.fitness)
+    return _Found(seconds, found.evaluations, entries, moves, found.best, chosen)
+
+
+def _spent(found: _Found, size: int) -> dict[str, float]:
+    """What a search spent: seconds, evaluations, the share of their tasks that was trained; and how they ended."""
+    candidates = found.entries[1:]
+    trained = sum(entry.seen or 0 for entry in candidates) / (found.evaluations * size)
+    ended = Counter(entry.ended for entry in candidates)
+    spent = {"seconds": found.seconds, "evaluations": found.evaluations, "trained": trained}
+    return spent | {name: ended[name] for name in ("scored", "dropped")}
+
+
+def _parted(moves: Sequence[Move], others: Sequence[Move]) -> int:
+    """The first round in which moves are not those others; 0 where there is none."""
+    pairs = zip_longest(moves, others)
+    return min((move.round for pair in pairs if pair[0] != pair[1] for move in pair if move is not None), default=0)
+
+
+def _gain(name: str, before: Score, after: Score, config: FitnessConfig) -> dict[str, float]:
+    """By how much the mean log loss falls, with its paired interval."""
+    logs = [stats.mean_log(np.array(score.ood_mse)[:, None], config.clamp, config.floor) for score in (before, after)]
+    found = stats.paired_difference(*logs, np.random.default_rng(0), np.array(after.families), config.level)
+    return {f"{name}_gain": found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def overhead(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """What a search spends on a candidate beside its evaluation, as its archive grows; one thread.
+
+    The profile's search runs with the grammar, and its sandboxes are replaced by made-up answers that come at once:
+    whatever takes time then is the search. The rounds of about 500 candidates before each size are measured.
+
+    Returns:
+        Columns programs (in the archive), candidates (measured), total_ms (a candidate, in the mean) and what it is
+        made of: propose_ms (by the grammar), check_ms (the rules, once), archive_ms (what is kept and read, and the
+        commits, which wait for the disk), judge_ms (losses and intervals of each part of a race), rest_ms (choosing
+        parents, sending jobs, placing).
+    """
+    sizes, window = ((40, 80), 30) if quick else ((1000, 10_000), 500)
+    suite, spent, rows = tasks.suite(which.search.suite, which.tasks), Counter(), []
+    config = replace(which.search, evaluations=10**9)
+    with (
+        one_thread(),
+        Evaluator({config.suite: suite}, which.fitness, 1, executor=_MadeUp(suite, spent)) as evaluator,
+        TemporaryDirectory() as folder,
+        Archive(Path(folder) / "run.sqlite") as archive,
+        tqdm(total=sizes[-1], desc="overhead", disable=None) as bar,
+    ):
+        for name in ("add_round", "add_evaluation", "evaluation", "entry"):
+            setattr(archive, name, _timed(getattr(archive, name), "archive", spent))
+        for name in ("_judge", "joined"):
+            setattr(evaluator, name, _timed(getattr(evaluator, name), "judge", spent))
+        grammar = _Observed(Grammar(), spent, sizes[-1], bar)
+        with suppress(_Enough):
+            search(evaluator, grammar, archive, config, which.lab, seed=0, progress=False)
+    for size in sizes:
+        first = max(r for r in grammar.rounds if r.programs <= size - window)
+        last = min(r for r in grammar.rounds if r.programs >= size)
+        n, made = last.programs - first.programs, [grammar.sources[i] for i in range(first.programs, last.programs)]
+        parts = {name: last.spent[name] - first.spent[name] for name in ("propose", "archive", "judge", "made up")}
+        started = time.perf_counter()
+        for source in made:
+            with suppress(program.Refused):
+                program.check(source)
+        parts["check"] = time.perf_counter() - started
+        total = last.at - first.at - parts.pop("made up")
+        parts = {name: parts[name] for name in ("propose", "check", "archive", "judge")}
+        parts["rest"] = total - sum(parts.values())
+        row = {"programs": last.programs, "candidates": n, "total_ms": total / n * 1e3}
+        rows.append(row | {f"{name}_ms": seconds / n * 1e3 for name, seconds in parts.items()})
+    return pd.DataFrame(rows)
+
+
+class _Enough(Exception):
+    """The archive is as large as was wanted."""
+
+
+class _Round(NamedTuple):
+    """The start of a round: programs there are, the time, and the seconds spent in each part so far."""
+
+    programs: int
+    at: float
+    spent: Counter
+
+
+class _Observed:
+    """A proposer whose rounds are timed, until there are enough programs."""
+
+    def __init__(self, proposer: Proposer, spent: Counter, enough: int, bar: tqdm) -> None:
+        self.name, self.rounds, self.sources = proposer.name, [], {}
+        self._propose, self._enough, self._bar = _timed(proposer.propose, "propose", spent), enough, bar
+        self._spent = spent
+
+    def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
+        programs = brief.asks[0].id
+        self.rounds.append(_Round(programs, time.perf_counter(), self._spent.copy()))
+        self._bar.update(programs - self._bar.n)
+        if programs >= self._enough:
+            raise _Enough
+        made = self._propose(brief, generator)
+        self.sources |= {ask.id: proposal.source for ask, proposal in zip(brief.asks, made, strict=True)}
+        return made
+
+
+class _MadeUp(Executor):
+    """Answers calls at once: a description and predictions that follow from the program's hash and mean nothing."""
+
+    def __init__(self, suite: tasks.Suite, spent: Counter) -> None:
+        self._suite, self._answer = suite, _timed(self._answer, "made up", spent)
+
+    def submit(self, perform: Callable, call: Call) -> Future:
+        future: Future[Outcome] = Future()
+        future.set_result(self._answer(call))
+        return future
+
+    def _answer(self, call: Call) -> Outcome:
+        fingerprint = source_hash(call.request["source"])
+        rng = np.random.default_rng(int(fingerprint[:16], 16))
+        if call.job == "describe":
+            flops, parity = float(rng.integers(1, 100)), ("odd", "even", "neither")[rng.integers(3)]
+            traits = {"pointwise": bool(rng.integers(2)), "parity": parity, "monotone": False, "bounded": False}
+            traits |= {"oscillations": int(rng.integers(8)), "left": "linear 1", "right": "linear 1"}
+            costs = {"flops": flops, "flops_relu": flops, "flops_gelu": flops / 12}
+            return Outcome("answered", None, {"fingerprint": fingerprint, **costs, "traits": traits, "error": None})
+        off = 0.3 * np.exp(0.1 * rng.normal() + 0.3 * rng.normal(size=(len(self._suite.tasks), 1)))
+        chosen = call.request["chosen"]
+        which = slice(None) if chosen is None else list(chosen)
+        targets = self._suite.blind.train_y, self._suite.ood_y, self._suite.ood_y
+        return Outcome("answered", None, {}, [(target + off)[which] for target in targets])
+
+
+def _timed(function: Callable, part: str, spent: Counter) -> Callable:
+    """The function, whose seconds are added to a part."""
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent[part] += time.perf_counter() - started
+
+    return timed

@@ -1,0 +1,302 @@
+"""The explorer: a function that is typed or slid together is drawn, described, scored with the zoo, and saved (ours).
+
+What is typed is read by `program.check` and run in the laboratory's sandboxes alone. All but `Panel` works without
+ipywidgets.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from actlab.activations import zoo
+from actlab.candidates.expression import Form, expression_of, source_of
+from actlab.candidates.profiling import Description
+from actlab.candidates.program import Refused, check
+from actlab.core.records import ROOT
+from actlab.report import page
+from actlab.report.figures import style
+from actlab.scoring import summaries
+from actlab.scoring.laboratory import Laboratory
+from actlab.studies import trust
+
+RIVALS = ("relu", "gelu", "snake")  # of the planned comparisons: where a search starts, the usual one, a hard one
+MISSING = "The sliders want ipywidgets: `pip install ipywidgets`, then restart the kernel. All cells below do without."
+STATIC = "The sliders and buttons appear here when the notebook runs in JupyterLab, or with `live = True` above."
+
+
+# --- what it is ---
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a program was found to be: open to train, or refused, failed or killed, with the `error`."""
+
+    source: str
+    ended: str
+    error: str | None = None
+    description: Description | None = None  # cost and traits
+    curve: pd.DataFrame | None = None  # function ("yours"), x, y, slope
+
+    @property
+    def words(self) -> str:
+        """Cost and traits in a line, as `python -m actlab check` says them; or how else it ended."""
+        if self.description is None:
+            return f"{self.ended}: {self.error}"
+        traits = ", ".join(f"{name} {value}" for name, value in self.description.traits.items())
+        return f"{self.description.flops_gelu:.3g} times GELU's FLOPs; {traits}"
+
+
+def describe(source: str, laboratory: Laboratory, reach: float = 5.0, seed: int = 0) -> Look:
+    """Checks a program, and runs it on probes in a sandbox; trains nothing.
+
+    Args:
+        source: the program.
+        laboratory: whose sandboxes run it.
+        reach: the curve runs from -reach to reach, at 401 points.
+        seed: of the batch [batch, features] of standard normal draws that stands around the point of the curve; it
+            matters to functions that see their batch alone.
+    """
+    try:
+        check(source)
+    except Refused as refusal:
+        return Look(source, "refused", str(refusal))
+    finding = laboratory.evaluator.describe(source).result()
+    if finding.ended != "open":
+        return Look(source, finding.ended, finding.error)
+    lab, x = laboratory.profile.lab, np.linspace(-reach, reach, 401)
+    batch = np.random.default_rng(seed).standard_normal((lab.batch, lab.width))
+    try:
+        curve = trust.curves(laboratory, {"yours": source}, x, batch)
+    except ValueError as error:  # it passed the probes, and not this batch
+        return Look(source, "failed", str(error))
+    return Look(source, "open", None, finding.description, curve)
+
+
+def look_at(text: str, laboratory: Laboratory) -> Look:
+    """What `describe` says of what was typed, an expression of x or a program."""
+    try:
+        source = source_of(text)
+    except Refused as refusal:
+        return Look(text, "refused", str(refusal))
+    return describe(source, laboratory)
+
+
+# --- what it is worth ---
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A program's score with the zoo around it, on a profile's whole search suite, of one seed.
+
+    `table` is `summaries.summary` of "yours" and the others, the best first; `duels` are the planned comparisons of
+    "yours" with `RIVALS`, paired by task and corrected by Holm (`summaries.comparisons`).
+    """
+
+    profile: str
+    table: pd.DataFrame
+    duels: pd.DataFrame
+
+    @property
+    def words(self) -> str:
+        """The score in sentences, with profile, n, intervals and their method."""
+        row = self.table.set_index("function").loc["yours"]
+        ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*np.exp(row[["log_ratio", "log_low", "log_high"]].astype(float)))
+        place = 1 + int((self.table["log_ratio"] < row["log_ratio"]).sum())
+        duels = ", ".join(f"{duel.verdict} against {style.label(duel.function)}" for duel in self.duels.itertuples())
+        early = " After 100 steps on few tasks this says nothing yet." if self.profile == "smoke" else ""
+        return (
+            f"Profile {self.profile}, search suite, n = {row['n']} tasks, one seed: OOD MSE {row['ood_mse']:.3f} "
+            f"[{row['ood_low']:.3f}, {row['ood_high']:.3f}], {ratio} times ReLU's (geometric mean; 95 % percentile "
+            f"bootstrap over tasks within families), place {place} of {len(self.table)}. Paired by task, with Holm's "
+            f"correction: {duels}.{early}"
+        )
+
+
+def score(source: str, laboratory: Laboratory, beside: Iterable[str] | None = None, seed: int = 0) -> Standing:
+    """Trains a program on the profile's search suite, as `python -m actlab score` does, and the zoo beside it.
+
+    What was trained before, on any day, is read from the store.
+
+    Args:
+        source: the program.
+        laboratory: whose sandboxes train.
+        beside: names of the zoo; all of it by default. `RIVALS` always come along.
+        seed: of initial weights and batches, common to all.
+
+    Raises:
+        ValueError: where the program is refused, fails or is killed; says why.
+    """
+    finding = laboratory.evaluator.describe(check(source).source).result()
+    if finding.ended != "open":
+        raise ValueError(f"wanted a program that can be scored; it {finding.ended}: {finding.error}")
+    names = dict.fromkeys([*RIVALS, *(zoo.names() if beside is None else beside)])
+    programs = {"yours": source} | {name: zoo.program_source(name) for name in names}
+    losses, config = laboratory.scores(programs, "search", (seed,)), laboratory.profile.fitness
+    table = summaries.summary(losses, config).sort_values("log_ratio", ignore_index=True)
+    return Standing(laboratory.profile.name, table, summaries.comparisons(losses, "yours", RIVALS, config))
+
+
+def save(source: str, path: Path) -> Path:
+    """Writes a program as a candidate file, which `python -m actlab score` takes; a folder that lacks is made.
+
+    Raises:
+        Refused: where the program breaks a rule.
+        ValueError: where the file's name does not end in .py.
+        FileExistsError: where there is another text under that name.
+    """
+    check(source)
+    path, text = Path(path), source.strip() + "\n"
+    if path.suffix != ".py":
+        raise ValueError(f"wanted a file that ends in .py; got {path.name!r}")
+    if path.exists() and path.read_text() != text:
+        raise FileExistsError(f"wanted a new name; got {path.name!r}, where another function stands")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+# --- what is drawn ---
+
+
+def draw_standing(ax: Axes, standing: Standing) -> Axes:
+    """Draw a score with the zoo around it: mean log ratio to ReLU with its interval, a row a function.
+
+    Args:
+        ax: about 0.17 inches a row.
+        standing: as `score` gives it.
+    """
+    columns = {"log_ratio": "estimate", "log_low": "low", "log_high": "high"}
+    ax.axvline(0, color=style.colour("relu"), lw=0.8, ls="--", zorder=0)
+    drawn = standing.table.rename(columns=columns).assign(paper=np.nan)
+    style.scores(ax, drawn, xlabel="mean log of OOD MSE over ReLU's (lower is better)")
+    ax.get_legend().remove()
+    mine = ax.get_yticklabels()[standing.table["function"].tolist().index("yours")]
+    mine.set(weight="bold", color=style.colour("yours"))
+    return ax
+
+
+def _png(width: float, height: float, draw: Any, data: Any) -> bytes:
+    style.use_style()
+    figure, picture = Figure(figsize=(width, height)), io.BytesIO()
+    draw(figure.subplots(), data)
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
+
+
+# --- the widgets ---
+
+SLIDERS = {"amplitude": (-2.0, 2.0, 0.05), "frequency": (0.0, 10.0, 0.1), "decay": (0.0, 1.0, 0.02),
+           "slope": (-1.0, 1.0, 0.02)}  # fmt: skip # of a Form: lowest, highest, step
+
+
+def panel(laboratory: Laboratory, live: bool | None = None) -> Any:
+    """The explorer's widgets; or None, and a plain message, without ipywidgets or where nobody could move them.
+
+    Args:
+        laboratory: describes and scores.
+        live: whether somebody is there; None: where a Jupyter server runs this kernel for an open notebook.
+    """
+    try:
+        import ipywidgets
+    except ImportError:
+        page.say(MISSING)
+        return None
+    if not ("JPY_SESSION_NAME" in os.environ if live is None else live):
+        page.say(STATIC)
+        return None
+    return Panel(laboratory, ipywidgets).root
+
+
+class Panel:
+    """The widgets; `root` holds them all. Sliders write the text, and the text is what counts.
+
+    Args:
+        laboratory: describes and scores.
+        widgets: the module ipywidgets.
+    """
+
+    def __init__(self, laboratory: Laboratory, widgets: ModuleType) -> None:
+        self.laboratory, self._widgets = laboratory, widgets
+        form, wide = Form(), widgets.Layout(width="98%")
+        bases = [(style.label(name), name) for name in zoo.names()]
+        self.base = widgets.Dropdown(options=bases, value=form.base, description="base")
+        self.sliders = {name: self._slider(name, getattr(form, name), *ends) for name, ends in SLIDERS.items()}
+        self.constants = widgets.VBox()  # sliders of the base's own
+        self.text = widgets.Textarea(rows=4, continuous_update=False, layout=wide)
+        self.curve, self.forest = (widgets.Image(format="png") for _ in range(2))
+        self.about, self.verdict, self.said = (widgets.HTML() for _ in range(3))
+        self.train, self.keep = (widgets.Button(description=name) for name in ("Score", "Save"))
+        self.file = widgets.Text("candidates/mine.py")
+        left = [self.base, self.constants, *self.sliders.values()]
+        right = [self.text, self.about, self.curve]
+        below = [widgets.HBox([self.train, self.verdict]), self.forest]
+        rows = [widgets.HBox([widgets.VBox(left), widgets.VBox(right, layout=wide)]), *below]
+        self.root = widgets.VBox([*rows, widgets.HBox([self.keep, self.file, self.said])])
+        self.base.observe(self._choose, "value")
+        self.text.observe(self._look, "value")
+        self.train.on_click(self._score)
+        self.keep.on_click(self._save)
+        self._choose()
+
+    def _slider(self, name: str, value: float, low: float, high: float, step: float) -> Any:
+        about = {"description": name, "continuous_update": False, "readout_format": ".3g"}
+        slider = self._widgets.FloatSlider(value=value, min=low, max=high, step=step, **about)
+        slider.observe(self._slide, "value")
+        return slider
+
+    def _choose(self, _: Any = None) -> None:
+        """Takes a base, with a slider for each of its constants, from 0 to four times its own value."""
+        own = zoo.REGISTRY[self.base.value].constants
+        self.constants.children = [self._slider(name, c, 0.0, 4 * c, c / 20) for name, c in own.items()]
+        self._slide()
+
+    def _slide(self, _: Any = None) -> None:
+        own = zoo.REGISTRY[self.base.value].constants
+        moved = {s.description: s.value for s in self.constants.children if s.value != own[s.description]}
+        waves = {name: slider.value for name, slider in self.sliders.items()}
+        self.text.value = expression_of(Form(self.base.value, moved, **waves))
+
+    def _look(self, _: Any = None) -> None:
+        """Describes and draws what the text says, and takes away what was said of another one."""
+        self.verdict.value = self.said.value = ""
+        look = look_at(self.text.value, self.laboratory)
+        is_open = look.curve is not None
+        self.source, self.about.value = look.source, html.escape(look.words)
+        self.train.disabled = self.keep.disabled = not is_open
+        self._show(self.curve, _png(4.2, 2.4, style.functions, look.curve) if is_open else b"")
+        self._show(self.forest, b"")
+
+    def _show(self, image: Any, picture: bytes) -> None:
+        image.value, image.layout.display = picture, "block" if picture else "none"
+
+    def _score(self, _: Any) -> None:
+        self.train.disabled, self.verdict.value = True, "Training; the zoo, too, where this is the first time."
+        try:
+            standing = score(self.source, self.laboratory)
+        except ValueError as error:  # it passed the probes, and not the training
+            self.verdict.value = html.escape(str(error))
+        else:
+            self.verdict.value = html.escape(standing.words)
+            self._show(self.forest, _png(5.0, 0.5 + 0.17 * len(standing.table), draw_standing, standing))
+        finally:
+            self.train.disabled = False
+
+    def _save(self, _: Any) -> None:
+        try:
+            path = save(self.source, ROOT / self.file.value)
+        except (ValueError, OSError) as error:
+            self.said.value = html.escape(str(error))
+        else:
+            self.said.value = html.escape(f"python -m actlab score {path} --profile {self.laboratory.profile.name}")

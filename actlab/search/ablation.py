@@ -1,0 +1,333 @@
+"""The search beside simpler ones and beside one that selects in distribution, at equal evaluations (ours).
+
+    python -m actlab.search.ablation --profile laptop
+
+The paper says that selecting by the loss outside of the training range finds functions that are better there (section
+3), and shows no control. Here every arm spends as many evaluations from as many seeds, its final choice is made by one
+rule from the suite that it selected on, and all final choices are judged on suites that no arm has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actlab.core import config
+from actlab.core.config import Profile
+from actlab.core.records import BUILD, PROTOCOLS, ROOT, Canaries, Store, versions
+from actlab.lab.tasks import INSIDE
+from actlab.scoring.laboratory import Laboratory
+from actlab.scoring.sandbox import SandboxError
+from actlab.search import selection
+from actlab.search.archive import Archive, ArchiveError, Entry
+from actlab.search.evolution import Result, SearchStalled, search
+from actlab.search.proposers import Proposer
+from actlab.search.proposers.grammar import Grammar, RandomSampling
+
+UNSEEN = ("held-out", "far")
+JUDGED = ("search", INSIDE, *UNSEEN)  # the first two are what arms select on, shown beside the others
+NAME = "compare_search"  # of the files
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to search, by what it changes of the profile's own."""
+
+    name: str
+    words: str
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of `SearchConfig`
+    samples: bool = False  # whether programs are drawn from nothing, in place of changes to parents
+    floor: float | None = None  # of a loss under the logarithm, in place of the profile's
+
+
+@dataclass(frozen=True)
+class Design:
+    """How much each arm spends. All [ours]."""
+
+    seeds: int = 5  # of the proposals: 0, 1, ...; a run each
+    evaluations: int = 60  # candidates a run that are trained, in part or in full; twenty an island
+
+
+# [ours] The floor of the search was set for losses outside of the training range. Inside, most losses of the better
+# functions lie below it, which would blind an arm that selects there; this one leaves nearly all of them in sight.
+ARMS = (
+    Arm("search", "islands of cells, the grammar's changes, selection by the loss outside"),
+    Arm("random sampling", "programs drawn from the same grammar's tables, without parents", samples=True),
+    Arm("hill climbing", "changes to the best program alone",
+        {"islands": 1, "elites": 1, "explore": 0.0, "inspirations": 0}),
+    Arm("one island", "the search without islands", {"islands": 1}),
+    Arm(INSIDE, "the search, selection by the loss inside the training range", {"suite": INSIDE}, floor=1e-5),
+)  # fmt: skip
+DESIGNS = {"smoke": Design(evaluations=12), "laptop": Design(), "paper": Design(evaluations=2000)}
+
+
+def settings(profile: Profile, arm: Arm, evaluations: int) -> Profile:
+    """The profile as an arm has it."""
+    own = replace(profile.search, evaluations=evaluations, **arm.settings)
+    floor = profile.fitness.floor if arm.floor is None else arm.floor
+    return replace(profile, search=own, fitness=replace(profile.fitness, floor=floor))
+
+
+def run_file(profile: Profile, arm: Arm, seed: int) -> Path:
+    """Where the run of an arm is kept, by the profile as the arm has it: another file for other settings."""
+    about = {"kind": "arm", "proposer": _proposer(profile, arm).name, "seed": seed, **_about(profile)}
+    about |= {"lab": profile.lab, "search": profile.search}
+    return BUILD / profile.name / "arms" / f"{PROTOCOLS['search'].key(about)[:12]}.sqlite"
+
+
+def _about(profile: Profile) -> dict[str, Any]:
+    return {name: asdict(getattr(profile, name)) for name in ("tasks", "fitness", "limits")}
+
+
+def _proposer(profile: Profile, arm: Arm) -> Proposer:
+    kind = RandomSampling if arm.samples else Grammar
+    return kind(batch_statistics=not profile.search.pointwise)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of an arm came to."""
+
+    arm: str
+    seed: int
+    result: Result
+    final: Entry  # by the rule of `selection.shortlist`, from the suite that the arm selected on; `result` has the best
+    trace: tuple[float, ...]  # best fitness after each evaluation, on that suite; the start's first
+
+
+def run(laboratory: Laboratory, profile: Profile, arm: Arm, seed: int, path: Path | None = None) -> Outcome:
+    """A run of an arm; one that was finished is read, one that was cut off goes on.
+
+    Args:
+        laboratory: whose evaluator is used; of the same tasks and fitness as the profile.
+        profile: as the arm has it.
+        arm: which.
+        seed: of the proposals.
+        path: of the archive; where `run_file` says, by default.
+    """
+    if laboratory.profile.tasks != profile.tasks or laboratory.profile.fitness != profile.fitness:
+        raise ValueError(f"wanted a laboratory with the tasks and the fitness of the arm {arm.name}; got another one")
+    path = path or run_file(profile, arm, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    proposer, about = _proposer(profile, arm), _about(profile)
+    with Archive(path) as archive:
+        result = search(laboratory.evaluator, proposer, archive, profile.search, profile.lab, seed, about=about)
+        entries, moves = archive.entries(), archive.moves()
+    trained = [entry for entry in entries if entry.was_trained]
+    known = [entries[0].fitness, *(-np.inf if entry.fitness is None else entry.fitness for entry in trained)]
+    trace = tuple(float(value) for value in np.maximum.accumulate(known))
+    return Outcome(arm.name, seed, result, selection.final(entries, moves, profile.fitness), trace)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The records of a comparison.
+
+    A `pick` is how a program was picked from its run: "final" by the rule of the final choice, "best" by fitness alone,
+    which is often the same one.
+
+    `losses`: arm, seed, pick, suite, family, task, ood_mse, train_mse, where `ood_mse` is on the test points of the
+    suite, which for "in-distribution" lie inside of the training range; of the best on the unseen suites alone.
+    `references`: the same of functions, without seed and pick. `runs`: arm, seed, pick, evaluations, rounds, fitness,
+    flops, digest, source, a row a pick. `traces`: arm, seed, evaluation, fitness of the best so far, on the suite that
+    the arm selects on.
+    """
+
+    losses: pd.DataFrame
+    references: pd.DataFrame
+    runs: pd.DataFrame
+    traces: pd.DataFrame
+    about: Mapping[str, Any]
+
+    @property
+    def hand_made(self) -> str:
+        """The best hand-made function, chosen on the search suite."""
+        return self.about["hand_made"]
+
+    def save(self, folder: Path) -> None:
+        """Writes the tables as CSV and what they were made from as JSON."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in _files(folder).items():
+            getattr(self, name).to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+        about = {**self.about, "marks": [Canaries(folder / "canaries").keep("search")]}
+        text = json.dumps(about, indent=1, sort_keys=True)
+        (folder / f"{NAME}.json").write_text(text + "\n")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    ends = {"losses": "", "references": "_references", "runs": "_runs", "traces": "_traces"}
+    return {name: folder / f"{NAME}{end}.csv" for name, end in ends.items()}
+
+
+def records_folder(profile: str) -> Path:
+    """Where a profile's records go: the committed folder for laptop alone, the build folder for all others."""
+    return ROOT / "records" if profile == "laptop" else BUILD / profile / "arms" / "records"
+
+
+def load(folder: Path) -> Comparison:
+    """The records that `Comparison.save` wrote.
+
+    Raises:
+        FileNotFoundError: where there are none; says what makes them.
+        ChangedCode: where they were made by code that searches otherwise.
+    """
+    about = folder / f"{NAME}.json"
+    missing = [path.name for path in (about, *_files(folder).values()) if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder}: wanted {', '.join(missing)}, as `make compare-search` writes; found none")
+    tables, made = {name: pd.read_csv(path) for name, path in _files(folder).items()}, json.loads(about.read_text())
+    Canaries(folder / "canaries").demand("search", made["marks"])
+    return Comparison(**tables, about=made)
+
+
+def compare(
+    profile: Profile,
+    design: Design,
+    arms: Sequence[Arm] = ARMS,
+    workers: int = 0,
+    store: Store | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Runs arms, all of a seed before the next one's, and judges their final choices.
+
+    Args:
+        profile: the lab, the suites, and the search that arms depart from.
+        design: seeds and evaluations.
+        arms: which.
+        workers: one-thread processes; 0 for one a core.
+        store: where losses are kept.
+        tell: is given a line when a run is done.
+    """
+    owns = {arm.name: settings(profile, arm, design.evaluations) for arm in arms}
+    with ExitStack() as opened:
+        laboratories = {
+            fitness: opened.enter_context(Laboratory(replace(profile, fitness=fitness), workers, store))
+            for fitness in dict.fromkeys([profile.fitness, *(own.fitness for own in owns.values())])
+        }
+        outcomes = []
+        for seed in range(design.seeds):
+            for arm in arms:
+                own = owns[arm.name]
+                outcomes.append(run(laboratories[own.fitness], own, arm, seed))
+                tell(_line(outcomes[-1]))
+        return _judged(laboratories[profile.fitness], outcomes, arms, design)
+
+
+def _line(outcome: Outcome) -> str:
+    result, final = outcome.result, outcome.final
+    return (
+        f"seed {outcome.seed}, {outcome.arm}: {result.evaluations} evaluations in {result.rounds} rounds, best "
+        f"{result.best.fitness:.4g}; final choice {final.id} with {final.fitness:.4g}"
+    )
+
+
+def _judged(laboratory: Laboratory, outcomes: Sequence[Outcome], arms: Sequence[Arm], design: Design) -> Comparison:
+    """The final choices and the hand-made functions on every suite, the best on the unseen ones; and the runs."""
+    profile, hand_made = laboratory.profile, selection.by_hand(laboratory)["function"].iloc[0]
+    functions = list(dict.fromkeys(["relu", "gelu", hand_made]))
+    picked = [(o, "final", o.final) for o in outcomes] + [(o, "best", o.result.best) for o in outcomes]
+    losses = pd.concat([_losses(laboratory, picked, suite) for suite in JUDGED], ignore_index=True)
+    references = pd.concat([laboratory.scores(functions, suite) for suite in JUDGED], ignore_index=True)
+    columns = ["suite", "family", "task", "ood_mse", "train_mse"]
+    runs = [
+        (o.arm, o.seed, pick, o.result.evaluations, o.result.rounds, entry.fitness, entry.description["flops"],
+         o.result.digest, entry.source)
+        for o, pick, entry in picked
+    ]  # fmt: skip
+    traces = [(o.arm, o.seed, i, value) for o in outcomes for i, value in enumerate(o.trace)]
+    command = f"python -m actlab.search.ablation --profile {profile.name}"
+    command += f" --seeds {design.seeds} --evaluations {design.evaluations}"
+    about = {"command": command, "profile": asdict(profile), "design": asdict(design), "hand_made": hand_made}
+    about |= {"arms": [asdict(arm) for arm in arms], "protocol": PROTOCOLS["search"].protocol, "versions": versions()}
+    return Comparison(
+        losses[["arm", "seed", "pick", *columns]],
+        references[["function", *columns]],
+        pd.DataFrame(
+            runs, columns=["arm", "seed", "pick", "evaluations", "rounds", "fitness", "flops", "digest", "source"]
+        ),
+        pd.DataFrame(traces, columns=["arm", "seed", "evaluation", "fitness"]),
+        _plain(about),
+    )
+
+
+def _losses(laboratory: Laboratory, picked: Iterable[tuple[Outcome, str, Entry]], suite: str) -> pd.DataFrame:
+    """Losses on a suite of the programs that are judged on it, with arm, seed and pick."""
+    programs = {f"{o.arm}#{o.seed}#{pick}": e.source for o, pick, e in picked if pick == "final" or suite in UNSEEN}
+    losses = laboratory.scores(programs, suite)
+    names = losses["function"].str.split("#", expand=True)
+    return losses.assign(arm=names[0], seed=names[1].astype(int), pick=names[2])
+
+
+def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON."""
+    return json.loads(json.dumps(about))
+
+
+def rescored(comparison: Comparison, laboratory: Laboratory, suite: str = "held-out", seed: int = 0) -> float:
+    """The largest relative difference of a test loss, scored anew, from its record: all picks of one seed's runs.
+
+    Raises:
+        ValueError: where the laboratory has other data sets, trainings or clamps than the records.
+    """
+    for name in ("tasks", "lab", "fitness"):
+        wanted, came = comparison.about["profile"][name], _plain(asdict(getattr(laboratory.profile, name)))
+        if wanted != came:
+            raise ValueError(f"{name}: wanted the records' {wanted}; got {came}; `make compare-search` makes new ones")
+    runs, losses = comparison.runs, comparison.losses
+    part = losses[(losses["suite"] == suite) & (losses["seed"] == seed)]
+    sources = runs[runs["seed"] == seed].set_index(["arm", "pick"])["source"]
+    worst = 0.0
+    for pick, kept in part.groupby("pick"):
+        fresh = laboratory.scores(sources.xs(pick, level="pick").to_dict(), suite)
+        now = fresh.set_index(["function", "task"])["ood_mse"]
+        before = kept.set_index(["arm", "task"])["ood_mse"]
+        worst = max(worst, float((now.loc[before.index] / before - 1).abs().max()))
+    return worst
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the comparison and writes its records; returns the exit status."""
+    options = _options(arguments)
+    try:
+        profile = config.profile(options.profile)
+        design = DESIGNS[profile.name]
+        design = Design(options.seeds or design.seeds, options.evaluations or design.evaluations)
+        folder = records_folder(profile.name)
+        compare(profile, design, workers=options.workers, tell=lambda line: print(line, flush=True)).save(folder)
+    except (ValueError, ArchiveError, SandboxError, SearchStalled, OSError, sqlite3.Error) as error:
+        print(f"actlab.search.ablation: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("actlab.search.ablation: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"wrote {', '.join(path.name for path in _files(folder).values())} and {NAME}.json to {folder}")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m actlab.search.ablation", description=main.__doc__)
+    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
+    parser.add_argument("--seeds", type=_count, help="runs an arm (default: the profile's)")
+    parser.add_argument("--evaluations", type=_count, help="candidates a run (default: the profile's)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"wanted a whole number above 0; got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

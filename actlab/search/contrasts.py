@@ -1,0 +1,112 @@
+"""Statistics of the comparison of searches: each arm against the search and against functions (ours).
+
+Runs and data sets are both random here: an interval speaks of new seeds and of new data sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from actlab.core import stats
+from actlab.core.config import FitnessConfig
+from actlab.search.ablation import Comparison
+
+
+def differences(
+    comparison: Comparison, suite: str, fitness: FitnessConfig, others: Iterable[str] = (), pick: str = "final"
+) -> pd.DataFrame:
+    """Every arm against the search, or against functions, on one suite: a mean log ratio of test losses.
+
+    Runs are paired by seed, and data sets with themselves; the interval is for new seeds and new data sets
+    (`stats.crossed_difference`).
+
+    Args:
+        comparison: the records, of two seeds or more.
+        suite: the name.
+        fitness: clamp and floor of the losses.
+        others: functions among the references to compare with, each arm with each; none for the search.
+        pick: how programs were picked from their runs, final or best.
+
+    Returns:
+        Columns arm, other, suite, seeds, n (data sets), log_ratio (of arm over other: negative favours the arm), low,
+        high, mse_difference, mse_low, mse_high (of the plain means), unequal_fit (whether the mean training losses are
+        more than a factor of two apart), p (of the log ratio), p_holm and verdict (better, worse, undecided: by p_holm
+        < 0.05, of the arm), corrected over all rows. Functions and the best are there to describe: without these two.
+    """
+    values, families = _values(comparison, suite, fitness, pick)
+    arms, functions, rows = comparison.losses["arm"].unique(), list(others), []
+    pairs = [(arm, other) for other in functions for arm in arms]
+    for arm, other in pairs or [(arm, "search") for arm in arms if arm != "search"]:
+        found, plain = (
+            stats.crossed_difference(values[column][arm], values[column][other], families)
+            for column in ("log", "ood_mse")
+        )
+        fit = values["train_mse"][arm].mean() / values["train_mse"][other].mean()
+        row = {"arm": arm, "other": other, "suite": suite, "seeds": found.n, "n": len(families)}
+        row |= {"log_ratio": found.estimate, "low": found.low, "high": found.high}
+        row |= {"mse_difference": plain.estimate, "mse_low": plain.low, "mse_high": plain.high}
+        rows.append(row | {"unequal_fit": not 0.5 <= fit <= 2, "p": found.p_value})
+    table = pd.DataFrame(rows)
+    if functions or pick != "final":
+        return table
+    side = np.where(table["log_ratio"] < 0, "better", "worse")
+    table["p_holm"] = stats.holm(table["p"])
+    return table.assign(verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+
+
+def by_seed(comparison: Comparison, suite: str, fitness: FitnessConfig, other: str = "relu") -> pd.DataFrame:
+    """Mean log ratio of each run's final choice to a function's loss on a suite: columns arm, seed, suite, log_ratio.
+
+    The other functions among the references come last, without a seed.
+    """
+    logs = _values(comparison, suite, fitness)[0]["log"]
+    rows = [
+        (name, seed, suite, value)
+        for name, runs in logs.items()
+        for seed, value in enumerate((np.atleast_2d(runs) - logs[other]).mean(axis=1).tolist())
+        if name != other
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "seed", "suite", "log_ratio"]).astype({"seed": "Int64"})
+    table.loc[table["arm"].isin(comparison.references["function"]), "seed"] = pd.NA
+    return table
+
+
+def by_family(comparison: Comparison, suite: str, fitness: FitnessConfig, other: str = "relu") -> pd.DataFrame:
+    """Mean log ratio of each arm to a function's loss in each family, over seeds: columns arm, then the families."""
+    values, families = _values(comparison, suite, fitness)
+    rows = {}
+    for arm in comparison.losses["arm"].unique():
+        gaps = (values["log"][arm] - values["log"][other]).mean(axis=0)
+        rows[arm] = {family: gaps[families == family].mean() for family in dict.fromkeys(families)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm").reset_index()
+
+
+def _values(
+    comparison: Comparison, suite: str, fitness: FitnessConfig, pick: str = "final"
+) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+    """The tables log, ood_mse and train_mse of a suite, and the families of its tasks.
+
+    Each table has [seeds, tasks] by arm, and [tasks] by function.
+    """
+    picked = comparison.losses[comparison.losses["pick"] == pick]
+    ours, theirs = (
+        table[table["suite"] == suite].rename(columns={by: "name"})
+        for table, by in ((picked, "arm"), (comparison.references.assign(seed=0), "function"))
+    )
+    part = pd.concat([ours, theirs], ignore_index=True)
+    part["log"] = stats.mean_log(part[["ood_mse"]].to_numpy(), fitness.clamp, fitness.floor)
+    tasks, columns = part.drop_duplicates("task").set_index("task")["family"], ["log", "ood_mse", "train_mse"]
+    wide = part.pivot(index=["name", "seed"], columns="task", values=columns)
+    if wide.empty or wide.isna().any(axis=None):
+        raise ValueError(f"wanted a loss of every run on every task of the suite {suite}; got {len(part)} losses")
+    values = {
+        column: {name: wide.loc[name][column][tasks.index].to_numpy() for name in part["name"].unique()}
+        for column in columns
+    }
+    for name in theirs["name"].unique():
+        for table in values.values():
+            table[name] = table[name][0]
+    return values, tasks.to_numpy()

@@ -1,0 +1,203 @@
+"""A run in words and plain data, for `python -m actlab show`: read only, also while a search writes it (ours).
+
+What is shown follows from the file alone; the final choice is that of `selection.shortlist`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actlab.core.config import FitnessConfig
+from actlab.search import runs, selection
+from actlab.search.archive import ENDED, ArchiveError, Entry
+from actlab.search.proposers.recording import BY_HAND, ENDINGS, replays
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST = 2**63 - 1  # that an id in a file can be
+
+
+def run(path: Path, bills: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """A run in plain data.
+
+    Args:
+        path: of the run's file.
+        bills: what each author was paid, as `runs.authors` takes it.
+
+    Raises:
+        ArchiveError: where there is no such file, or it is no run's.
+        AnswersError: where what it replays, as noted beside it, cannot be read.
+    """
+    replayed = replays(path)
+    with runs.reading(path) as archive:
+        meta, digest = archive.meta(), archive.digest()
+        found = runs.Run(archive.entries(), archive.moves())
+    if not found.entries:
+        return finite({"run": str(path), "settings": meta, "candidates": 0})
+    ended = [entry.ended for entry in found.entries[1:]]
+    by_id, fitness = {entry.id: entry for entry in found.entries}, meta.get("about", {}).get("fitness")
+    final = None if fitness is None else selection.final(found.entries, found.moves, FitnessConfig(**fitness))
+    report = {
+        "run": str(path),
+        "settings": meta,
+        "candidates": len(ended),
+        "rounds": found.entries[-1].round,
+        "evaluations": len(runs.trained(found.entries)),
+        "ended": {name: ended.count(name) for name in ENDED},
+        "best": _brief(selection.leaders(found.entries)[-1]),
+        "final": None if final is None else _brief(final),
+        "islands": [
+            {"island": island, "cells": {cell: _brief(by_id[id]) for cell, id in sorted(cells.items())}}
+            for island, cells in enumerate(selection.standing(found.moves))
+        ],
+        "authors": _rows(runs.authors_of(found, bills, replayed)),
+        "digest": digest,
+    }
+    return finite(report | ({"replays": replayed} if replayed else {}))
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows, with None for what is missing."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def program(path: Path, id: int, bill: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """One program of a run in plain data, with its line of descent, what it did on the islands and what it cost.
+
+    Args:
+        path: of the run's file.
+        id: of the program.
+        bill: of the calls that were made for it, as `recording.Recording.bill` has it.
+
+    Raises:
+        ArchiveError: where the run has no such program.
+    """
+    if id > MOST:
+        raise ArchiveError(f"{path}: wanted the id of one of its programs; got {id}")
+    with runs.reading(path) as archive:
+        line, moves = archive.lineage(id), archive.moves()
+    entry, steps = line[0], [vars(move) for move in moves if move.program == id]
+    report = vars(entry) | {"lineage": [_brief(parent) for parent in line[1:]], "moves": steps}
+    asks = entry.round > 0 and entry.author not in runs.FREE
+    paid = {"replays": replays(path), "bill": bill if bill and (bill["requests"] or bill["calls"]) else None}
+    return finite(report | (paid if asks else {}))
+
+
+def finite(value: Any) -> Any:
+    """Plain data with None for each number that is none or without bounds, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _brief(entry: Entry) -> dict[str, Any]:
+    """What is told of a program in a list of them; the cost is None where it is not known."""
+    about = {"id": entry.id, "fitness": entry.fitness, "operator": entry.operator, "author": entry.author}
+    return about | {"flops_gelu": (entry.description or {}).get("flops_gelu"), "source": entry.source}
+
+
+def run_text(report: Mapping[str, Any]) -> str:
+    """A run for people to read, in characters that leave the terminal as it is."""
+    search = report["settings"].get("search", {})
+    if not report["candidates"]:
+        return printable(f"{report['run']}: nothing was proposed yet")
+    ended = ", ".join(f"{count} {name}" for name, count in report["ended"].items() if count)
+    lines = [
+        f"{report['run']}: {report['evaluations']} of {search.get('evaluations', '?')} evaluations, "
+        f"{report['candidates']} candidates in {report['rounds']} rounds",
+        f"proposer: {report['settings'].get('proposer', '?')}; seed {report['settings'].get('seed', '?')}",
+        f"settings: {', '.join(f'{name} {value}' for name, value in search.items())}",
+        f"ended: {ended}",
+        _line("best", report["best"]),
+        "final choice: the run does not tell its fitness" if report["final"] is None else
+        _line("final choice", report["final"]),
+    ]  # fmt: skip
+    for one in report["islands"]:
+        lines.append(f"island {one['island']}: {len(one['cells'])} cells")
+        lines += [f"  {_line(cell, brief)}" for cell, brief in one["cells"].items()]
+    for row in report["authors"]:
+        cost = "unknown cost" if row["usd"] is None else f"{row['tokens']} tokens, {row['usd']:.4f} USD"
+        lines.append(
+            f"author {row['author']}: {row['proposals']} proposals, {row['trained']} trained, {row['successes']} took "
+            f"a cell, {row['gain']:.4f} added to the best; {cost}; answers: {_whose(row['answers'])}"
+        )
+    lines += _replayed(report.get("replays", []))
+    if "answers" in report:
+        lines.append(f"answers: {_whose(report['answers']['origin'])}; {report['answers']['spent']:.4f} USD")
+        lines += [f"  {row['model']}: {_counted(row)}" for row in report["answers"]["models"]]
+    return printable("\n".join([*lines, f"digest: {report['digest']}"]))
+
+
+def _whose(origin: str) -> str:
+    """Where answers came from, with a warning where no model gave them."""
+    return f"{origin}: no model's output" if BY_HAND in origin else origin
+
+
+def _replayed(recordings: Iterable[Mapping[str, str]]) -> list[str]:
+    return [f"replayed from {one['recording']}: {_whose(one['origin'])}" for one in recordings]
+
+
+def _counted(row: Mapping[str, Any]) -> str:
+    """What requests came to, and what they cost."""
+    endings = ", ".join(f"{row[ending]} {ending}" for ending in ENDINGS)
+    return f"{row['requests']} requests: {endings}; {_paid(row)}"
+
+
+def _paid(bill: Mapping[str, Any]) -> str:
+    """Calls, tokens and US dollars of a bill."""
+    cached = "" if bill["cached"] is None else f", {bill['cached']:.0%} of it from the cache"
+    into = sum(bill[part] for part in ("input", "cache_write", "cache_read"))
+    return (
+        f"{bill['calls']} calls, {bill['retried']} retried; {into} tokens in{cached}, {bill['output']} out; "
+        f"{bill['usd']:.4f} USD"
+    )
+
+
+def program_text(report: Mapping[str, Any]) -> str:
+    """A program for people to read, in characters that leave the terminal as it is."""
+    by = f" by {report['author']}" if report["author"] else ""
+    lines = [f"program {report['id']}: {report['operator']}{by}, round {report['round']}, island {report['island']}"]
+    lines += [f"{name}: {report[name]}" for name in ("title", "rationale", "cell", "error") if report[name]]
+    twin = "" if report["duplicate_of"] is None else f" of {report['duplicate_of']}"
+    lines.append(f"{report['ended']}{twin}; {_fitness(report)}")
+    if report["description"] is not None and report["description"]["traits"]:
+        traits = ", ".join(f"{name} {value}" for name, value in report["description"]["traits"].items())
+        lines.append(f"{_cost(report['description'])}; {traits}")
+    if report["score"] is not None:
+        losses, ends = report["score"]["ood_mse"], [end for end in report["score"]["interval"] if end is not None]
+        interval = f"; interval of the fitness [{ends[0]:.4f}, {ends[1]:.4f}]" if len(ends) == 2 else ""
+        lines.append(f"mean OOD MSE {sum(losses) / len(losses):.4g} over {len(losses)} tasks{interval}")
+    lines += [f"round {move['round']}, island {move['island']}: {move['how']} ({move['cell']})"
+              for move in report["moves"]]  # fmt: skip
+    lines += [_line("made from", brief) for brief in report["lineage"]]
+    if "bill" in report:
+        bill, known = report["bill"], report["replays"]
+        lines += _replayed(known)
+        if bill is not None:
+            lines.append(f"cost: {_paid(bill)}; answers: {_whose(bill['origin'])}")
+        elif not known:
+            lines.append("cost: unknown")
+    return printable("\n".join([*lines, "", report["source"]]))
+
+
+def _line(what: str, brief: Mapping[str, Any]) -> str:
+    return f"{what}: {brief['id']}, {_fitness(brief)}, {_cost(brief)}: {runs.one_line(brief['source'])}"
+
+
+def _cost(report: Mapping[str, Any]) -> str:
+    return "no known cost" if report["flops_gelu"] is None else f"{report['flops_gelu']:.3g} times GELU's FLOPs"
+
+
+def _fitness(report: Mapping[str, Any]) -> str:
+    return "no fitness" if report["fitness"] is None else f"fitness {report['fitness']:.4f}"
+
+
+def printable(text: str) -> str:
+    """A text whose unprintable characters, which may steer a terminal, are escaped; but lines and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

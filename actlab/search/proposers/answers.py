@@ -1,0 +1,405 @@
+"""Where a model's answers come from: the service itself, within a cap of US dollars, or a recording (ours)."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from actlab.candidates.language import short
+from actlab.search.proposers.models import Model, Usage
+from actlab.search.proposers.recording import (
+    LIVE,
+    MOST,
+    Answer,
+    AnswersError,
+    Recording,
+    blocks,
+    canonical,
+    note_replay,
+    request_hash,
+)
+
+if TYPE_CHECKING:
+    import anthropic
+
+LOG = logging.getLogger("actlab.answers")
+SERVICE = "https://api.anthropic.com"
+FAILED = "failed"  # as the reason to stop: the service takes no such request, now or later
+TOO_LARGE = 413  # the status that says so of one request alone
+UNPAID = (408, 409, 429, 503, 529)  # turned away before any work was done, hence not billed
+FIRST_WAIT, LONGEST_WAIT = 1.0, 120.0  # seconds; doubled from one attempt to the next, and up to half of it random
+LONGEST_PLEA = 300.0  # seconds; the longest wait that the service may ask for
+LONG = 30.0  # seconds; a wait that is told
+PATIENCE = 600.0  # seconds; what one request waits for the service in all
+BLOCKED = re.compile("blocked by content filtering policy", re.IGNORECASE)  # how the service words a filter's refusal
+SECRET = 8  # characters; a shorter key, such as that of a service of one's own, is no secret, and occurs by chance
+LIKE_A_KEY = re.compile(r"sk-ant-[\w.~+/=-]+")
+NO_KEY = (
+    "wanted a key for the Claude models; got none: set the environment variable ANTHROPIC_API_KEY, or search with the "
+    "offline grammar, or replay a recording"
+)
+
+
+class NoKey(AnswersError):
+    """A live call was wanted without a key."""
+
+
+class CapReached(AnswersError):
+    """The next call may cost more than is left of the cap."""
+
+
+class MissingAnswer(AnswersError):
+    """A replay came to a request that the recording does not hold."""
+
+
+class ServiceError(AnswersError):
+    """The service refuses requests such as this one, or does not answer: asking again now is of no use."""
+
+
+class Stopped(AnswersError):
+    """The answer is not wanted any more: another one of its round failed, or the search was interrupted."""
+
+
+class Answers(Protocol):
+    """Answers requests. A class with these four members will do."""
+
+    @property
+    def spent(self) -> float:
+        """US dollars that the answers did cost so far, calls without a known end at their worst case."""
+        ...
+
+    def bind(self, run: str, authors: Mapping[int, str]) -> None:
+        """Is told who asks, before anything is asked.
+
+        Args:
+            run: a name of the run, equal for equal runs.
+            authors: of all its programs until now, by id.
+        """
+        ...
+
+    def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
+        """The answer to a request; threads may ask side by side.
+
+        Args:
+            request: the arguments of the service's Messages API, in plain JSON.
+            candidate: the id of the program that is asked for, for the books.
+            stop: once it is set, nothing more is paid for.
+        """
+        ...
+
+    def judge(self, answer: Answer, ending: str) -> None:
+        """Notes what an answer was found to be: answered, refused, truncated, malformed or failed."""
+        ...
+
+
+def client(key: str | None, base_url: str = SERVICE, timeout: float = 300.0) -> anthropic.Anthropic:
+    """A client of the service; close it after use, or use it as a context manager.
+
+    Args:
+        key: of the service, white space around it aside; nothing is read from the environment in its place.
+        base_url: of the service.
+        timeout: seconds that one attempt may take.
+
+    Raises:
+        NoKey: where there is none, or what is none; says how to give one, and what does without.
+        ServiceError: where nothing can be sent to such an address.
+    """
+    key = (key or "").strip()
+    if not key:
+        raise NoKey(NO_KEY)
+    if not key.isascii() or not key.isprintable() or " " in key:  # else the SDK would fail, and log the key
+        raise NoKey("wanted a key of printable ASCII characters without spaces; got one with others in it")
+    import anthropic
+    import httpx2
+
+    try:
+        url = httpx2.URL(base_url.strip())
+    except httpx2.InvalidURL:
+        url = httpx2.URL()
+    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 1) < 2**16:
+        shown = short(base_url.rpartition("@")[2].partition("?")[0], 200)
+        raise ServiceError(f"wanted the address of the service, as https://HOST; got {shown!r}")
+    return anthropic.Anthropic(api_key=key, base_url=url, timeout=timeout, max_retries=0)
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """An attempt that brought no answer."""
+
+    reason: str
+    is_billed: bool = True  # perhaps: then it counts at its worst case
+    plea: float = 0.0  # seconds that the service asks to wait
+
+
+class Live:
+    """Asks the service, keeps each answer, and never asks for what is kept.
+
+    Before a call is sent, the most that it may cost is entered in the recording; where that and all that was spent
+    before would pass the cap, it waits for calls in flight, which mostly cost less, and, where there are none, raises.
+    The cap says where a search stops, never what it finds: the same search goes on under a higher one.
+
+    What would repeat is kept as the answer, and the search goes on without: a refusal, be it the model's or that of a
+    filter after it (status 400), and a request that is too large (413). What passes is waited for: no room (429, 529),
+    an error of the service's own (5xx), a lost connection. Where it does not pass, that ends the search, and nothing is
+    kept of it, so that a resumed search asks again. All other refusals, such as that of a key, end it at once.
+
+    Args:
+        client: of the service, as `client` makes it.
+        recording: to write to.
+        models: that may be asked, with their prices.
+        cap: US dollars that the whole recording may cost, earlier runs of the search included.
+        attempts: calls for one request that may be billed and bring nothing; free ones do not count.
+        patience: seconds that one request waits between its calls in all, before it gives up.
+        sleep: waits so many seconds; by default, no longer than until it is told to stop.
+        jitter: random numbers in [0, 1), which shift waits and change no result.
+        clock: seconds, for the books.
+    """
+
+    def __init__(
+        self,
+        client: anthropic.Anthropic,
+        recording: Recording,
+        models: tuple[Model, ...],
+        cap: float,
+        attempts: int = 6,
+        patience: float = PATIENCE,
+        sleep: Callable[[float], None] | None = None,
+        jitter: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not 0 <= cap < math.inf:
+            raise ValueError(f"wanted a cap in US dollars, from 0; got {cap!r}")
+        if attempts < 1:
+            raise ValueError(f"wanted at least one attempt; got {attempts}")
+        if not 0 <= patience < math.inf:
+            raise ValueError(f"wanted a patience in seconds, from 0; got {patience!r}")
+        if recording.origin != LIVE:
+            raise AnswersError(f"{recording.path}: wanted a recording of live calls; got a {recording.origin} one")
+        self._client, self._recording, self._cap = client, recording, cap
+        self._models = {model.name: model for model in models}
+        self._attempts, self._patience, self._sleep, self._clock = attempts, patience, sleep, clock
+        self._jitter = jitter if jitter is not None else random.Random(0).random
+        self._flying, self._landed = 0, threading.Condition()
+        self._address = self._safe(str(client.base_url.copy_with(userinfo=b"", query=None, fragment=None)))
+        recording.note("service", self._address)
+
+    @property
+    def spent(self) -> float:
+        """US dollars of all calls in the recording, those without a known end at their worst case."""
+        return self._recording.spent()
+
+    def judge(self, answer: Answer, ending: str) -> None:
+        """Notes what an answer was found to be."""
+        self._recording.judge(answer.hash, ending)
+
+    def bind(self, run: str, authors: Mapping[int, str]) -> None:
+        """Makes sure that the recording has all that was answered to this run, whose cost the cap is for.
+
+        Raises:
+            AnswersError: where it is another run's, or lacks answers to this one.
+        """
+        self._recording.bind(run, (id for id, author in authors.items() if author in self._models))
+
+    def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
+        """The answer to a request: the kept one, or else the service's.
+
+        Raises:
+            CapReached: where the call may pass the cap.
+            ServiceError: where the service refuses such requests, or does not answer for as long as it is waited for.
+            Stopped: where the answer is not wanted any more.
+        """
+        hash, stop = request_hash(request), threading.Event() if stop is None else stop
+        kept = self._recording.find(hash)
+        if kept is not None:
+            return kept
+        calls, billed, waited = 0, 0, 0.0
+        while True:
+            call = self._reserve(request, hash, candidate, stop)
+            try:
+                came = self._call(call, request, hash, candidate)
+            finally:
+                self._land()
+            if isinstance(came, Answer):
+                return came
+            wait = max(came.plea, min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(calls, 20)) * (1 - self._jitter() / 2))
+            calls, billed, left = calls + 1, billed + came.is_billed, self._patience - waited
+            if billed >= self._attempts or left <= 0:
+                raise ServiceError(
+                    f"{self._address}: no answer in {calls} attempts and {waited:.0f} s of waiting; the last one: "
+                    f"{came.reason}; the same search goes on once the service answers"
+                )
+            wait = min(wait, left)
+            if wait >= LONG:
+                LOG.info("no answer yet: %s; the service is asked again in %.0f s", came.reason, wait)
+            (self._sleep or stop.wait)(wait)
+            waited += wait
+
+    def _call(self, call: int, request: Mapping[str, Any], hash: str, candidate: int) -> Answer | _Trouble:
+        """One attempt: the answer, or why there is none."""
+        import anthropic
+
+        try:
+            message = self._client.messages.with_raw_response.create(**request).json()
+        except anthropic.APIStatusError as error:
+            return self._turned_away(error, call, request, hash, candidate)
+        except anthropic.APIConnectionError as error:
+            sent = not _never_sent(error)
+            reason = "timed out" if isinstance(error, anthropic.APITimeoutError) else "the connection was lost"
+            reason = reason if sent else "the service could not be reached"
+            self._recording.settle(call, reason, None if sent else 0.0)
+            return _Trouble(reason, is_billed=sent)
+        except (ValueError, RecursionError):  # text that is no JSON, or nests too deep, and may have cost all the same
+            message = None
+        read = _read(message)
+        if read is None:
+            self._recording.settle(call, "not a message", None)
+            return _Trouble("an answer that is no message")
+        stop, content, usage = read
+        answer = Answer(hash, stop, tuple(map(self._masked, content)))
+        usd = self._models[request["model"]].cost(usage)
+        self._recording.keep(request, answer, candidate, call, usd, usage)
+        return answer
+
+    def _turned_away(
+        self, error: anthropic.APIStatusError, call: int, request: Mapping[str, Any], hash: str, candidate: int
+    ) -> Answer | _Trouble:
+        """Why a call was turned away, as an answer where that would repeat; raises where the next ones would be too."""
+        status = error.status_code
+        what, words = map(self._safe, (f"{status} {error.type or 'error'}", str(error.api_message or "no more words")))
+        is_blocked = status == 400 and BLOCKED.search(words) is not None  # once it was written, hence billed
+        if is_blocked or (status == TOO_LARGE and error.type is not None):  # a gateway's error has no type
+            stop, why = ("refusal", words) if is_blocked else (FAILED, f"{what}: {words}")
+            answer = Answer(hash, stop, error=why)
+            self._recording.keep(request, answer, candidate, call, None if is_blocked else 0.0)
+            return answer
+        is_billed = status >= 500 and status not in UNPAID
+        self._recording.settle(call, what, None if is_billed else 0.0)
+        if status in UNPAID or status >= 500:
+            return _Trouble(what, is_billed, _plea(error.response.headers))
+        help = "; check the key" if status in (401, 403) else ""
+        raise ServiceError(f"the Claude service refused the request ({what}: {words}){help}") from None
+
+    def _reserve(self, request: Mapping[str, Any], hash: str, candidate: int, stop: threading.Event) -> int:
+        """Enters a call at its worst case; waits for those in flight where it does not fit beside them."""
+        model = self._models.get(request["model"])
+        if model is None:
+            raise ValueError(f"wanted one of the models {', '.join(self._models)}; got {request['model']!r}")
+        worst = model.worst(len(canonical(request)), request["max_tokens"])
+        with self._landed:
+            while True:
+                if stop.is_set():
+                    raise Stopped("the search has stopped; no more calls are made")
+                call = self._recording.reserve(hash, candidate, model.name, worst, self._cap, self._clock())
+                if call is not None:
+                    self._flying += 1
+                    return call
+                if not self._flying:
+                    raise CapReached(
+                        f"the cap of {self._cap:.2f} USD is reached: {self.spent:.4f} USD are spent, and the next call "
+                        f"({model.name}) may cost {worst:.4f} USD; the same search goes on with a higher cap"
+                    )
+                self._landed.wait()
+
+    def _land(self) -> None:
+        with self._landed:
+            self._flying -= 1
+            self._landed.notify_all()
+
+    def _safe(self, text: str) -> str:
+        """A text of the service's in one line that can be shown and kept."""
+        return short(self._masked(text), 500)
+
+    def _masked(self, value: Any) -> Any:
+        """Plain data without the key, should it be in there, and without what looks like one."""
+        if isinstance(value, dict):
+            return {self._masked(key): self._masked(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self._masked(part) for part in value]
+        if not isinstance(value, str):
+            return value
+        key = self._client.api_key
+        return LIKE_A_KEY.sub("[key]", value.replace(key, "[key]") if len(key) >= SECRET else value)
+
+
+class Replayed:
+    """Answers from a recording alone: no network, no key, no cost.
+
+    Args:
+        recording: to read from.
+        run: the file of the run; beside it stands from then on where its answers came from.
+    """
+
+    def __init__(self, recording: Recording, run: Path | None = None) -> None:
+        self._recording, self._run = recording, run
+
+    @property
+    def origin(self) -> str:
+        """Where the answers come from: "live" or "hand-written", with "replayed, " before it."""
+        return f"replayed, {self._recording.origin}"
+
+    @property
+    def spent(self) -> float:
+        """Nothing: what the recording did cost is in its own books."""
+        return 0.0
+
+    def judge(self, answer: Answer, ending: str) -> None:
+        """Does nothing: a replay leaves its recording as it is."""
+
+    def bind(self, run: str, authors: Mapping[int, str]) -> None:
+        """Notes beside the run what it replays; a replay costs nothing, and takes answers wherever they are."""
+        if self._run is not None:
+            note_replay(self._run, self._recording)
+
+    def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
+        """The recorded answer to a request.
+
+        Raises:
+            MissingAnswer: where the recording has none; names the request, the candidate and the model.
+        """
+        hash = request_hash(request)
+        answer = self._recording.find(hash)
+        if answer is None:
+            raise MissingAnswer(
+                f"{self._recording.path}: wanted the answer to request {hash} (program {candidate}, model "
+                f"{request['model']}); the recording has none: other settings, or a recording that was cut off"
+            )
+        return answer
+
+
+def _read(message: Any) -> tuple[str, tuple[dict[str, Any], ...], Usage] | None:
+    """Why it stopped, content and tokens of what should be a message; None where it is none."""
+    match message:
+        case {"stop_reason": str() as stop, "content": content, "usage": dict() as counts}:
+            found = blocks(content)
+        case _:
+            return None
+    names = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    tokens = [counts.get(name) or 0 for name in names]
+    if found is None or not stop.isascii() or not all(type(count) is int and 0 <= count <= MOST for count in tokens):
+        return None
+    return stop, found, Usage(*tokens)
+
+
+def _never_sent(error: anthropic.APIConnectionError) -> bool:
+    """Whether no request went out, so that nothing can have been billed."""
+    import httpx2
+
+    unreached = httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError
+    return isinstance(error.__cause__, unreached | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
+
+
+def _plea(headers: Mapping[str, str]) -> float:
+    """Seconds that the service asks to wait; 0 where it does not say, or says it otherwise than in seconds."""
+    try:
+        seconds = float(headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_PLEA) if math.isfinite(seconds) else 0.0

@@ -1,0 +1,65 @@
+"""The bill of a search while it runs: a line of its own that every answer moves, where there is a terminal (ours)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from actlab.search.proposers.answers import Live
+from actlab.search.proposers.recording import TOKENS, Answer, Recording
+
+
+class Watched:
+    """Live answers, with a line that says what they came to; a context manager. The other members are theirs.
+
+    Args:
+        live: where answers come from.
+        recording: that it writes to.
+        cap: of it, in US dollars.
+    """
+
+    def __init__(self, live: Live, recording: Recording, cap: float) -> None:
+        self._live, self._recording, self._cap, self._lock = live, recording, cap, threading.Lock()
+        self.bind, self.judge = live.bind, live.judge
+        self._bar = tqdm(bar_format="{desc}", disable=None)  # quiet where there is no terminal
+        self._show()
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    @property
+    def spent(self) -> float:
+        """US dollars, as the live answers have it."""
+        return self._live.spent
+
+    @property
+    def origin(self) -> str:
+        """Live, as the recording has it."""
+        return self._recording.origin
+
+    def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
+        """The live answer; the line has then moved, whether there is one or not."""
+        try:
+            return self._live.ask(request, candidate, stop)
+        finally:
+            self._show()
+
+    def _show(self) -> None:
+        with self._lock:  # no thread draws an older bill over a newer one
+            if not self._bar.disable:
+                self._bar.set_description_str(words(self._recording.bill(), self._cap))
+
+
+def words(bill: Mapping[str, Any], cap: float) -> str:
+    """A bill in a line, against its cap."""
+    tokens = sum(bill[part] for part in TOKENS)
+    return (
+        f"answers: {bill['requests']} in {bill['calls']} calls, {tokens} tokens, "
+        f"${bill['usd']:.4f} of at most ${cap:.2f}"
+    )

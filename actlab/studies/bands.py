@@ -1,0 +1,239 @@
+"""Statistics of what networks learn by frequency (ours): measures by task, planned comparisons, mean spectra.
+
+The records are `spectra.study`'s. Tasks are the unit that is resampled, within their families; one training seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actlab.core import stats
+from actlab.core.config import FitnessConfig
+from actlab.scoring import summaries
+from actlab.studies.spectra import Found
+
+BAND = 4  # periods a stretch: the fastest target has 2, and the window widens a line by 2 to either side
+FLOOR = 1e-6  # of a power under the logarithm, in variances of the target: a line is no less straight for less
+LEAK = 1e-3  # of a share under the logarithm; what the window lets through of the band is a tenth of it
+MEASURES = {
+    "start": "gradient norm at the start",
+    "gradient": "gradient norm over the root of the loss, in training",
+    "train": "training loss",
+    "fine": "share of the error inside that lies above the band",
+    "ring": "loss in the lab's ring",
+    "waves": "power beyond the range, in the band",
+    "miss": "error beyond the range, in the band",
+}  # each as a natural logarithm, so that a difference is a ratio
+KEYS = ["function", "family", "task"]
+RESAMPLES = 2000  # of the bootstrap, where an interval is drawn and nothing is tested
+
+
+def banded(found: Found) -> pd.DataFrame:
+    """The power of each stretch in the band and above it.
+
+    Returns:
+        Columns function, family, task, stretch, and prediction, error, target (powers up to `BAND` periods) with
+        prediction_share, error_share, target_share (of the stretch's power that lies above).
+    """
+    signals, sides = ["prediction", "error", "target"], [*KEYS, "stretch"]
+    whole = found.power.groupby(sides, sort=False)[signals].sum()
+    band = found.power[found.power["periods"] <= BAND].groupby(sides, sort=False)[signals].sum()
+    return band.join((1 - band / whole).add_suffix("_share")).reset_index()
+
+
+def measures(found: Found, fitness: FitnessConfig) -> pd.DataFrame:
+    """What each function came to on each task: columns function, family, task and the `MEASURES`, as logarithms.
+
+    Beyond the range, a measure is the mean over its two sides; in training, over spans of steps of growing length,
+    the first step left out.
+
+    Args:
+        found: the records.
+        fitness: clamp and floor of the loss in the ring, as the lab's score has them.
+    """
+    table = banded(found)
+    inside = table["stretch"] == "inside"
+    beyond = np.log(table[~inside].set_index(KEYS)[["prediction", "error"]].clip(lower=FLOOR))
+    beyond = beyond.groupby(KEYS, sort=False).mean()
+    steps, losses = found.steps.set_index(KEYS), found.losses.set_index(KEYS)
+    later = steps[steps["step"] > 1]
+    ring = stats.mean_log(losses[["ring_mse"]].to_numpy(), fitness.clamp, fitness.floor)
+    columns = {
+        "start": np.log(steps.loc[steps["step"] == 1, "gradient"]),
+        "gradient": np.log(later["gradient"] / later["loss"] ** 0.5).groupby(KEYS, sort=False).mean(),
+        "train": np.log(losses["train_mse"].clip(lower=FLOOR)),
+        "fine": np.log(table[inside].set_index(KEYS)["error_share"].clip(lower=LEAK)),
+        "ring": pd.Series(ring, losses.index),
+        "waves": beyond["prediction"],
+        "miss": beyond["error"],
+    }
+    return pd.DataFrame(columns)[list(MEASURES)].loc[losses.index].reset_index()
+
+
+def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+    """Planned comparisons by every measure, paired by task; all rows are one family for Holm's correction.
+
+    Args:
+        table: of `measures`.
+        pairs: subject and the function that it is compared with.
+        seed: of the bootstrap and the sign flips.
+
+    Returns:
+        Columns subject, other, measure, n, log_ratio (subject over other), low, high, p, p_holm and verdict (higher,
+        lower, undecided: by p_holm < 0.05).
+    """
+    by_name = {name: part.set_index("task") for name, part in table.groupby("function", sort=False)}
+    rows = []
+    for one, other in pairs:
+        a = by_name[one]
+        b = by_name[other].loc[a.index]
+        for measure in MEASURES:
+            names = {"subject": one, "other": other, "measure": measure}
+            rows.append(names | _gap(a[measure], b[measure], a["family"], seed))
+    return _decided(pd.DataFrame(rows))
+
+
+def against_straight(found: Found, names: Iterable[str], seed: int = 0) -> pd.DataFrame:
+    """The error beyond the range, in the band, against a straight line's, which is the target's own power.
+
+    The line is the best one of each stretch, so it knows the target's slope there; it knows none of its waves.
+
+    Returns:
+        Columns function, family and those of `compared` from n on; corrected by Holm over all rows.
+    """
+    table = banded(found)
+    logs = np.log(table[table["stretch"] != "inside"].set_index(KEYS)[["error", "target"]].clip(lower=FLOOR))
+    logs = logs.groupby(KEYS, sort=False).mean().reset_index()
+    rows = []
+    for name in names:
+        for family, part in logs[logs["function"] == name].groupby("family", sort=False):
+            rows.append({"function": name, "family": family} | _gap(part["error"], part["target"], None, seed))
+    return _decided(pd.DataFrame(rows))
+
+
+def _gap(a: pd.Series, b: pd.Series, families: pd.Series | None, seed: int) -> dict[str, Any]:
+    gap = stats.paired_difference(a, b, np.random.default_rng(seed), strata=families)
+    return {"n": gap.n, "log_ratio": gap.estimate, "low": gap.low, "high": gap.high, "p": gap.p_value}
+
+
+def _decided(rows: pd.DataFrame) -> pd.DataFrame:
+    holm = stats.holm(rows["p"])
+    side = np.where(rows["log_ratio"] > 0, "higher", "lower")
+    return rows.assign(p_holm=holm, verdict=np.where(holm < 0.05, side, "undecided"))
+
+
+def ratios(rows: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons as ratios with intervals: a row a measure, a column a subject; decided ones are in bold."""
+    cells = [summaries.ratio(row) for row in rows.itertuples()]
+    bold = [cell if row == "undecided" else f"**{cell}**" for cell, row in zip(cells, rows["verdict"], strict=True)]
+    wide = rows.assign(cell=bold).pivot(index="measure", columns="subject", values="cell")
+    return wide.loc[list(MEASURES), rows["subject"].unique()].rename(index=MEASURES).rename_axis(columns=None)
+
+
+def readings(rows: pd.DataFrame, words: Callable[[str], str]) -> list[str]:
+    """A phrase a measure: which subjects are higher, lower, undecided; `words` names a subject."""
+    phrases = []
+    for measure, part in rows.groupby("measure", sort=False):
+        sides = {side: part.loc[part["verdict"] == side, "subject"] for side in ("higher", "lower", "undecided")}
+        names = {side: "all" if len(of) == len(part) > 1 else ", ".join(map(words, of)) for side, of in sides.items()}
+        phrases.append(f"{MEASURES[measure]}: " + "; ".join(f"{side} for {who}" for side, who in names.items() if who))
+    return phrases
+
+
+def claim(rows: pd.DataFrame, measure: str, side: str) -> str:
+    """Whether a measure is on a side (higher, lower) for the subjects of comparisons.
+
+    It holds where every verdict says so, fails where one says the contrary, and is undecided else.
+
+    Raises:
+        ValueError: where no comparison is by that measure.
+    """
+    found = rows.loc[rows["measure"] == measure, "verdict"]
+    if found.empty:
+        raise ValueError(f"wanted a measure among {', '.join(rows['measure'].unique())}; got {measure!r}")
+    agree, contrary = (found == side).sum(), (~found.isin([side, "undecided"])).sum()
+    word = "holds" if agree == len(found) else "fails" if contrary else "undecided"
+    return f"{word} ({agree} for, {contrary} against, of {len(found)})"
+
+
+def shares(found: Found, seed: int = 0) -> pd.DataFrame:
+    """Mean share of the power above the band, of predictions and of errors, inside the range and beyond it.
+
+    Returns:
+        Columns function, where, signal (prediction, error, target), n, estimate, low, high.
+    """
+    table = _placed(banded(found))
+    columns = [f"{name}_share" for name in ("prediction", "error", "target")]
+    by_task = table.groupby([*KEYS, "where"], sort=False)[columns].mean().reset_index()
+    tall = by_task.melt([*KEYS, "where"], columns, "signal", "value")
+    tall["signal"] = tall["signal"].str.removesuffix("_share")
+    return _means(tall, ["function", "where", "signal"], seed)
+
+
+def spectrum(found: Found, family: str, most: int = 16, seed: int = 0) -> pd.DataFrame:
+    """Geometric mean spectra of a family's predictions and targets, inside the range and beyond it.
+
+    Returns:
+        Columns function, where (inside, or beyond: both sides), signal (prediction, target), periods (1 to `most`), n,
+        estimate, low, high.
+    """
+    rows = found.power[(found.power["family"] == family) & found.power["periods"].between(1, most)]
+    keys = [*KEYS, "where", "periods"]
+    sides = _placed(rows).groupby(keys, sort=False)[["prediction", "target"]].mean().reset_index()
+    tall = sides.melt(keys, ["prediction", "target"], "signal", "value")
+    tall["value"] = np.log(tall["value"].clip(lower=FLOOR))
+    return _exponential(_means(tall, ["function", "where", "signal", "periods"], seed))
+
+
+def training(found: Found, seed: int = 0) -> pd.DataFrame:
+    """Geometric mean over tasks of gradient norms and losses along training.
+
+    Returns:
+        Columns function, quantity (gradient, relative: to the root of the loss, loss), step, n, estimate, low, high.
+    """
+    steps = found.steps.assign(relative=found.steps["gradient"] / found.steps["loss"] ** 0.5)
+    tall = steps.melt([*KEYS, "step"], ["gradient", "relative", "loss"], "quantity", "value")
+    tall["value"] = np.log(tall["value"])
+    return _exponential(_means(tall, ["function", "quantity", "step"], seed))
+
+
+def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]], seed: int = 0) -> pd.DataFrame:
+    """Each measure by the amplitude, as a ratio to GELU, which is amplitude 0 of every form.
+
+    Args:
+        table: of `measures`, gelu among the functions.
+        named: form, amplitude and the function's name in the table.
+        seed: of the bootstrap.
+
+    Returns:
+        Columns form, amplitude, measure, n, estimate (a ratio), low, high.
+    """
+    by_name = {name: part.set_index("task") for name, part in table.groupby("function", sort=False)}
+    base, parts = by_name["gelu"], []
+    for form, amplitude, name in named:
+        gaps = by_name[name][list(MEASURES)] - base[list(MEASURES)]
+        tall = gaps.assign(family=base["family"]).melt("family", list(MEASURES), "measure", "value")
+        parts.append(tall.assign(form=form, amplitude=amplitude))
+    return _exponential(_means(pd.concat(parts), ["form", "amplitude", "measure"], seed))
+
+
+def _placed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(where=np.where(table["stretch"] == "inside", "inside", "beyond"))
+
+
+def _means(table: pd.DataFrame, by: list[str], seed: int) -> pd.DataFrame:
+    """Means of `value` with 95 % bootstrap intervals over tasks within families."""
+    rows = []
+    for names, part in table.groupby(by, sort=False):
+        mean = stats.bootstrap_mean(part["value"], np.random.default_rng(seed), part["family"], resamples=RESAMPLES)
+        rows.append((*names, mean.n, mean.estimate, mean.low, mean.high))
+    return pd.DataFrame(rows, columns=[*by, "n", "estimate", "low", "high"])
+
+
+def _exponential(table: pd.DataFrame) -> pd.DataFrame:
+    ends = ["estimate", "low", "high"]
+    return table.assign(**{end: np.exp(table[end]) for end in ends})

@@ -1,0 +1,242 @@
+"""Learned against fixed constants: the lab's networks, trained once more from the same start (Figure 9, ours).
+
+The paper's constants are numbers that a search wrote. Here each is a parameter of the network: one scalar a network and
+hidden layer, from the published value on, in the same Adam as the weights. Initial weights, batches, tasks, steps and
+schedule are the lab's, so that differences to its own losses are paired by task. Which constants can be learned, and
+how the functions are then written, says `actlab.learnable`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from actlab.activations.trainable import LearnableActivation, learnable
+from actlab.core import stats
+from actlab.core.config import FAMILIES, SUITES, FitnessConfig, LabConfig
+from actlab.lab import tasks, training
+from actlab.lab.training_view import Blind
+from actlab.scoring import summaries
+from actlab.scoring.evaluator import mse
+from actlab.scoring.laboratory import Laboratory
+
+FUNCTIONS = ("gelu-sine", "gelu-sinc", "gmtu", "snake")  # three of the paper's, and the best hand-made one with a wave
+PARTS = ("losses", "values")
+FLOOR = 1e-6  # of a training loss under the logarithm
+
+Constants = dict[str, torch.Tensor]  # by name, [layers, models, 1, 1]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found; both tables have the columns function, family and task besides.
+
+    losses: constants (fixed, learned), suite, seed, ood_mse, train_mse.
+    values: layer (from 1), constant, start, value (after the training in which it is learned).
+    """
+
+    losses: pd.DataFrame
+    values: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A stack of networks, the function between their layers, and its constants."""
+
+    module: LearnableActivation
+    networks: training.Networks
+    constants: Constants
+
+    def outputs(self, x: torch.Tensor) -> torch.Tensor:
+        """What the networks say at x [models, points, features]: [models, points, 1]."""
+        first, *rest = zip(self.networks.weights, self.networks.biases, strict=True)
+        z = torch.baddbmm(first[1], x, first[0])
+        for layer, (weight, bias) in enumerate(rest):
+            here = {name: values[layer] for name, values in self.constants.items()}
+            z = torch.baddbmm(bias, torch.func.functional_call(self.module, here, (z,)), weight)
+        return z
+
+
+def train(name: str, learned: bool, data: Blind, config: LabConfig, seed: int, chosen: Sequence[int]) -> Trained:
+    """What `training.train` does for a zoo function, as one stack and by autograd, with its constants fixed or learned.
+
+    Args:
+        name: of a pointwise function with constants, so that a whole stack of models may be its argument.
+        learned: whether the constants are.
+        data: the tasks.
+        config: the lab's settings; its rate and schedule are the constants' too.
+        seed: of initial weights and batches, as in `training.train`.
+        chosen: places of the tasks to train on.
+
+    Raises:
+        ValueError: where the function has no constants, or sees its batch.
+    """
+    dtype, device = getattr(torch, config.dtype), config.device
+    module = learnable(name, device=device, dtype=dtype)
+    if not module.activation.pointwise:
+        raise ValueError(f"wanted a pointwise function, to train a stack at once; got {name}, which sees its batch")
+    chosen = list(chosen)
+    x, y = (torch.from_numpy(a[chosen]).to(device, dtype) for a in (data.train_x, data.train_y[..., None]))
+    start = training.initial_networks(data.dims, x.shape[-1], config, seed).at(chosen)
+    shape = (config.depth, len(chosen), 1, 1)
+    constants = {key: value.detach().expand(shape).clone() for key, value in module.named_parameters()}
+    trained = Trained(module, start, constants)
+    parameters = [*start.weights, *start.biases, *(constants.values() if learned else ())]
+    for parameter in parameters:
+        parameter.requires_grad_()
+    adam = torch.optim.Adam(parameters, fused=True)
+    index = training.batches(x.shape[1], config, seed).to(device)
+    for step, points in enumerate(index):
+        adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / len(index))) / 2
+        adam.zero_grad()
+        (trained.outputs(x[:, points]) - y[:, points]).square().mean(dim=(1, 2)).sum().backward()
+        adam.step()
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    return trained
+
+
+def study(laboratory: Laboratory, names: Iterable[str] = FUNCTIONS, suite: str = "held-out", seed: int = 0) -> Found:
+    """Trains functions on a suite with learned constants, beside the laboratory's own losses, where they are fixed.
+
+    Args:
+        laboratory: whose lab, suites, number of processes and store are used; the processes change no number.
+        names: as `train` takes them.
+        suite: by default the one that no setting and no search has seen.
+        seed: of initial weights and batches.
+    """
+    profile, names = laboratory.profile, list(names)
+    settings = {"suite": suite, "seed": seed, "lab": profile.lab, "tasks": profile.tasks, "order": [SUITES, FAMILIES]}
+    settings |= {"family": "lab", "kind": "constants", "clamp": profile.fitness.clamp}
+    about = {name: settings | {"function": name} for name in names}
+    kept = {name: [laboratory.store.load(one | {"part": part}) for part in PARTS] for name, one in about.items()}
+    lacking = [name for name, found in kept.items() if any(table is None for table in found)]
+    for name, found in _compute(laboratory, lacking, suite, seed):
+        for part, table in zip(PARTS, found, strict=True):
+            laboratory.store.save(about[name] | {"part": part}, table)
+        kept[name] = found
+    which = {"suite": suite, "seed": seed}
+    learned = [found[0].assign(function=name, constants="learned", **which) for name, found in kept.items()]
+    scored = laboratory.scores(names, suite, [seed]).assign(constants="fixed")
+    losses = pd.concat([scored[learned[0].columns], *learned], ignore_index=True)
+    values = [found[1].assign(function=name) for name, found in kept.items()]
+    return Found(losses, pd.concat(values, ignore_index=True))
+
+
+def fixed(laboratory: Laboratory, name: str, chosen: Iterable[int], suite: str = "held-out") -> np.ndarray:
+    """OOD losses on chosen tasks, [tasks], of networks that `train` gives fixed constants: the lab's to rounding."""
+    given, places = laboratory.suites[suite], list(chosen)
+    ood, *_ = _predicted((name, False, given.blind, laboratory.profile.lab, 0, places))
+    return mse(ood, given.ood_y[places], laboratory.profile.fitness.clamp)
+
+
+Job = tuple[str, bool, Blind, LabConfig, int, list[int]]  # the arguments of `train`
+
+
+def _compute(
+    laboratory: Laboratory, names: Sequence[str], suite: str, seed: int
+) -> Iterator[tuple[str, list[pd.DataFrame]]]:
+    given, config = laboratory.suites[suite], laboratory.profile.lab
+    count = -(-len(given.tasks) * config.batch * config.width // training.STACK)
+    stacks = [part.tolist() for part in np.array_split(np.arange(len(given.tasks)), count)]
+    jobs = [(name, True, given.blind, config, seed, part) for name in names for part in stacks]
+    # Where a suite is a single stack, its trainings take less time than a process takes to start.
+    done = _ran(jobs, 1 if count == 1 else min(laboratory.workers, len(jobs)))
+    for name in names:
+        ood, train, values = (np.concatenate(parts) for parts in zip(*(next(done) for _ in stacks), strict=True))
+        yield name, _tables(name, given, laboratory.profile.fitness.clamp, ood, train, values)
+
+
+def _ran(jobs: Sequence[Job], workers: int) -> Iterator[tuple[np.ndarray, ...]]:
+    if workers <= 1:
+        torch.set_num_threads(1)
+        yield from map(_predicted, jobs)
+        return
+    how = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(workers, **how) as pool:
+        yield from pool.map(_predicted, jobs)
+
+
+@torch.no_grad()
+def _predicted(job: Job) -> tuple[np.ndarray, ...]:
+    """Predictions [models, points] at the OOD and training inputs; the constants [models, layers, constants]."""
+    _, _, data, config, _, chosen = job
+    with torch.enable_grad():
+        trained = train(*job)
+    inputs = (torch.from_numpy(x[chosen]).to(config.device, getattr(torch, config.dtype))
+              for x in (data.ood_x, data.train_x))  # fmt: skip
+    values = torch.stack([value[..., 0, 0].T for value in trained.constants.values()], dim=-1)
+    made = (*(trained.outputs(x).squeeze(-1) for x in inputs), values)
+    return tuple(tensor.double().cpu().numpy() for tensor in made)
+
+
+def _tables(
+    name: str, suite: tasks.Suite, clamp: float, ood: np.ndarray, train: np.ndarray, values: np.ndarray
+) -> list[pd.DataFrame]:
+    """The tables of `Found` for one function with learned constants, without what `study` knows."""
+    about = pd.DataFrame({"family": suite.families, "task": suite.labels})
+    losses = {
+        "ood_mse": mse(ood, suite.ood_y, clamp),
+        "train_mse": mse(train, suite.blind.train_y, clamp),
+    }
+    starts = {key: value.item() for key, value in learnable(name, dtype=torch.float64).named_parameters()}
+    task, layer, constant = (axis.ravel() for axis in np.indices(values.shape))
+    names = {"layer": layer + 1, "constant": np.array(list(starts))[constant]}
+    starting = np.array(list(starts.values()))[constant]
+    tall = about.iloc[task].reset_index(drop=True).assign(**names, start=starting, value=values.ravel())
+    return [about.assign(**losses), tall]
+
+
+def compared(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.DataFrame:
+    """Each function's losses with learned constants over those with fixed ones, paired by task.
+
+    Args:
+        losses: of `Found`.
+        config: clamp and floor.
+        seed: of the bootstrap and the sign flips.
+
+    Returns:
+        Columns function and those of `summaries.planned` from n on, Holm's correction over the functions; log_ratio is
+        that of OOD loss, learned over fixed. Then train_ratio, train_low, train_high: the same of training loss, as a
+        logarithm too.
+    """
+    arms = losses.assign(function=losses["function"] + " " + losses["constants"])
+    names = losses["function"].unique()
+    table = summaries.planned(arms, [(f"{name} learned", f"{name} fixed") for name in names], config, seed)
+    fits = [_train_gap(losses[losses["function"] == name], config, seed) for name in names]
+    return table.drop(columns="subject").assign(function=names, **pd.DataFrame(fits))
+
+
+def _train_gap(losses: pd.DataFrame, config: FitnessConfig, seed: int) -> dict[str, float]:
+    logs = losses.assign(log=stats.mean_log(losses[["train_mse"]].to_numpy(), config.clamp, FLOOR))
+    learned, fixed = (logs[logs["constants"] == arm].set_index("task") for arm in ("learned", "fixed"))
+    pair = learned["log"], fixed.loc[learned.index, "log"]
+    gap = stats.paired_difference(*pair, np.random.default_rng(seed), strata=learned["family"])
+    return {"train_ratio": gap.estimate, "train_low": gap.low, "train_high": gap.high}
+
+
+def by_family(losses: pd.DataFrame, config: FitnessConfig) -> pd.DataFrame:
+    """The geometric mean ratio of OOD loss, learned over fixed, of each function (rows) on each family (columns)."""
+    logs = losses.assign(log=stats.mean_log(losses[["ood_mse"]].to_numpy(), config.clamp, config.floor))
+    wide = logs.pivot_table("log", ["function", "family"], "constants", "mean", sort=False)
+    ratio = np.exp(wide["learned"] - wide["fixed"]).unstack()
+    return ratio.loc[losses["function"].unique(), losses["family"].unique()].rename_axis(columns=None)
+
+
+def quartiles(values: pd.DataFrame) -> pd.DataFrame:
+    """How learned constants are spread over the networks.
+
+    Returns:
+        Columns function, constant, layer, start, n, low, median, high; low and high are quartiles.
+    """
+    groups = values.groupby(["function", "constant", "layer", "start"], sort=False)["value"]
+    spread: dict[str, Any] = {"n": "size", "low": lambda v: v.quantile(0.25), "median": "median"}
+    return groups.agg(**spread, high=lambda v: v.quantile(0.75)).reset_index()

@@ -1,0 +1,386 @@
+"""What claims are worth over many labs: shares of labs, agreement of orders, and the settings that turn them (ours).
+
+Labs are the unit: they are independent draws, and an interval over labs speaks of other labs of the same distribution
+with data sets of their own. The wider, hierarchical one redraws data sets within each lab and family as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+from actlab.core import paper, stats
+from actlab.core.config import FAMILIES, FitnessConfig
+from actlab.studies import claim_rules
+from actlab.studies.distribution import Distribution
+from actlab.studies.multiverse import Records
+
+TABLE_1 = tuple(sorted(paper.TABLE_1, key=lambda name: paper.TABLE_1[name].ood))  # best first
+AGGREGATES = ("mean", "typical")  # of a lab's tasks: Table 1's plain mean of clamped losses, and the mean log
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Statement:
+    """That each of some functions has a lower OOD loss than each of some others, in one lab."""
+
+    words: str
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    origin: str = "paper"
+
+    @property
+    def chance(self) -> float:
+        """Its probability where every order of the functions is as likely."""
+        a, b = len(self.better), len(self.worse)
+        return 1 / math.comb(a + b, a)
+
+
+def _versus(better: str, worse: str, words: str, origin: str = "paper") -> Statement:
+    return Statement(words, (better,), (worse,), origin)
+
+
+STATEMENTS = (
+    _versus("gelu-sine", "gelu", "GELUSine < GELU"),
+    _versus("gelu-sinc", "gelu", "GELU-Sinc < GELU"),
+    _versus("gmtu", "gelu", "GMTU < GELU"),
+    _versus("turbulent", "gelu", "Turbulent < GELU"),
+    _versus("gelu-sine", "relu", "GELUSine < ReLU"),
+    _versus("gelu-sinc", "relu", "GELU-Sinc < ReLU"),
+    _versus("gmtu", "relu", "GMTU < ReLU"),
+    _versus("turbulent", "relu", "Turbulent < ReLU"),
+    _versus("gelu", "relu", "GELU < ReLU"),
+    Statement("all discovered < GELU and ReLU", claim_rules.DISCOVERED, ("gelu", "relu")),
+    Statement("Turbulent < the other five", ("turbulent",), tuple(name for name in TABLE_1 if name != "turbulent")),
+    Statement("Snake < all discovered", ("snake",), claim_rules.DISCOVERED, "ours"),
+    Statement("Sine < all discovered", ("sine",), claim_rules.DISCOVERED, "ours"),
+    Statement("SiLU < all discovered", ("silu",), claim_rules.DISCOVERED, "ours"),
+    _versus("found", "snake", "Found by search < Snake", "ours"),
+)
+LATER = (  # added when the shares of those above were known, and corrected by themselves
+    _versus("found", "relu", "Found by search < ReLU", "ours"),
+    _versus("found", "gelu", "Found by search < GELU", "ours"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Cube:
+    """The losses of a multiverse by function, lab and task; `values` [functions, labs, tasks] for each aggregate.
+
+    A lab's tasks stand in its families' order, `each` [labs] of them a family.
+    """
+
+    functions: tuple[str, ...]
+    labs: np.ndarray
+    values: dict[str, np.ndarray]
+    train: np.ndarray  # [functions, labs], mean training losses
+    each: np.ndarray
+
+    def scores(self, aggregate: str) -> np.ndarray:
+        """One number a function and lab, lower is better: [functions, labs]."""
+        return self.values[aggregate].mean(axis=2)
+
+    def resampled(self, aggregate: str, generator: np.random.Generator, resamples: int) -> Iterator[np.ndarray]:
+        """`scores` of labs drawn anew, and of tasks drawn anew within each lab's families."""
+        values = self.values[aggregate]
+        labs, tasks = values.shape[1:]
+        start = np.arange(tasks) // self.each[:, None] * self.each[:, None]
+        for _ in range(resamples):
+            drawn = generator.integers(labs, size=labs)
+            within = (generator.random((labs, tasks)) * self.each[drawn, None]).astype(int)
+            yield values[:, drawn[:, None], start[drawn] + within].mean(axis=2)
+
+    def rows(self, names: Sequence[str]) -> list[int]:
+        """The places of functions."""
+        return [self.functions.index(name) for name in names]
+
+    def at(self, labs: np.ndarray) -> Cube:
+        """Some of the labs, by a mask."""
+        values = {aggregate: v[:, labs] for aggregate, v in self.values.items()}
+        return Cube(self.functions, self.labs[labs], values, self.train[:, labs], self.each[labs])
+
+
+def cube(records: Records, fitness: FitnessConfig) -> Cube:
+    """The records as arrays.
+
+    Args:
+        records: of labs with equally many tasks.
+        fitness: clamp of a loss, and floor under its logarithm.
+
+    Raises:
+        ValueError: where a lab lacks a function or a task.
+    """
+    losses, functions = records.losses, tuple(records.losses["function"].unique())
+    labs, tasks = records.labs["lab"].to_numpy(int), losses["task"].nunique()
+    shape = (len(labs), len(functions), tasks)
+    order = np.repeat(functions, tasks)
+    if len(losses) != np.prod(shape) or (losses["function"].to_numpy().reshape(len(labs), -1) != order).any():
+        raise ValueError(f"wanted losses of {shape} labs, functions and tasks; got {len(losses)} rows")
+    ood, train = (losses[c].to_numpy(float).reshape(shape).swapaxes(0, 1) for c in ("ood_mse", "train_mse"))
+    clamped = stats.clamped(ood, fitness.clamp)
+    values = {"mean": clamped, "typical": np.log(np.maximum(clamped, fitness.floor))}
+    each = tasks // (records.labs["families"].str.count(r"\+").to_numpy() + 1)
+    return Cube(functions, labs, values, stats.clamped(train, fitness.clamp).mean(axis=2), each)
+
+
+def paper_like(cube: Cube, factor: float = 3.0) -> np.ndarray:
+    """Labs in which ReLU's losses are within a factor of Table 1's, training and OOD: a mask [labs]."""
+    row, (place,) = paper.TABLE_1["relu"], cube.rows(["relu"])
+    train, ood = cube.train[place] / row.train, cube.scores("mean")[place] / row.ood
+    return np.all([(1 / factor < ratio) & (ratio < factor) for ratio in (train, ood)], axis=0)
+
+
+def alike(cube: Cube, factor: float = claim_rules.ALIKE) -> np.ndarray:
+    """Labs in which the training losses of Table 1's six lie within a factor of each other, as its own do: a mask."""
+    six = cube.train[cube.rows(TABLE_1)]
+    return six.max(axis=0) < factor * six.min(axis=0)
+
+
+# --- claims ---------------------------------------------------------------------------------------
+
+
+def shares(
+    cube: Cube, statements: Sequence[Statement] = STATEMENTS, seed: int = 0, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """In what share of labs each statement holds.
+
+    Returns:
+        Columns statement, origin, aggregate, n (labs), share with low and high (95 % Wilson over labs), both_low and
+        both_high (95 % percentile bootstrap over labs and tasks; redrawn tasks blur what holds in a lab, which draws
+        shares towards `chance`), chance, p (exact binomial against one half), p_holm (within an aggregate), among (how
+        many are corrected together) and verdict: "in most labs", "in few labs", or "undecided" where p_holm is 0.05 or
+        more.
+    """
+    rows = []
+    for aggregate in AGGREGATES:
+        scores = cube.scores(aggregate)
+        drawn = [
+            [_holds(one, cube, statement).mean() for statement in statements]
+            for one in cube.resampled(aggregate, np.random.default_rng(seed), resamples)
+        ]
+        both = np.quantile(drawn, [0.025, 0.975], axis=0).T
+        for statement, (both_low, both_high) in zip(statements, both, strict=True):
+            held = _holds(scores, cube, statement)
+            row = {"statement": statement.words, "origin": statement.origin, "aggregate": aggregate} | _share(held)
+            rows.append(row | {"both_low": both_low, "both_high": both_high, "chance": statement.chance})
+    table = pd.DataFrame(rows)
+    table["p"] = table.pop("p")
+    table["p_holm"] = table.groupby("aggregate")["p"].transform(stats.holm)
+    side = np.where(table["share"] > 0.5, "in most labs", "in few labs")
+    return table.assign(among=len(statements), verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+
+
+def all_shares(cube: Cube, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """`shares` of all statements; those that were added later are corrected by themselves."""
+    parts = [shares(cube, statements, resamples=resamples) for statements in (STATEMENTS, LATER)]
+    return pd.concat(parts, ignore_index=True).sort_values("aggregate", kind="stable", ignore_index=True)
+
+
+def _share(held: np.ndarray) -> dict[str, float]:
+    """Of labs that a mask tells: n, share with its 95 % Wilson interval, and p against one half."""
+    found = scipy.stats.binomtest(int(held.sum()), len(held))
+    wilson = found.proportion_ci(method="wilson")
+    return {"n": len(held), "share": held.mean(), "low": wilson.low, "high": wilson.high, "p": found.pvalue}
+
+
+def _holds(scores: np.ndarray, cube: Cube, statement: Statement) -> np.ndarray:
+    """Where the worst of the better ones is below the best of the worse ones: [labs]; a tie does not hold."""
+    better, worse = (scores[cube.rows(names)] for names in (statement.better, statement.worse))
+    return better.max(axis=0) < worse.min(axis=0)
+
+
+def ratios(
+    cube: Cube, statements: Sequence[Statement] = (*STATEMENTS, *LATER), seed: int = 0, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """How large the pairs' differences are: the mean over labs of the log ratio of OOD losses.
+
+    Returns:
+        Columns statement, origin, n, log_ratio (of the better over the worse: below 0 it holds on average), low, high
+        (95 % percentile bootstrap over labs and tasks), spread (standard deviation of the labs' ratios).
+    """
+    pairs = [statement for statement in statements if len(statement.better) == len(statement.worse) == 1]
+    places = np.array([cube.rows((*pair.better, *pair.worse)) for pair in pairs]).T
+
+    def gaps(scores: np.ndarray) -> np.ndarray:
+        return scores[places[0]] - scores[places[1]]
+
+    drawn = [gaps(one).mean(axis=1) for one in cube.resampled("typical", np.random.default_rng(seed), resamples)]
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    found = gaps(cube.scores("typical"))
+    about = {"statement": [pair.words for pair in pairs], "origin": [pair.origin for pair in pairs]}
+    numbers = {"log_ratio": found.mean(axis=1), "low": low, "high": high, "spread": found.std(axis=1, ddof=1)}
+    return pd.DataFrame(about | {"n": len(cube.labs)} | numbers)
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+def taus(cube: Cube, aggregate: str) -> np.ndarray:
+    """Kendall's tau-b of each lab's order of Table 1's six with the paper's: [labs]."""
+    return _taus(cube.scores(aggregate)[cube.rows(TABLE_1)])
+
+
+def _signs(scores: np.ndarray) -> np.ndarray:
+    """Sign of each pair's difference, in the order of the rows: [pairs, labs]."""
+    first, second = np.array(list(itertools.combinations(range(len(scores)), 2))).T
+    return np.sign(scores[second] - scores[first])
+
+
+def _taus(scores: np.ndarray) -> np.ndarray:
+    """tau-b with the order of the rows, [functions, labs] -> [labs]; 0 where all tie."""
+    signs = _signs(scores)
+    untied = np.maximum((signs != 0).sum(axis=0), 1)
+    return signs.sum(axis=0) / np.sqrt(untied * len(signs))
+
+
+def random_taus(count: int = len(TABLE_1)) -> pd.Series:
+    """Share of all orders of `count` functions by their tau with a given one."""
+    orders = np.array(list(itertools.permutations(range(count)))).T
+    return pd.Series(np.round(_taus(orders), 6)).value_counts(normalize=True).sort_index()
+
+
+def agreement(cube: Cube, seed: int = 0, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """How far the labs agree with the paper's order of Table 1, and with each other.
+
+    Returns:
+        A row an aggregate: n (labs), tau (mean over labs) with low and high (95 % bootstrap over labs), both_low and
+        both_high (over labs and tasks; redrawn tasks draw it to 0), p (sign flips), above (share of labs with a tau
+        above 0), and among with among_low and among_high: the mean tau of two different labs' orders.
+    """
+    rows = []
+    for aggregate in AGGREGATES:
+        found = taus(cube, aggregate)
+        whole = stats.paired_difference(found, np.zeros_like(found), np.random.default_rng(seed), resamples=resamples)
+        six = cube.rows(TABLE_1)
+        drawn = cube.resampled(aggregate, np.random.default_rng(seed), resamples)
+        both = np.quantile([_taus(one[six]).mean() for one in drawn], [0.025, 0.975])
+        between = _between(_signs(cube.scores(aggregate)[six]), np.random.default_rng(seed), resamples)
+        row = {"aggregate": aggregate, "n": whole.n, "tau": whole.estimate, "low": whole.low, "high": whole.high}
+        row |= {"both_low": both[0], "both_high": both[1], "p": whole.p_value, "above": (found > 0).mean()}
+        names = ("among", "among_low", "among_high")
+        rows.append(row | dict(zip(names, between, strict=True)))
+    return pd.DataFrame(rows)
+
+
+def _between(signs: np.ndarray, generator: np.random.Generator, resamples: int) -> tuple[float, float, float]:
+    """Mean tau of pairs of different labs, and its bootstrap interval over labs; signs are [pairs, labs]."""
+    signs = signs / np.maximum(np.linalg.norm(signs, axis=0), 1)
+    agree, labs = signs.T @ signs, signs.shape[1]
+
+    def mean(weights: np.ndarray) -> float:
+        pairs = np.outer(weights, weights)
+        np.fill_diagonal(pairs, 0)
+        return float((pairs * agree).sum() / pairs.sum())
+
+    counts = (np.bincount(generator.integers(labs, size=labs), minlength=labs) for _ in range(resamples))
+    low, high = np.quantile([mean(weights) for weights in counts if np.count_nonzero(weights) > 1], [0.025, 0.975])
+    return mean(np.ones(labs)), float(low), float(high)
+
+
+def table_3(cube: Cube, shares: pd.DataFrame, ratios: pd.DataFrame, agreed: pd.DataFrame) -> pd.DataFrame:
+    """The multiverse in one table [ours]: in what share of labs each statement holds, ratios of losses, and tau.
+
+    Args:
+        cube: the losses, for the share of labs whose training losses are alike.
+        shares, ratios, agreed: as `shares`, `ratios` and `agreement` give them.
+
+    Returns:
+        Columns what, origin, measure (share of labs, log ratio of losses, tau), aggregate (mean, typical; train), n,
+        value with low and high (95 %, over labs; of ratios, over labs and tasks), both_low and both_high (over labs
+        and tasks) and chance (what a random order gives).
+    """
+    same = {"statement": "training losses alike", "origin": "paper", "aggregate": "train", **_share(alike(cube))}
+    parts = [
+        pd.concat([shares, pd.DataFrame([same])]).assign(measure="share of labs", value=lambda table: table["share"]),
+        ratios.assign(measure="log ratio of losses", aggregate="typical", value=ratios["log_ratio"], chance=0.0),
+        agreed.assign(statement="order of Table 1", origin="paper", measure="tau", value=agreed["tau"], chance=0.0),
+    ]
+    table = pd.concat(parts, ignore_index=True).rename(columns={"statement": "what"})
+    bounds = ["low", "high", "both_low", "both_high"]
+    return table[["what", "origin", "measure", "aggregate", "n", "value", *bounds, "chance"]]
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+OUTCOMES = {
+    "tau with the paper": None,
+    "GELUSine / GELU": ("gelu-sine", "gelu"),
+    "GELU-Sinc / GELU": ("gelu-sinc", "gelu"),
+    "GMTU / GELU": ("gmtu", "gelu"),
+    "Turbulent / ReLU": ("turbulent", "relu"),
+}
+LATER_OUTCOMES = {  # added when the effects on those above were known, and corrected by themselves
+    "Turbulent / GELU": ("turbulent", "gelu"),
+    "GELU / ReLU": ("gelu", "relu"),
+    "Found / Snake": ("found", "snake"),
+}
+
+
+def upper(labs: pd.DataFrame, distribution: Distribution) -> dict[str, np.ndarray]:
+    """For each setting, in words, the labs of its upper half, or of its second kind: masks [labs]."""
+    masks = {}
+    for name, kind in distribution.drawn.items():
+        column, words = labs[name], name.replace("_", " ")
+        if isinstance(kind.middle, str):
+            masks[f"{words}: {kind.values[-1]}"] = (column == kind.values[-1]).to_numpy()
+        else:
+            masks[f"{words} > {kind.middle:.3g}"] = (column > kind.middle).to_numpy()
+    families = [chosen.split("+") for chosen in labs["families"]]
+    return masks | {f"with {name}": np.array([name in chosen for chosen in families]) for name in FAMILIES}
+
+
+def effects(
+    cube: Cube, masks: dict[str, np.ndarray], outcomes: Mapping[str, tuple[str, str] | None] = OUTCOMES
+) -> pd.DataFrame:
+    """What each setting does: the mean over labs of its upper half minus that of the lower half.
+
+    Settings are drawn independently, so that halves differ in no other setting but by chance.
+
+    Args:
+        cube: the losses.
+        masks: the upper half of each setting, as `upper` gives them.
+        outcomes: pairs of functions by their names; None for tau. One family for Holm.
+
+    Returns:
+        Columns outcome (tau is of the plain means, the ratios are mean log ratios), setting, n, difference, low, high
+        (95 % Welch t over labs), p, p_holm (over all rows), among (how many these are) and verdict: raises, lowers,
+        undecided.
+
+    Raises:
+        ValueError: where a half has fewer than two labs.
+    """
+    if few := [setting for setting, mask in masks.items() if min(mask.sum(), (~mask).sum()) < 2]:
+        came = f"fewer, of {len(cube.labs)}: {', '.join(few)}"
+        raise ValueError(f"effects: wanted 2 labs or more in each half; got {came}")
+    typical, rows = cube.scores("typical"), []
+    for outcome, pair in outcomes.items():
+        a, b = cube.rows(pair or TABLE_1[:2])
+        values = taus(cube, "mean") if pair is None else typical[a] - typical[b]
+        for setting, mask in masks.items():
+            found = scipy.stats.ttest_ind(values[mask], values[~mask], equal_var=False)
+            low, high = found.confidence_interval()
+            row = {"outcome": outcome, "setting": setting, "n": len(values)}
+            row |= {"difference": values[mask].mean() - values[~mask].mean(), "low": low, "high": high}
+            rows.append(row | {"p": found.pvalue})
+    table = pd.DataFrame(rows)
+    table["p_holm"] = stats.holm(table["p"])
+    side = np.where(table["difference"] > 0, "raises", "lowers")
+    return table.assign(among=len(table), verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+
+
+def all_effects(cube: Cube, masks: dict[str, np.ndarray]) -> pd.DataFrame:
+    """`effects` on all outcomes; those that were added later are corrected by themselves."""
+    parts = [effects(cube, masks, outcomes) for outcomes in (OUTCOMES, LATER_OUTCOMES)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def turned(effects: pd.DataFrame) -> pd.DataFrame:
+    """The effects on the outcomes that some setting turns: all of their rows."""
+    decided = effects.loc[effects["verdict"] != "undecided", "outcome"]
+    return effects[effects["outcome"].isin(decided)]

@@ -1,0 +1,179 @@
+"""Trajectories of the algorithms of CLRS-30, as `clrs_sampler` wrote them (Veličković et al., arXiv 2205.15659).
+
+A probe is one quantity of an algorithm: an input, an output, or a hint, which has a value at each step. It stands on
+nodes, on edges or on the graph, and has one of six types. A trajectory's values are, by type:
+
+- scalar: a float;
+- mask: 0 or 1, or -1 where it does not count;
+- mask_one, categorical: a one-hot vector over the nodes, over the classes; -1 for 1 where it does not count;
+- pointer: the index of a node; permutation_pointer: a one-hot vector over the nodes, the pointers a permutation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from actlab.transfer.interface import MissingData
+
+STAGES = ("input", "hint", "output")
+LOCATIONS = ("node", "edge", "graph")
+TYPES = ("scalar", "mask", "mask_one", "categorical", "pointer", "permutation_pointer")
+ONE_HOT = ("mask_one", "categorical", "permutation_pointer")
+SPLITS = ("train", "validation", "in-distribution", "ood")
+NOTHING = -128  # `clrs_sampler.NOTHING`: a one-hot vector of zeros, as hints are after a trajectory's end
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One quantity of an algorithm.
+
+    Attributes:
+        name: dm-clrs's.
+        stage, location, type: of `STAGES`, `LOCATIONS` and `TYPES`.
+        classes: of a categorical; else 0.
+    """
+
+    name: str
+    stage: str
+    location: str
+    type: str
+    classes: int
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.stage, STAGES), (self.location, LOCATIONS), (self.type, TYPES)):
+            if value not in known:
+                raise ValueError(f"{self.name}: wanted one of {', '.join(known)}; got {value!r}")
+
+    @property
+    def pointer(self) -> bool:
+        """Whether its values point to nodes."""
+        return self.type in ("pointer", "permutation_pointer")
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Trajectories of one algorithm and one size, with types as the module says.
+
+    Attributes:
+        inputs, outputs: by name, [batch, ...]: then [nodes], [nodes, nodes] or nothing, by location, and for a
+            one-hot vector its places.
+        hints: by name, [steps + 1, batch, ...]: at the start and after each step; where they are not known, as in
+            tests, at the start alone.
+        lengths: [batch], 1 + the number of steps of each; what stands after the last is padding.
+    """
+
+    inputs: Mapping[str, torch.Tensor]
+    hints: Mapping[str, torch.Tensor]
+    outputs: Mapping[str, torch.Tensor]
+    lengths: torch.Tensor
+
+    @property
+    def nodes(self) -> int:
+        """The size: each algorithm has an input `pos` [batch, nodes]."""
+        return self.inputs["pos"].shape[1]
+
+    @property
+    def steps(self) -> int:
+        """The steps of the longest, at least one."""
+        return max(1, int(self.lengths.max()) - 1)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A split, in the small form of its file: what `clrs_sampler.pack` made of each array."""
+
+    probes: tuple[Probe, ...]
+    arrays: Mapping[str, np.ndarray]  # "lengths" [samples], "input.NAME", "hint.NAME", "output.NAME"
+
+    def __len__(self) -> int:
+        return len(self.arrays["lengths"])
+
+    @property
+    def nodes(self) -> int:
+        """The size of its graphs."""
+        return self.arrays["input.pos"].shape[1]
+
+    def first(self, samples: int | None) -> Samples:
+        """The first so many samples; None: all."""
+        cut = slice(samples)
+        arrays = {name: a[:, cut] if name.startswith("hint.") else a[cut] for name, a in self.arrays.items()}
+        return Samples(self.probes, arrays)
+
+    def batch(self, places: np.ndarray, positions: np.ndarray | None = None, device: str = "cpu") -> Trajectories:
+        """The samples at these places, hints cut to the longest of them.
+
+        Args:
+            places: indices.
+            positions: [places, nodes], for the input `pos`; None: dm-clrs's own, evenly spaced.
+            device: of the tensors.
+        """
+        lengths = self.arrays["lengths"][places]
+        values = {stage: {} for stage in STAGES}
+        for probe in self.probes:
+            array = self.arrays[f"{probe.stage}.{probe.name}"]
+            if probe.stage == "hint":
+                array = array[: max(2, lengths.max()), places]
+            else:
+                array = array[places] if probe.name != "pos" or positions is None else positions
+            values[probe.stage][probe.name] = unpack(probe, array, self.nodes).to(device)
+        known = torch.from_numpy(lengths.astype(np.int64)).to(device)
+        return Trajectories(values["input"], values["hint"], values["output"], known)
+
+    def random_positions(self, places: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Sorted uniform numbers in place of evenly spaced positions, [places, nodes] (Ibarz et al., 2209.11142).
+
+        Where a sample holds two sequences, two strings say, each starts at 0 and is drawn and sorted by itself.
+        """
+        given = self.arrays["input.pos"][places]
+        sequence = (given == 0).cumsum(axis=1)
+        drawn = generator.random(given.shape)
+        # Sorted within each sequence: the sequence is the more significant key.
+        return np.take_along_axis(drawn, np.lexsort((drawn, sequence), axis=1), axis=1).astype(np.float32)
+
+
+def unpack(probe: Probe, array: np.ndarray, nodes: int) -> torch.Tensor:
+    """The values of a probe, as the module says, from their small form."""
+    values = torch.from_numpy(np.ascontiguousarray(array))
+    if probe.type == "pointer":
+        return values.long()
+    if probe.type not in ONE_HOT:
+        return values.to(torch.get_default_dtype())
+    codes = values.long()
+    place = torch.where(codes < 0, -1 - codes, codes)
+    sign = torch.where(codes < 0, -1.0, 1.0)
+    nothing = codes == NOTHING
+    hot = F.one_hot(place.masked_fill(nothing, 0), probe.classes or nodes)
+    return hot * sign.masked_fill(nothing, 0.0).unsqueeze(-1)
+
+
+def load(folder: Path | str, algorithm: str) -> dict[str, Samples]:
+    """The splits of an algorithm: train, validation, in-distribution (test) and ood.
+
+    Raises:
+        MissingData: where the folder does not have it.
+    """
+    folder = Path(folder)
+    about, file = folder / "README.json", folder / f"{algorithm}.npz"
+    how = f"Get it with: make clrs-all CLRS_DATA={folder} (which builds an environment of 2.9 GB)"
+    if not about.exists() or not file.exists():
+        raise MissingData(f"CLRS-30's {algorithm}", folder, [about.name, file.name], how)
+    described = json.loads(about.read_text())["algorithms"]
+    if algorithm not in described:
+        raise MissingData(f"CLRS-30's {algorithm}", folder, [f"{algorithm} in {about.name}"], how)
+    probes = tuple(Probe(*probe) for probe in described[algorithm]["probes"])
+    with np.load(file, allow_pickle=False) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    return {
+        split: Samples(
+            probes,
+            {name.removeprefix(f"{split}/"): array for name, array in arrays.items() if name.startswith(f"{split}/")},
+        )
+        for split in SPLITS
+    }

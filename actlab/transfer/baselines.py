@@ -1,0 +1,76 @@
+"""What plain answers score on the tasks of `make transfer`, and whether a network reaches it (all ours).
+
+A network that stays below a linear model, or below its own untrained self, is no ground to compare functions on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from actlab.core import stats
+from actlab.core.records import Store
+from actlab.transfer import statistics, sweep
+
+
+def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
+    """What plain answers score on a configuration's tests, kept in the store.
+
+    Args:
+        config: of the kind; its seed counts where the split hangs on it.
+        kind: of `sweep.BENCHMARKS`.
+        store: where it is kept.
+        options: of the kind's `baseline`.
+
+    Returns:
+        Columns data, answer, split, seed (of the run that it stands beside; missing where it is the same for all) and
+        value.
+    """
+    job = sweep.Job(kind, "relu", config)
+    settings = dataclasses.asdict(dataclasses.replace(config, folder=""))
+
+    def compute() -> pd.DataFrame:
+        rows = []
+        for answer, found in job.module.baseline(config, **options).items():
+            by_split = found if isinstance(found, dict) else {"in-distribution": found}
+            for split, value in by_split.items():
+                rows.append((job.data, answer, split if split in statistics.SPLITS else "ood", value))
+        return pd.DataFrame(rows, columns=["data", "answer", "split", "value"])
+
+    about = {"family": "transfer", "kind": "floor", "of": kind, "config": settings, "options": options}
+    found = store.get(about, compute)
+    return found.assign(seed=config.seed if kind == "molecules" else pd.NA)
+
+
+def beside(scores: pd.DataFrame, floors: pd.DataFrame, function: str = "relu") -> pd.DataFrame:
+    """A function beside each plain answer: paired where the answer hangs on the seed, else against its one score.
+
+    Args:
+        scores: as `statistics.scores` returns them.
+        floors: rows of `floor`, one or several together.
+        function: whose scores.
+
+    Returns:
+        Columns data, split, answer, n (seeds), floor, score (mean over the seeds of the difference), difference (of the
+        score over the floor), low, high and verdict: above or below where the 95 % t interval leaves 0 out, else level.
+        Intervals count an answer's one score as known.
+    """
+    rows = []
+    for (data, answer, split), part in floors.groupby(["data", "answer", "split"], sort=False):
+        mine = scores[(scores["function"] == function) & (scores["data"] == data) & (scores["split"] == split)]
+        values = mine.set_index("seed")["value"]
+        if part["seed"].isna().all():
+            if len(part) != 1:
+                raise ValueError(f"beside: wanted one score of {answer} on {data}, {split}; got {len(part)}")
+            plain = pd.Series(part["value"].iloc[0], index=values.index)
+        else:
+            plain = part.set_index("seed")["value"]
+            values = values.loc[plain.index]
+        found = stats.paired_t(values, plain)
+        verdict = "above" if found.low > 0 else "below" if found.high < 0 else "level"
+        means = (plain.mean(), values.mean())
+        rows.append((data, split, answer, found.n, *means, found.estimate, found.low, found.high, verdict))
+    columns = ["data", "split", "answer", "n", "floor", "score", "difference", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=columns)

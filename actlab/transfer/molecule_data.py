@@ -1,0 +1,450 @@
+"""Molecules as graphs, with labels and splits by scaffold: B3DB and ogbg-molhiv (paper, section 5; B3DB is ours).
+
+B3DB (Meng et al., Scientific Data 8:289, 2021; CC0) says of a molecule whether it passes from the blood into the
+brain; the package qc-B3DB ships it. ogbg-molhiv (Hu et al., arXiv 2005.00687) says whether it stops HIV from
+replicating; ogb's own loader reads it from a folder that the user names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from actlab.transfer.interface import MissingData
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DATA = ("B3DB", "ogbg-molhiv")
+B3DB_FILE = "B3DB_classification.tsv"
+MOLHIV_FILES = (
+    "RELEASE_v1.txt",
+    *(f"raw/{name}.csv.gz" for name in ("edge", "node-feat", "edge-feat", "num-node-list", "num-edge-list")),
+    "raw/graph-label.csv.gz",
+    *(f"split/scaffold/{name}.csv.gz" for name in ("train", "valid", "test")),
+    "mapping/mol.csv.gz",
+)
+
+# What is known of an atom and of a bond, with its values; any other value counts as one more. All [ours]: those of
+# ogb's features that removing stereo leaves, by ogb's own numbers, and whether a bond is in a ring; then what chemists
+# know to matter for passing a membrane, by rdkit, numbers as the steps in which they lie.
+ATOM_FEATURES: dict[str, tuple[Any, ...]] = {
+    "atomic number": tuple(range(1, 119)),
+    "degree": tuple(range(11)),  # hydrogens included
+    "formal charge": tuple(range(-5, 6)),
+    "hydrogens": tuple(range(9)),
+    "radical electrons": tuple(range(5)),
+    "hybridisation": ("SP", "SP2", "SP3", "SP3D", "SP3D2"),
+    "aromatic": (False, True),
+    "in a ring": (False, True),
+    "smallest ring": (0, *range(3, 9)),  # atoms in it; 0: none
+    "rings": tuple(range(4)),  # that it is in
+    "logP": tuple(range(10)),  # its part in it after Crippen: from -1 in steps of 0.2
+    "polar area": tuple(range(7)),  # its part in it after Ertl: 0, then in steps of 5 square Angstrom
+    "charge": tuple(range(10)),  # partial, after Gasteiger: from -0.5 in steps of 0.1; unknown for some metals
+}
+BOND_FEATURES: dict[str, tuple[Any, ...]] = {
+    "type": ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC"),
+    "conjugated": (False, True),
+    "in a ring": (False, True),
+    "smallest ring": (0, *range(3, 9)),
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The graphs of some molecules as one graph.
+
+    Attributes:
+        atoms: codes of the atoms' features, [atoms, features].
+        bonds: codes of the bonds' features, [2 * bonds, features]: a bond stands in both directions.
+        ends: from which atom to which each of them goes, [2, 2 * bonds].
+        molecule: to which molecule of the batch each atom belongs, [atoms].
+        labels: 0 or 1, [molecules].
+    """
+
+    atoms: torch.Tensor
+    bonds: torch.Tensor
+    ends: torch.Tensor
+    molecule: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """Labelled molecules, one after the other in tensors: `Batch` of all of them, but `ends` count in each molecule.
+
+    Attributes:
+        atom_counts, bond_counts: of each molecule, [molecules]; a bond counts twice, once a direction.
+        atom_codes, bond_codes: how many values each feature has.
+        smiles: of each molecule, as text.
+    """
+
+    atoms: torch.Tensor
+    bonds: torch.Tensor
+    ends: torch.Tensor
+    labels: torch.Tensor
+    atom_counts: torch.Tensor
+    bond_counts: torch.Tensor
+    atom_codes: tuple[int, ...]
+    bond_codes: tuple[int, ...]
+    smiles: tuple[str, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, places: np.ndarray, device: str = "cpu") -> Batch:
+        """The molecules at these places, in that order."""
+        chosen = torch.as_tensor(places, dtype=torch.long)
+        atoms, sizes = _ranges(self.atom_counts, chosen)
+        bonds, bond_sizes = _ranges(self.bond_counts, chosen)
+        first = torch.cumsum(sizes, 0) - sizes  # atom of each molecule in the batch
+        batch = Batch(
+            self.atoms[atoms],
+            self.bonds[bonds],
+            self.ends[:, bonds] + torch.repeat_interleave(first, bond_sizes),
+            torch.repeat_interleave(torch.arange(len(chosen)), sizes),
+            self.labels[chosen].to(torch.get_default_dtype()),
+        )
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(batch).items()})
+
+
+def _ranges(counts: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the rows of the chosen molecules stand, one molecule after the other, and how many each has."""
+    starts, sizes = (torch.cumsum(counts, 0) - counts)[chosen], counts[chosen]
+    before = torch.cumsum(sizes, 0) - sizes
+    return torch.repeat_interleave(starts - before, sizes) + torch.arange(int(sizes.sum())), sizes
+
+
+@dataclass(frozen=True)
+class Split:
+    """Places of molecules [count]: training, in-distribution validation and test, and tests by their shift."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    ood: dict[str, np.ndarray]
+
+
+# --- B3DB -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What became of B3DB's rows: how many there are, how many molecules, and how many are left."""
+
+    rows: int
+    unreadable: int  # rows that rdkit refuses: a carbon with too many bonds
+    molecules: int  # different ones, without stereo
+    conflicting: int  # of them, with rows that do not agree on the label
+    left: int
+
+
+def b3db_folder() -> Path:
+    """Where the package qc-B3DB keeps its tables.
+
+    Raises:
+        MissingData: where it is not installed.
+    """
+    found = importlib.util.find_spec("B3DB")
+    if found is None or not found.submodule_search_locations:
+        raise MissingData("B3DB", sys.prefix, ["the package qc-B3DB"], "Get it: python -m pip install qc-B3DB")
+    return Path(found.submodule_search_locations[0])
+
+
+def clean(table: pd.DataFrame) -> tuple[pd.DataFrame, Cleaning]:
+    """B3DB's molecules without stereo, each once, without those whose rows disagree on the label.
+
+    Mirror images share a graph here, so that a molecule in training would come again in the test. [ours]
+
+    Args:
+        table: B3DB's, with the columns "SMILES" and "BBB+/BBB-".
+
+    Returns:
+        "smiles" (canonical, without stereo) and "label" (1 for BBB+), in the order of the text; and what was dropped.
+    """
+    import pandas as pd
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        parsed = [Chem.MolFromSmiles(text) for text in table["SMILES"]]
+    flat = [Chem.MolToSmiles(molecule, isomericSmiles=False) if molecule else None for molecule in parsed]
+    rows = pd.DataFrame({"smiles": flat, "label": (table["BBB+/BBB-"] == "BBB+").astype(int).to_numpy()})
+    labels = rows.dropna().groupby("smiles")["label"].agg(["min", "max"])  # sorted by the text
+    agreed = labels[labels["min"] == labels["max"]]
+    counts = Cleaning(len(rows), int(rows["smiles"].isna().sum()), len(labels), len(labels) - len(agreed), len(agreed))
+    return pd.DataFrame({"smiles": agreed.index, "label": agreed["min"].to_numpy()}), counts
+
+
+@functools.lru_cache(maxsize=2)
+def read_b3db(folder: Path) -> tuple[pd.DataFrame, Cleaning]:
+    """B3DB's cleaned molecules, with the column "scaffold" besides; kept for the next call.
+
+    Raises:
+        MissingData: where its table is not in the folder.
+    """
+    import pandas as pd
+
+    path = folder / B3DB_FILE
+    if not path.exists():
+        how = "The package qc-B3DB brings it: python -m pip install qc-B3DB, and name no folder"
+        raise MissingData("B3DB", folder, [B3DB_FILE], how)
+    molecules, counts = clean(pd.read_csv(path, sep="\t", usecols=["SMILES", "BBB+/BBB-"]))
+    return molecules.assign(scaffold=[scaffold(text) for text in molecules["smiles"]]), counts
+
+
+def scaffold(smiles: str) -> str:
+    """The Bemis-Murcko scaffold: rings and what links them; "" for a molecule without a ring."""
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    return MurckoScaffold.MurckoScaffoldSmiles(smiles)
+
+
+def scaffold_split(
+    scaffolds: Sequence[str], shares: tuple[float, float, float], generator: np.random.Generator
+) -> Split:
+    """An out-of-distribution test set of whole scaffolds, and in-distribution parts that are drawn from the rest.
+
+    Scaffolds come in random order, and go into the test set where they still fit. Molecules without a ring are one
+    scaffold. [ours]
+
+    Args:
+        scaffolds: of each molecule.
+        shares: of all molecules: validation, in-distribution test, out-of-distribution test.
+        generator: of the draws.
+
+    Raises:
+        ValueError: where the shares leave nothing to train on.
+    """
+    validation, test, ood = (round(share * len(scaffolds)) for share in shares)
+    if min(shares) < 0 or validation + test + ood >= len(scaffolds):
+        raise ValueError(f"wanted shares that leave molecules for training; got {shares} of {len(scaffolds)}")
+    groups: dict[str, list[int]] = {}
+    for place, name in enumerate(scaffolds):
+        groups.setdefault(name, []).append(place)
+    names, outside = sorted(groups), []
+    for index in generator.permutation(len(names)):
+        if len(outside) + len(groups[names[index]]) <= ood:
+            outside += groups[names[index]]
+    inside = generator.permutation(np.setdiff1d(np.arange(len(scaffolds)), outside))
+    parts = np.split(inside, [validation, validation + test])
+    return Split(np.sort(parts[2]), np.sort(parts[0]), np.sort(parts[1]), {"scaffold": np.sort(outside).astype(int)})
+
+
+@functools.lru_cache(maxsize=2)
+def graphs(smiles: tuple[str, ...], labels: tuple[int, ...]) -> Molecules:
+    """The molecules of these texts as graphs, hydrogens implicit, with the features named above; kept for a next call.
+
+    Raises:
+        ValueError: where rdkit does not read a text.
+    """
+    from rdkit import Chem
+
+    atoms, bonds, ends, atom_counts, bond_counts = [], [], [], [], []
+    for text in smiles:
+        molecule = Chem.MolFromSmiles(text)
+        if molecule is None:
+            raise ValueError(f"wanted a molecule as SMILES; got {text!r}")
+        steps = zip(molecule.GetAtoms(), _steps(molecule), strict=True)
+        atoms += [_codes((*_of_atom(atom), *rest), ATOM_FEATURES) for atom, rest in steps]
+        for bond in molecule.GetBonds():
+            here, there = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+            bonds += [_codes(_of_bond(bond), BOND_FEATURES)] * 2
+            ends += [(here, there), (there, here)]
+        atom_counts.append(molecule.GetNumAtoms())
+        bond_counts.append(2 * molecule.GetNumBonds())
+    return Molecules(
+        torch.tensor(atoms),
+        torch.tensor(bonds, dtype=torch.long).reshape(-1, len(BOND_FEATURES)),
+        torch.tensor(ends, dtype=torch.long).reshape(-1, 2).T,
+        torch.tensor(labels, dtype=torch.float32),
+        torch.tensor(atom_counts),
+        torch.tensor(bond_counts),
+        tuple(len(values) + 1 for values in ATOM_FEATURES.values()),
+        tuple(len(values) + 1 for values in BOND_FEATURES.values()),
+        smiles,
+    )
+
+
+def _of_atom(atom: Any) -> tuple[Any, ...]:
+    rings = atom.GetOwningMol().GetRingInfo()
+    return (
+        atom.GetAtomicNum(),
+        atom.GetTotalDegree(),
+        atom.GetFormalCharge(),
+        atom.GetTotalNumHs(),
+        atom.GetNumRadicalElectrons(),
+        str(atom.GetHybridization()),
+        atom.GetIsAromatic(),
+        atom.IsInRing(),
+        rings.MinAtomRingSize(atom.GetIdx()),
+        rings.NumAtomRings(atom.GetIdx()),
+    )
+
+
+def _steps(molecule: Any) -> list[tuple[int | None, ...]]:
+    """Of each atom, the steps in which its parts in logP and in the polar area and its partial charge lie."""
+    from rdkit.Chem.rdMolDescriptors import _CalcCrippenContribs, _CalcTPSAContribs
+    from rdkit.Chem.rdPartialCharges import ComputeGasteigerCharges
+
+    ComputeGasteigerCharges(molecule)
+    charges = [atom.GetDoubleProp("_GasteigerCharge") for atom in molecule.GetAtoms()]
+    return [
+        (
+            min(max(math.floor((log_p + 1) / 0.2), 0), 9),
+            min(math.ceil(area / 5), 6),
+            min(max(math.floor((charge + 0.5) / 0.1), 0), 9) if math.isfinite(charge) else None,
+        )
+        for (log_p, _), area, charge in zip(
+            _CalcCrippenContribs(molecule), _CalcTPSAContribs(molecule), charges, strict=True
+        )
+    ]
+
+
+def _of_bond(bond: Any) -> tuple[Any, ...]:
+    smallest = bond.GetOwningMol().GetRingInfo().MinBondRingSize(bond.GetIdx())
+    return str(bond.GetBondType()), bond.GetIsConjugated(), bond.IsInRing(), smallest
+
+
+def _codes(values: tuple[Any, ...], features: dict[str, tuple[Any, ...]]) -> list[int]:
+    known = zip(values, features.values(), strict=True)
+    return [options.index(value) if value in options else len(options) for value, options in known]
+
+
+# --- ogbg-molhiv ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def offline_ogb() -> Iterator[None]:
+    """Within it ogb can be imported without asking the package index for a newer version of itself.
+
+    ogb asks through the package `outdated`, which asks for its own as well, and does without where there is none.
+    """
+    missing = object()
+    module, ignored = sys.modules.get("outdated", missing), os.environ.get("OUTDATED_IGNORE")
+    sys.modules["outdated"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["outdated"]
+        if module is not missing:
+            sys.modules["outdated"] = module
+        _restore("OUTDATED_IGNORE", ignored)  # which ogb sets
+
+
+@contextlib.contextmanager
+def _as_ogb_needs() -> Iterator[None]:
+    """Within it torch.load reads pickles of any class, as ogb 1.3.6 needs for the file that it wrote itself."""
+    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", f".*{name}", UserWarning)  # torch says that the variable is set
+            # ogb makes tensors of what pandas 3 gives it read-only; it only copies them
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            yield
+    finally:
+        _restore(name, before)
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+@functools.lru_cache(maxsize=1)
+def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
+    """ogbg-molhiv and its official split, through ogb's own loader; kept for the next call.
+
+    The loader writes its `processed` folder beside the raw files, and reads it again as a pickle: it should be the
+    user's own.
+
+    Args:
+        folder: ogb's root; the data set lies in its `ogbg_molhiv`.
+
+    Raises:
+        MissingData: where files are not there. ogb itself would ask, or load them from the network.
+    """
+    home = folder / "ogbg_molhiv"
+    lacking = [name for name in MOLHIV_FILES if not (home / name).exists()]
+    if lacking:
+        how = (
+            f"Get them: mkdir -p {folder} && cd {folder} && rm -rf ogbg_molhiv hiv && curl -fO "
+            "http://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/hiv.zip "
+            "&& unzip -q hiv.zip && mv hiv ogbg_molhiv"
+        )
+        raise MissingData("ogbg-molhiv", home, lacking, how)
+    with offline_ogb():
+        from ogb.graphproppred import PygGraphPropPredDataset
+        from ogb.utils.features import get_atom_feature_dims, get_bond_feature_dims
+    with _as_ogb_needs(), _quiet():
+        dataset = PygGraphPropPredDataset("ogbg-molhiv", root=str(folder))
+        split = {part: places.numpy() for part, places in dataset.get_idx_split().items()}
+        items = list(dataset)
+    molecules = Molecules(
+        torch.cat([item.x for item in items]),
+        torch.cat([item.edge_attr for item in items]),
+        torch.cat([item.edge_index for item in items], dim=1),
+        torch.cat([item.y for item in items]).flatten().float(),
+        torch.tensor([item.num_nodes for item in items]),
+        torch.tensor([item.num_edges for item in items]),
+        tuple(get_atom_feature_dims()),
+        tuple(get_bond_feature_dims()),
+        _molhiv_smiles(home),
+    )
+    return molecules, split
+
+
+def _molhiv_smiles(home: Path) -> tuple[str, ...]:
+    import pandas as pd
+
+    return tuple(pd.read_csv(home / "mapping" / "mol.csv.gz")["smiles"])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a terminal nothing is written: ogb prints, and shows bars."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def molhiv_split(official: dict[str, np.ndarray], shares: tuple[float, float], generator: np.random.Generator) -> Split:
+    """The official scaffold split, with in-distribution parts that are drawn from its training molecules. [ours]
+
+    What ogb calls validation is of other scaffolds than training, so it does not choose the epoch here as it does on
+    ogb's leaderboard: it is a second out-of-distribution test.
+
+    Args:
+        official: ogb's "train", "valid" and "test".
+        shares: of the training molecules: validation, in-distribution test.
+        generator: of the draws.
+
+    Raises:
+        ValueError: where the shares leave nothing to train on.
+    """
+    inside = generator.permutation(official["train"])
+    validation, test = (round(share * len(inside)) for share in shares)
+    if min(shares) < 0 or validation + test >= len(inside):
+        raise ValueError(f"wanted shares that leave molecules for training; got {shares} of {len(inside)}")
+    parts = [np.sort(part) for part in np.split(inside, [validation, validation + test])]
+    ood = {"scaffold": official["test"], "scaffold-validation": official["valid"]}
+    return Split(parts[2], parts[0], parts[1], ood)

@@ -1,0 +1,323 @@
+"""The functions away from home: with torch alone, compiled, in short types; and the page that describes them."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from actlab.activations import REGISTRY, names
+from actlab.core.records import ROOT
+from actlab.report import cards
+
+# --- installed alone -----------------------------------------------------------------------------
+
+ALONE = """
+import importlib.util, pickle, sys
+
+sys.path.append(sys.argv[1])
+assert importlib.util.find_spec("numpy") is None and importlib.util.find_spec("tqdm") is None
+
+import torch
+from actlab import activations
+from actlab.learnable import learnable
+
+x = torch.linspace(-3, 3, 12).reshape(4, 3).requires_grad_()
+for name, entry in activations.REGISTRY.items():
+    modules = [entry.function, activations.get(name)()]
+    modules += [learnable(name)] if entry.constants else []
+    for module in modules:
+        assert torch.isfinite(torch.autograd.grad(module(x).sum(), x)[0]).all(), name
+model = torch.nn.Sequential(torch.nn.Linear(3, 4), learnable("gelu-sine", "amplitude"), torch.nn.Linear(4, 1))
+optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+model(x).sum().backward()
+optimiser.step()
+assert model[1].constants["amplitude"] != 0.1
+pickle.loads(pickle.dumps(model))
+activations.program_source("fisg")
+print(activations.__file__, len(activations.REGISTRY))
+"""
+
+
+def what_pip_installs(requirements: list[str]) -> set[str]:
+    """The distributions that these requirements bring here, extras left out."""
+    found, waiting = set(), [Requirement(text) for text in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            found.add(name)
+            waiting += map(Requirement, importlib.metadata.requires(name) or [])
+    return found
+
+
+def test_pip_install_alone_gives_every_function_and_module(tmp_path):
+    """In a fresh interpreter that finds the package, and of other packages what `pip install .` brings."""
+    distributions = what_pip_installs(importlib.metadata.requires("actlab"))
+    assert "torch" in distributions and not {"numpy", "pandas", "tqdm"} & distributions
+    (tmp_path / "actlab").symlink_to(ROOT / "actlab")
+    for distribution in map(importlib.metadata.distribution, distributions):
+        for top in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            (tmp_path / top).symlink_to(distribution.locate_file(top))
+    command = [sys.executable, "-I", "-S", "-c", ALONE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "actlab" / "activations.py"), str(len(REGISTRY))]
+
+
+# --- compiled ------------------------------------------------------------------------------------
+
+COMPILED = """
+import json, torch
+from actlab import activations
+from actlab.learnable import learnable
+from torch._inductor import config
+
+config.compile_threads = 1  # no pool of compilers that outlives this
+generator = torch.Generator().manual_seed(0)
+found = {}
+for name, function in {"turbulent": activations.turbulent, "learnable gmtu": learnable("gmtu")}.items():
+    compiled = torch.compile(function, fullgraph=True)
+    x, weight = torch.randn(2, 64, 33, generator=generator)
+    x = (3 * x).requires_grad_()
+    wanted = [x, *(function.parameters() if isinstance(function, torch.nn.Module) else [])]
+    parts = [[y := way(x), *torch.autograd.grad((y * weight).mean(), wanted)] for way in (compiled, function)]
+    found[name] = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*parts)]
+print(json.dumps(found))
+"""
+
+
+def test_compiled_functions_give_the_eager_values_and_gradients_in_one_graph():
+    """In a process of its own: compiling leaves threads behind, and torch warns of its own old code."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {name: len(parts) for name, parts in found.items()} == {"turbulent": 2, "learnable gmtu": 5}
+    assert max(max(parts) for parts in found.values()) < 1e-5, found
+
+
+# --- in short types ------------------------------------------------------------------------------
+
+# Chaotic or fast inside: rounding of the input's products turns a phase or a jump. Run these in float32 and cast back.
+ROUGH_VALUES = {"pler", "symmetric-phase-flipped"}
+ROUGH_SLOPES = {"quaternion", *ROUGH_VALUES}
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 0.01), (torch.float16, 0.0013)])
+def test_short_types_are_finite_and_near_float32_but_in_the_functions_named(dtype, near):
+    table = cards.rounding(names(), dtype).set_index("function")
+    assert list(table.index) == names()
+    assert table["kept"].all() and table["finite"].all()
+    assert set(table.index[table["value_off"] > near]) == ROUGH_VALUES
+    assert set(table.index[table["slope_off"] > 2.5 * near]) == ROUGH_SLOPES
+
+
+def test_inputs_of_ten_thousand_are_finite_in_bfloat16_and_overflow_two_functions_in_float16():
+    found = {dtype: cards.rounding(names(), dtype).set_index("function")["finite_far"] for dtype in SHORT}
+    assert found[torch.bfloat16].all()
+    assert set(found[torch.float16].index[~found[torch.float16]]) == {"quaternion", "symmetric-phase-flipped"}
+
+
+SHORT = (torch.bfloat16, torch.float16)
+
+
+@pytest.mark.parametrize("name", sorted(ROUGH_SLOPES))
+@pytest.mark.parametrize("dtype", SHORT)
+def test_the_rough_ones_are_as_good_as_float32_where_they_are_run_in_it(name, dtype, monkeypatch):
+    entry = REGISTRY[name]
+
+    def wide(x):
+        return entry.function(x.float()).to(x.dtype)
+
+    monkeypatch.setattr(cards.activations.get(name), "activation", replace(entry, function=wide))
+    (row,) = cards.rounding([name], dtype).to_dict("records")
+    assert max(row["value_off"], row["slope_off"]) <= torch.finfo(dtype).eps
+    assert row["finite_far"] and row["kept"]
+
+
+def test_rounding_sees_a_function_that_widens_one_that_overflows_and_one_that_is_off(monkeypatch):
+    def found(function):
+        entry = replace(REGISTRY["relu"], function=function)
+        monkeypatch.setattr(cards.activations.get("relu"), "activation", entry)
+        return cards.rounding(["relu"], torch.bfloat16).iloc[0]
+
+    assert not found(lambda x: x.float())["kept"]
+    assert not found(lambda x: x * torch.exp(0.01 * x.abs()))["finite_far"]
+    assert found(lambda x: x * (1.25 if x.dtype == torch.bfloat16 else 1.0))["value_off"] == 0.25
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+LOG2 = np.log(2)
+PLANNED = pd.DataFrame(
+    {
+        "subject": ["gelu-sine", "gelu-sine", "found"],
+        "function": ["relu", "gelu", "relu"],
+        "n": 200,
+        "log_ratio": [-LOG2, 0.0, -LOG2],
+        "low": [-2 * LOG2, -0.01, -2 * LOG2],
+        "high": [-0.5 * LOG2, 0.01, -LOG2],
+        "verdict": ["better", "undecided", "better"],
+        "unequal_fit": [True, False, False],
+    }
+)
+SCORES = pd.DataFrame(
+    {
+        "function": ["relu", "gelu-sine", "fisg", "found"],
+        "n": 48,
+        "log_ratio": [0.0, LOG2, LOG2, 0.0],
+        "log_low": [0.0, 0.5 * LOG2, -0.1, 0.0],
+        "log_high": [0.0, 2 * LOG2, 2.0, 0.0],
+        "train_ratio": [1.0, 1.0, 9.0, 1.0],
+    }
+)
+ELSEWHERE = pd.DataFrame(
+    {
+        "task": ["MNIST-5k", "mean of 5 algorithms", "bfs"],
+        "split": ["ood", "in-distribution", "ood"],
+        "planned": [True, True, False],
+        "function": "gelu-sine",
+        "other": "gelu",
+        "n": [10, 5, 5],
+        "difference": [0.02, -0.3, 0.0],
+        "low": [0.01, -0.5, -0.1],
+        "high": [0.03, -0.1, 0.1],
+        "verdict": ["better", "worse", None],
+        "failed": [0, 2, 0],
+    }
+)
+
+LABS = pd.DataFrame(
+    {
+        "what": "GELUSine < GELU",
+        "aggregate": ["mean", "typical"],
+        "n": 100,
+        "value": [0.43, 0.25],
+        "low": [0.337, 0.175],
+        "high": [0.528, 0.343],
+    }
+)
+ROUNDING = pd.DataFrame(
+    {"function": ["gelu-sine"], "value_off": 0.005, "slope_off": 0.01, "finite": True, "finite_far": True, "kept": True}
+)
+
+
+@pytest.fixture
+def tables(tmp_path):
+    PLANNED.to_csv(tmp_path / "comparisons.csv", index=False)
+    SCORES.assign(suite="far").to_csv(tmp_path / "table_1.csv", index=False)
+    SCORES.assign(suite="search").to_csv(tmp_path / "zoo_scores.csv", index=False)
+    return tmp_path
+
+
+def test_evidence_has_planned_verdicts_and_those_of_an_interval_alone_where_none_was_planned(tables):
+    rows = cards.evidence(tables).drop(columns="n").to_records(index=False).tolist()
+    assert rows == [
+        ("gelu-sine", "lab, held-out suite", "relu", "0.50 [0.25, 0.71] of ReLU's loss", "better", "unequal fit"),
+        ("gelu-sine", "lab, held-out suite", "gelu", "1.00 [0.99, 1.01] of GELU's loss", "undecided", ""),
+        ("gelu-sine", "lab, far suite", "relu", "2.00 [1.41, 4.00] of ReLU's loss", "worse", "not corrected"),
+        *[
+            ("fisg", f"lab, {suite} suite", "relu", "2.00 [0.90, 7.39] of ReLU's loss", "undecided", note)
+            for suite, note in [("far", "not corrected, unequal fit"), ("search", "not corrected, unequal fit")]
+        ],
+    ]
+
+
+def test_evidence_from_elsewhere_is_there_once_its_table_is_and_only_what_was_planned(tables):
+    assert not cards.has_transfer(tables)
+    before = len(cards.evidence(tables))
+    ELSEWHERE.to_csv(tables / "downstream.csv", index=False)
+    assert cards.has_transfer(tables)
+    images, algorithms = cards.evidence(tables).iloc[before:].to_dict("records")
+    assert images["where"] == "MNIST-5k, out of distribution"
+    assert (images["effect"], images["verdict"], images["note"]) == ("+0.020 [+0.010, +0.030] over GELU", "better", "")
+    assert algorithms["where"] == "mean of 5 algorithms, in distribution"
+    assert (algorithms["verdict"], algorithms["note"]) == ("worse", "2 failed, counted as chance")
+
+
+def test_a_card_tells_formula_source_constants_cost_and_each_verdict(tables):
+    ELSEWHERE.to_csv(tables / "downstream.csv", index=False)
+    cost = {"function": "gelu-sine", "shape": "64 x 64", "rounds": 7, "forward_gelu": 1.5, "backward_gelu": 2.5}
+    cost |= {"forward_least": 1.25, "forward_most": 2.0, "backward_least": 2.0, "backward_most": 3.0}
+    gelu = dict.fromkeys(cost, 1.0) | {"function": "gelu", "shape": "64 x 64", "forward_us": 1.0, "backward_us": 3.0}
+    pd.DataFrame([cost, gelu]).to_csv(tables / "bench_functions.csv", index=False)
+    card = cards.card("gelu-sine", cards.evidence(tables), cards.costs(tables), LABS, ROUNDING)
+    assert card.splitlines() == [
+        "### GELUSine",
+        "",
+        r"$$\mathrm{GELU}(x) + 0.1 \sin(x)$$",
+        "",
+        "- `gelu-sine`, exact: arXiv 2602.05688, Figure 4.",
+        "- **Can be learned**: amplitude = 0.1.",
+        "- **Cost**: 2.2 [1.8, 2.8] times GELU's on 64 x 64 (forward 1.5 [1.2, 2], backward 2.5 [2, 3]).",
+        "- **In bfloat16**: finite, off float32 by up to 0.5% of the largest value and 1.0% of the largest slope.",
+        "- **Helped**: lab, held-out suite: 0.50 [0.25, 0.71] of ReLU's loss (unequal fit) (n = 200); "
+        "MNIST-5k, out of distribution: +0.020 [+0.010, +0.030] over GELU (n = 10).",
+        "- **Did not help**: lab, far suite: 2.00 [1.41, 4.00] of ReLU's loss (not corrected) (n = 48); mean of 5 "
+        "algorithms, in distribution: -0.300 [-0.500, -0.100] over GELU (2 failed, counted as chance) (n = 5).",
+        "- **Undecided**: lab, held-out suite: 1.00 [0.99, 1.01] of GELU's loss (n = 200).",
+        "- **In labs drawn at random**: below GELU's loss in 43% [34%, 53%] (mean) and 25% [18%, 34%] (typical) of "
+        "100.",
+    ]
+
+
+def test_a_card_says_where_bfloat16_is_finite_but_inaccurate_and_how_far_off(tables):
+    made = [cards.card("gelu-sine", cards.evidence(tables), None, LABS, ROUNDING.assign(**other))
+            for other in ({"value_off": 0.2335}, {"slope_off": 1.21}, {"finite_far": False})]  # fmt: skip
+    (value, slope, infinite) = (next(line for line in card.splitlines() if "bfloat16" in line) for card in made)
+    assert "finite but **inaccurate**, off float32 by up to 23.4% of the largest value" in value
+    assert "**inaccurate**" in slope and "121.0% of the largest slope; compute in float32 and cast back" in slope
+    assert "not finite everywhere" in infinite
+
+
+def test_both_passes_together_are_weighed_by_gelus_own_times():
+    costs = cards.costs(ROOT / "figures").set_index(["function", "shape"])
+    for (name, shape), row in costs.iterrows():
+        gelu = costs.loc[("gelu", shape)]
+        whole = (row.forward_us + row.backward_us) / (gelu.forward_us + gelu.backward_us)
+        assert row.both_gelu == pytest.approx(whole, rel=0.1) and row.both_least <= row.both_gelu <= row.both_most, name
+    assert (costs.loc["gelu", ["both_gelu"]] == 1).all(axis=None)
+
+
+def test_labs_are_shares_of_pairs_alone():
+    labs = cards.labs(ROOT / "figures")
+    assert set(labs["measure"]) == {"share of labs"} and "Turbulent < ReLU" in set(labs["what"])
+    assert not labs["what"].str.contains("all|five").any()
+
+
+def test_a_card_says_what_is_missing_and_warns_of_functions_that_see_their_batch(tables):
+    assert cards.costs(tables) is None
+    rounding = ROUNDING.assign(function="fisg")
+    card = cards.card("fisg", cards.evidence(tables), None, LABS, rounding)
+    assert "labs drawn at random" not in card
+    assert "**Cost**: not measured; `make bench BENCH=functions` writes" in card
+    assert "**Helped**: in no comparison that was made of it." in card and "Did not help" not in card
+    assert "**Can be learned**: k = 1, eps = 1e-06." in card
+    assert card.splitlines()[-1].startswith("- **Watch**")
+    assert "nothing, it has no constants" in cards.card(
+        "relu", cards.evidence(tables), None, LABS, ROUNDING.assign(function="relu")
+    )
+    with pytest.raises(ValueError, match="wanted an activation among"):
+        cards.card("relo", cards.evidence(tables), None, LABS, ROUNDING)
+
+
+def test_verdicts_of_a_place_are_told_by_group(tables):
+    told = cards.against(cards.evidence(tables), "lab, far suite", "relu")
+    assert told == "better: none; worse: GELUSine; undecided: FISG"
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_committed_tables_give_every_function_a_card(name):
+    folder = ROOT / "figures"
+    rounding = pd.read_csv(folder / "rounding.csv")
+    card = cards.card(name, cards.evidence(folder), cards.costs(folder), cards.labs(folder), rounding)
+    assert REGISTRY[name].source in card
+    assert ("**inaccurate**" in card) == (name in ROUGH_SLOPES)
+    assert "nan" not in card

@@ -1,0 +1,254 @@
+"""The notebook runner: equal bytes from equal runs, nothing half done, and a proof that nbval compares."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from papermill.exceptions import PapermillExecutionError
+
+from actlab.report import run_notebooks
+
+ROOT = Path(__file__).resolve().parents[2]
+STRIP = (
+    "--keep-output",
+    "--keep-count",
+    "--keep-id",
+    "--extra-keys",
+    "metadata.papermill cell.metadata.papermill cell.metadata.execution",
+)
+PARAMETERS = 'profile = "smoke"\ncount = 3'
+
+
+def write(path: Path, *sources: str) -> Path:
+    """A notebook with a parameters cell, a code cell a source, and a last cell that nbval checks."""
+    v4 = nbformat.v4
+    cells = [
+        v4.new_markdown_cell("# Does it run?", id="title"),
+        v4.new_code_cell(PARAMETERS, id="parameters", metadata={"tags": ["parameters"]}),
+        *(v4.new_code_cell(source, id=f"cell-{place}") for place, source in enumerate(sources)),
+    ]
+    cells[-1].metadata["tags"] = ["nbval-check-output"]
+    notebook = v4.new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def texts(path: Path) -> list[str]:
+    """What each code cell prints."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return ["".join(output.get("text", "") for output in cell.outputs) for cell in cells]
+
+
+def strips_clean(path: Path) -> bool:
+    """Whether nbstripout, with the Makefile's options, finds nothing to take out."""
+    command = [sys.executable, "-m", "nbstripout", "--verify", *STRIP, str(path)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def nbval(path: Path) -> subprocess.CompletedProcess:
+    """Runs nbval on one notebook as `make test` does."""
+    options = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={path.parent}", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "--nbval-lax", "--nbval-current-env", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=path.parent)
+
+
+PICTURE = """import os, sys
+from pathlib import Path
+import matplotlib.pyplot as plt
+
+print(profile, count, type(count).__name__)
+print(sys.executable, Path.cwd().name)
+fig, ax = plt.subplots()
+_ = ax.plot(range(count))"""
+ORDER_OF_A_SET = "print({chr(97 + place) for place in range(20)})\nPath('ran').touch()"
+
+
+def test_equal_runs_give_equal_bytes_whatever_surrounds_them(tmp_path, monkeypatch):
+    source = write(tmp_path / "source" / "essay.ipynb", PICTURE, ORDER_OF_A_SET)
+    one, two = tmp_path / "one" / "essay.ipynb", tmp_path / "two" / "other.ipynb"
+    run_notebooks.run(source, one, {"profile": "laptop", "count": 5})
+
+    # another folder, backend and hash seed, and a user's kernelspec of the same name that cannot start
+    decoy = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    decoy.parent.mkdir(parents=True)
+    decoy.write_text(json.dumps({"argv": ["/nonexistent"], "display_name": "decoy", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    monkeypatch.chdir(tmp_path)
+    run_notebooks.run(Path("source/essay.ipynb"), Path("two/other.ipynb"), {"profile": "laptop", "count": 5})
+
+    assert one.read_bytes() == two.read_bytes()
+    assert b"image/png" in one.read_bytes()
+    assert texts(one)[2].startswith(f"laptop 5 int\n{sys.executable} source\n")
+    assert strips_clean(one)
+    # dated before what it did, so that a source edited during the run is newer
+    assert two.stat().st_mtime_ns < (tmp_path / "source" / "ran").stat().st_mtime_ns
+    assert sorted(path.name for path in two.parent.iterdir()) == ["other.ipynb"]
+
+
+def test_refreshing_twice_changes_nothing_more(tmp_path):
+    source = write(tmp_path / "essay.ipynb", "print(profile, count)")
+    run_notebooks.refresh(source)
+    once = source.read_bytes()
+    assert run_notebooks.main(["refresh", str(source)]) == 0
+    assert source.read_bytes() == once
+    assert texts(source) == ["", "smoke 3\n"]
+    assert strips_clean(source)
+
+
+def test_a_failing_cell_leaves_the_old_output_and_keeps_what_ran(tmp_path, capsys):
+    source = write(tmp_path / "essay.ipynb", "print('before')", "raise ValueError('wanted 1; came 2')")
+    output = tmp_path / "out" / "essay.ipynb"
+    output.parent.mkdir()
+    output.write_text("an earlier run")
+    assert run_notebooks.main(["run", str(source), str(output), "-p", "count", "4"]) == 1
+    failed = tmp_path / "out" / "essay.failed.ipynb"
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"{source}: cell [4] raised ValueError: wanted 1; came 2; what ran is kept as {failed}"
+    assert output.read_text() == "an earlier run"
+    assert "before\n" in texts(failed)
+    assert not strips_clean(failed)  # as papermill left it
+    assert sorted(path.name for path in output.parent.iterdir()) == ["essay.failed.ipynb", "essay.ipynb"]
+
+
+def test_a_success_removes_the_remains_of_a_failure(tmp_path, monkeypatch):
+    source = write(tmp_path / "essay.ipynb", "1")
+    output = tmp_path / "out.ipynb"
+    run_notebooks.failed_path(output).write_text("an earlier failure")
+    executed = nbformat.read(source, as_version=4)
+
+    def fake(notebook, partial, **options):
+        nbformat.write(executed, partial)
+        return executed
+
+    monkeypatch.setattr(papermill, "execute_notebook", fake)
+    run_notebooks.run(source, output, {})
+    assert output.exists()
+    assert not run_notebooks.failed_path(output).exists()
+
+
+def test_ctrl_c_leaves_no_output_and_no_remains(tmp_path, monkeypatch, capsys):
+    source = write(tmp_path / "essay.ipynb", "1")
+
+    def interrupted(notebook, partial, **options):
+        Path(partial).write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(papermill, "execute_notebook", interrupted)
+    assert run_notebooks.main(["run", str(source), str(tmp_path / "out.ipynb")]) == 130
+    assert capsys.readouterr().err.splitlines() == [f"{source}: interrupted; {tmp_path / 'out.ipynb'} was not written"]
+    assert [path.name for path in tmp_path.iterdir()] == ["essay.ipynb"]
+
+
+ENDLESS = """import os, time
+from pathlib import Path
+
+Path("kernel").write_text(str(os.getpid()))
+time.sleep(60)"""
+
+
+def test_a_killed_run_leaves_no_output(tmp_path):
+    source = write(tmp_path / "essay.ipynb", ENDLESS)
+    output = tmp_path / "out.ipynb"
+    runner = subprocess.Popen([sys.executable, "-m", "actlab.report.run_notebooks", "run", str(source), str(output)])
+    kernel = tmp_path / "kernel"
+    deadline = time.monotonic() + 60
+    while not (kernel.exists() and kernel.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    runner.kill()
+    runner.wait()
+    with contextlib.suppress(ProcessLookupError):  # a kernel without its parent ends by itself
+        os.kill(int(kernel.read_text()), signal.SIGKILL)
+    assert not output.exists()
+    assert (tmp_path / "out.partial.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "cuont", "4"], "parameter of essay.ipynb: wanted count, profile; came 'cuont'"),
+        (["-p", "seed", "4", "-p", "seed", "5"], "parameter 'seed': wanted one value; came 4 and '5'"),
+    ],
+)
+def test_a_wrong_parameter_gets_one_line_and_exit_status_2(tmp_path, capsys, arguments, message):
+    source = write(tmp_path / "essay.ipynb", "1")
+    assert run_notebooks.main(["run", str(source), str(tmp_path / "out.ipynb"), *arguments]) == 2
+    assert capsys.readouterr().err.splitlines() == [message]
+    assert [path.name for path in tmp_path.iterdir()] == ["essay.ipynb"]
+
+
+def test_a_missing_notebook_gets_one_line_and_exit_status_2(tmp_path, capsys):
+    missing = tmp_path / "none.ipynb"
+    assert run_notebooks.main(["refresh", str(missing)]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"notebook: wanted an existing .ipynb file; came {str(missing)!r}"]
+
+
+def test_the_errors_are_told_apart(tmp_path):
+    with pytest.raises(run_notebooks.Refused, match="wanted count, profile; came 'seed'"):
+        run_notebooks.run(write(tmp_path / "essay.ipynb", "1"), tmp_path / "out.ipynb", {"seed": 1})
+    assert not issubclass(PapermillExecutionError, run_notebooks.Refused)
+
+
+def test_nbval_compares_the_checked_cell_and_a_changed_value_fails(tmp_path):
+    source = write(tmp_path / "essay.ipynb", "print('loss 0.25')")
+    run_notebooks.refresh(source)
+    passed = nbval(source)
+    assert passed.returncode == 0, passed.stdout
+    assert re.search(r"^=+ 2 passed", passed.stdout, re.MULTILINE)
+
+    changed = nbformat.read(source, as_version=4)
+    changed.cells[-1].outputs[0].text = "loss 0.26\n"
+    nbformat.write(changed, source)
+    failed = nbval(source)
+    assert failed.returncode == 1
+    assert "loss 0.26" in failed.stdout
+
+
+def test_a_typed_value_is_a_literal_where_it_reads_as_one():
+    assert [run_notebooks.literal(text) for text in ("3", "1e-3", "True", "None", "[1, 2]", "laptop", "a b")] == [
+        3,
+        1e-3,
+        True,
+        None,
+        [1, 2],
+        "laptop",
+        "a b",
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.text())
+def test_every_value_survives_being_typed(value):
+    assert run_notebooks.literal(repr(value)) == value
+
+
+def test_a_notebook_makes_the_records_it_needs_and_two_runs_draw_the_same_bytes(tmp_path):
+    notebook = ROOT / "notebooks" / "06_lab_scores.ipynb"  # reads the search of another notebook
+    drawn = []
+    for root in (tmp_path / "first", tmp_path / "second"):
+        shutil.copytree(ROOT / "records" / "paper_lab", root / "records" / "paper_lab")  # which needs a GPU
+        (root / "figures").mkdir()
+        shutil.copy(ROOT / "figures" / "comparisons.csv", root / "figures")  # of the laptop profile
+        command = [sys.executable, "-m", "actlab.report.run_notebooks", "run", str(notebook), str(root / "out.ipynb")]
+        done = subprocess.run(command, env={**os.environ, "ACTLAB_ROOT": str(root)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        figures = root / "build" / "smoke" / "figures"
+        drawn.append({path.name: path.read_bytes() for path in sorted(figures.iterdir())})
+        drawn[-1]["notebook"] = (root / "out.ipynb").read_bytes()
+    assert {"table_1.csv", "table_1.png", "table_1.pdf", "table_1.md", "comparisons.csv"} <= drawn[0].keys()
+    assert drawn[0] == drawn[1]
