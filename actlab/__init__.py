@@ -4,15 +4,17 @@ What is in a package is imported when it is first used, so that `import actlab` 
 `actlab.activations.gelu_sine(x)` needs no other import. `__version__` is the installed version.
 """
 
-import importlib
+import importlib.abc
 import sys
 from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+Face = tuple[tuple[str, ...], Callable[[str], object], Callable[[], list[str]]]
 
 
-def face(
-    package: str, modules: Sequence[str], whole: str | None = None
-) -> tuple[tuple[str, ...], Callable[[str], object], Callable[[], list[str]]]:
-    """What a package shows: `__all__`, `__getattr__` and `__dir__` of its `__init__`, which import nothing by themselves.
+def face(package: str, modules: Sequence[str], whole: str | None = None) -> Face:
+    """What a package shows: `__all__`, `__getattr__` and `__dir__` of its `__init__`; it imports what is used.
 
     Args:
         package: its name.
@@ -20,18 +22,20 @@ def face(
         whole: one of them, whose public names are the package's too.
     """
 
+    def inner() -> ModuleType:
+        return importlib.import_module(f"{package}.{whole}")
+
     def get(name: str) -> object:
         if name in modules:
             return importlib.import_module(f"{package}.{name}")
-        if whole is not None and not name.startswith("__"):
-            inner = importlib.import_module(f"{package}.{whole}")
-            if name in vars(inner):
-                return vars(inner)[name]
+        if whole is not None and not name.startswith("__") and hasattr(inner(), name):
+            return getattr(inner(), name)
         raise AttributeError(f"module {package!r}: wanted one of {', '.join(names())}; came {name!r}")
 
     def names() -> list[str]:
-        inner = importlib.import_module(f"{package}.{whole}").__all__ if whole else ()
-        return sorted([*modules, *inner])
+        own = {} if whole is None else vars(inner())
+        shown = [name for name, value in own.items() if getattr(value, "__module__", "") == f"{package}.{whole}"]
+        return sorted([*modules, *(name for name in shown if not name.startswith("_"))])
 
     return tuple(modules), get, names
 
@@ -40,29 +44,20 @@ _PACKAGES = ("activations", "candidates", "core", "lab", "report", "scoring", "s
 __all__, _get, _names = face(__name__, _PACKAGES)
 
 
-class _Learnable:
-    """Finds `actlab.learnable`, as `actlab.activations.trainable` was called before."""
+class _Renamed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports `actlab.learnable`, which is now `actlab.activations.trainable`, under its first name too."""
 
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> object:
-        """The spec of that module, under its old name."""
-        if name != f"{__name__}.learnable":
-            return None
-        module = importlib.import_module(f"{__name__}.activations.trainable")
-        return importlib.util.spec_from_loader(name, _Loaded(module))
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """The spec of that module alone."""
+        return ModuleSpec(name, self) if name == f"{__name__}.learnable" else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fills it with what the other one has."""
+        other = vars(importlib.import_module(f"{__name__}.activations.trainable"))
+        vars(module).update({name: value for name, value in other.items() if not name.startswith("__")})
 
 
-class _Loaded:
-    """A loader of a module that is there."""
-
-    def __init__(self, module: object) -> None:
-        self.module = module
-
-    def create_module(self, spec: object) -> object:
-        return self.module
-
-    def exec_module(self, module: object) -> None:
-        pass
+sys.meta_path.append(_Renamed())
 
 
 def __getattr__(name: str) -> object:
@@ -74,7 +69,7 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version(__name__)
     if name == "learnable":
-        return importlib.import_module(f"{__name__}.activations.trainable")
+        return importlib.import_module(f"{__name__}.learnable")
     return _get(name)
 
 

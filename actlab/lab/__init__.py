@@ -1,4 +1,4 @@
-"""The synthetic lab: tasks, the training of many small networks at once, its plain reference, and labs of other settings."""
+"""The synthetic lab: tasks, the training of many small networks at once, a plain reference, labs of other settings."""
 
 from actlab import face
 

@@ -5,8 +5,8 @@ schedule [ours]. Networks are stacked along a leading axis, [models, batch, feat
 that axis by `torch.func.vmap`, so that a function that looks across its batch sees one model's batch only.
 
 For speed the linear layers' backward pass is written out, into buffers that are made once; the function's passes are
-recorded (`actlab.lab.tracing`); the last layer, of one output, is no matrix product; and a stack is as large as the cache
-bears. What did not help: one call of autograd for all layers, huge pages, other settings of malloc, flushing
+recorded (`actlab.lab.tracing`); the last layer, of one output, is no matrix product; and a stack is as large as the
+cache bears. What did not help: one call of autograd for all layers, huge pages, other settings of malloc, flushing
 denormal numbers, MKL's other instruction sets; and all sums over biases are 1 % of a step, not worth folding in.
 """
 

@@ -1,7 +1,7 @@
 """One lab out of many: the synthetic lab of section 4 with settings of its own, all of them free (ours).
 
-The default lab (`actlab.lab.training`) fixes Adam's cosine schedule, torch's initialisation and the scales of the data. A
-universe takes its initial weights, batches, tasks and recorded passes, and varies the rest: inputs and targets are
+The default lab (`actlab.lab.training`) fixes Adam's cosine schedule, torch's initialisation and the scales of the data.
+A universe takes its initial weights, batches, tasks and recorded passes, and varies the rest: inputs and targets are
 multiplied, initial weights too, and the loop below has a schedule to choose. With the default lab's settings it trains
 the same networks, up to rounding, at some 1.5 times the cost.
 """

@@ -133,8 +133,8 @@ def answer(folder: Path = FIGURES) -> str:
         "held-out data sets, of the ratio of two OOD losses. Turbulent, the paper's best, has the highest loss of the "
         "six functions in Table 1.",
         f"Our search, of {trained} programs from ReLU, found `sin(x)-x²`. Its typical ratio to ReLU is "
-        f"{summaries.ratio(found.loc['relu'])}, but at *unequal fit*: the training losses differ more than twofold. It is "
-        f"not distinguishable from Snake, the hand-made `x+sin²(x)`: {summaries.ratio(found.loc['snake'])}.",
+        f"{summaries.ratio(found.loc['relu'])}, but at *unequal fit*: the training losses differ more than twofold. It "
+        f"is not distinguishable from Snake, the hand-made `x+sin²(x)`: {summaries.ratio(found.loc['snake'])}.",
         f"Settings matter, and the paper's are unpublished. Over {tau['n'].max()} labs with random settings, Kendall's "
         f"tau with Table 1's order is {_interval(tau.loc['mean'], '.2f')} by mean loss and "
         f"{_interval(tau.loc['typical'], '.2f')} by geometric mean; the function found beats GELU in "

@@ -123,8 +123,8 @@ class Evaluator:
         workers: sandboxes of this process; a Score does not depend on their number.
         limits: what a candidate may cost, and when it is ended.
         without: confinements to leave out, for measurements.
-        executor: reaches other processes, each with sandboxes of its own (`actlab.scoring.pool`), in place of this one's: of
-            threads, processes or a cluster. It stays open when this evaluator closes.
+        executor: reaches other processes, each with sandboxes of its own (`actlab.scoring.pool`), in place of this
+            one's: of threads, processes or a cluster. It stays open when this evaluator closes.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The search: programs are proposed, raced, trained and placed on islands, a round at a time (paper, Figure 1).
 
-What the paper leaves open is [ours]: rounds of a fixed size, islands with cells (`actlab.search.islands`), the race that a
-candidate runs against the program whose place it would take (`actlab.search.racing`), the choice of parents. The state of a
-search is a function of its archive, so that one that was cut off goes on as if it never was.
+What the paper leaves open is [ours]: rounds of a fixed size, islands with cells (`actlab.search.islands`), the race
+that a candidate runs against the program whose place it would take (`actlab.search.racing`), the choice of parents. The
+state of a search is a function of its archive, so that one that was cut off goes on as if it never was.
 """
 
 from __future__ import annotations

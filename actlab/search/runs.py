@@ -221,15 +221,15 @@ def loop(path: Path, profile: Profile) -> pd.DataFrame:
     race = "drops who is surely behind" if profile.search.race else "none: all are trained in full"
     who = "changes syntax trees of parents" if run.authors == ["grammar"] else ", ".join(run.authors)
     rows = [
-        ("Database", f"{profile.search.islands} islands of cells, nothing lost", "actlab.search.archive, actlab.search.islands",
+        ("Database", f"{profile.search.islands} islands of cells, nothing lost", "search.archive, search.islands",
          f"{len(ended)} programs with ReLU"),
-        ("Proposer", who, "actlab.search.proposers", f"{len(ended) - 1} proposals in {run.entries[-1].round} rounds"),
-        ("Check", "rules, probes, nothing twice", "actlab.candidates.program, actlab.candidates.profiling",
+        ("Proposer", who, "search.proposers", f"{len(ended) - 1} proposals in {run.entries[-1].round} rounds"),
+        ("Check", "rules, probes, nothing twice", "candidates.program, candidates.profiling",
          f"{ended.count('refused') + barred} stopped, {ended.count('duplicate')} duplicates"),
-        ("Race", race, "actlab.search.racing", f"{len(tried)} started, {ended.count('dropped')} dropped"),
-        ("Training", f"{profile.tasks.search} small networks, {profile.lab.steps} steps", "actlab.lab.training",
+        ("Race", race, "search.racing", f"{len(tried)} started, {ended.count('dropped')} dropped"),
+        ("Training", f"{profile.tasks.search} small networks, {profile.lab.steps} steps", "lab.training",
          f"{ended.count('scored') - 1} trained in full"),
-        ("Fitness", "loss outside the training range", "actlab.scoring.evaluator",
+        ("Fitness", "loss outside the training range", "scoring.evaluator",
          f"{len(selection.leaders(run.entries)) - 1} times a new best"),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["component", "role", "module", "counts"])
@@ -275,8 +275,8 @@ def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
 
     Returns:
         Columns id, fitness, held_out, low, high, flops_gelu, led (whether it was the best in its time), final
-        (whether it is the final choice), parts (whether it is a new best that `selection.parting` flags), program (in one
-        line); by id.
+        (whether it is the final choice), parts (whether it is a new best that `selection.parting` flags), program (in
+        one line); by id.
     """
     run = read(path)
     kept, best = selection.elites(run.entries, run.moves), selection.leaders(run.entries)
@@ -300,7 +300,7 @@ def _first(laboratory: Laboratory) -> list[int]:
 
 
 def flagged(parting: pd.DataFrame) -> list[int]:
-    """The new bests at which the search and the worth elsewhere part: ids, from a table as `selection.parting` has it."""
+    """The new bests at which search and worth elsewhere part: ids, from a table as `selection.parting` has it."""
     return parting.loc[parting["parts"], "id"].tolist()
 
 

@@ -354,10 +354,10 @@ def racing(
         tie_orders: of the tasks, for each of the two measurements at a tie.
 
     Returns:
-        The plans: plan, the columns of `actlab.search.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN where
-        the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of orders in
-        which the function is dropped though it is as good as its rival), and the same over fresh orders as again, low,
-        high (Wilson, 95 %) of `orders`: the pair with the largest `dropped` is no pick of chance there.
+        The plans: plan, the columns of `actlab.search.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN
+        where the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of
+        orders in which the function is dropped though it is as good as its rival), and the same over fresh orders as
+        again, low, high (Wilson, 95 %) of `orders`: the pair with the largest `dropped` is no pick of chance there.
 
     Raises:
         ValueError: where ReLU is not the first.

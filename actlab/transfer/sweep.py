@@ -4,7 +4,7 @@ A job trains one function on one data set from one seed. Its records go into one
 done; a run that is cut off goes on from the jobs that are there, and within a job from its last epoch. Jobs whose
 settings, data or function have changed since are made anew.
 
-python -m actlab.transfer.sweep [--profile laptop] [--benchmarks images,...] [--data CIFAR-10,...] [--data-folder FOLDER]
+actlab transfer [--profile laptop] [--benchmarks images,...] [--data CIFAR-10,...] [--data-folder FOLDER]
     [--functions relu,...] [--seeds N] [--workers N] [--status]
 """
 

@@ -151,7 +151,8 @@ def test_memory_in_use_grows_with_what_is_mapped():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel does it on Linux alone")
 def test_a_process_dies_with_its_parent_and_at_once_where_that_one_is_gone():
-    source = f"from actlab.scoring.confinement import die_with_parent\ndie_with_parent({os.getpid() + 10**6})\nprint('alive')"
+    source = "from actlab.scoring.confinement import die_with_parent\n"
+    source += f"die_with_parent({os.getpid() + 10**6})\nprint('alive')"
     came = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60)
     assert (came.stdout, came.returncode) == ("", 1)
     source = f"from actlab.scoring.confinement import die_with_parent\ndie_with_parent({os.getpid()})\nprint('alive')"

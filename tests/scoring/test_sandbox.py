@@ -248,7 +248,7 @@ def test_a_nursery_that_is_killed_while_idle_is_replaced_unseen(box, honest):
 def test_a_caller_that_is_killed_leaves_no_process_and_no_folder(tmp_path):
     source = f"""
 import sys, tempfile
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 tempfile.tempdir = {str(tmp_path)!r}
 import hostile_jobs
 from actlab.core.config import Limits

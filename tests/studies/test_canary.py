@@ -39,7 +39,7 @@ def adam(**changes):
         (torch.optim, "Adam", adam(betas=(0.9, 0.999001))),
         (variant.Settings, "rate", lambda self, step: self.learning_rate),
         (stats, "clamped", lambda losses, clamp: losses),
-        (training, "batches", lambda points, config, seed, batches=lab.batches: batches(points, config, seed + 1)),
+        (training, "batches", lambda points, config, seed, batches=training.batches: batches(points, config, seed + 1)),
     ],
 )
 def test_it_notices(values, monkeypatch, where, name, change):

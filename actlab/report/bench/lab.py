@@ -1,4 +1,4 @@
-"""What the lab costs on this machine (ours): `python -m actlab.report.bench.lab lab` and other parts, each a table of its own.
+"""What the lab costs on this machine (ours): `actlab bench lab` and other parts, each a table of its own.
 
 A rate is the time of a training less that of one of a single step, over the steps between: what is done once a
 training, such as drawing weights, is not in it. Paths take turns, and medians are shown.

@@ -1,4 +1,4 @@
-"""What searches cost: with racing and without, and beside their evaluations (ours); parts of `actlab.report.bench.lab`."""
+"""What searches cost: with racing and without, and beside their evaluations (ours); parts of `actlab bench`."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def searches(
         fitness), held_out (its fitness there), same_winner (whether it is the first plan's, to the letter), and for
         each of search and held-out NAME_gain with low and high: by how much its mean log loss is below that of the
         first plan's, paired (95 % bootstrap over tasks); includes_zero, whether the held-out interval does. And the
-        same of the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with low and
-        high, and choice_includes_zero.
+        same of the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with
+        low and high, and choice_includes_zero.
     """
     settings = replace(which.search, evaluations=24, round_size=8) if quick else which.search
     suites = {name: tasks.suite(name, which.tasks) for name in (settings.suite, "held-out")}

@@ -1,6 +1,7 @@
 """Figures of the multiverse of labs: shares of labs, agreement of orders, and what each setting does (ours).
 
-As in `actlab.report.figures.style`, a function draws a tidy table on the axes it is given, computes nothing and reads no file.
+As in `actlab.report.figures.style`, a function draws a tidy table on the axes it is given, computes nothing and reads
+no file.
 """
 
 from __future__ import annotations
