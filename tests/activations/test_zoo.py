@@ -506,7 +506,7 @@ def test_a_module_survives_pickle_with_its_constants(name):
 
 
 def test_the_module_has_no_other_attributes():
-    with pytest.raises(AttributeError, match="wanted one of .*, gelu_sine, .*; came 'Swish'"):
+    with pytest.raises(AttributeError, match=r"wanted one of .*, gelu_sine, .*; came 'Swish'"):
         _ = activations.Swish
 
 
