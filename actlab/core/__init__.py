@@ -2,4 +2,4 @@
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(__name__, ("config", "paper", "records", "stats"))
+__all__, __getattr__, __dir__ = face(__name__, ("config", "paper", "records", "reliability", "stats"))

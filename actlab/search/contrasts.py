@@ -12,6 +12,7 @@ import pandas as pd
 
 from actlab.core import stats
 from actlab.core.config import FitnessConfig
+from actlab.scoring import summaries
 from actlab.search.ablation import Comparison
 
 
@@ -27,14 +28,14 @@ def differences(
         comparison: the records, of two seeds or more.
         suite: the name.
         fitness: clamp and floor of the losses.
-        others: functions among the references to compare with, each arm with each; none for the search.
+        others: functions among the references to compare each arm with; none for the search.
         pick: how programs were picked from their runs, final or best.
 
     Returns:
         Columns arm, other, suite, seeds, n (data sets), log_ratio (of arm over other: negative favours the arm), low,
         high, mse_difference, mse_low, mse_high (of the plain means), unequal_fit (whether the mean training losses are
-        more than a factor of two apart), p (of the log ratio), p_holm and verdict (better, worse, undecided: by p_holm
-        < 0.05, of the arm), corrected over all rows. Functions and the best are there to describe: without these two.
+        `summaries.unequal`), p (of the log ratio), p_holm and verdict (`stats.decided`, of the arm). Comparisons with
+        functions, and of the best programs, are descriptive: they have neither p_holm nor verdict.
     """
     values, families = _values(comparison, suite, fitness, pick)
     arms, functions, rows = comparison.losses["arm"].unique(), list(others), []
@@ -46,15 +47,10 @@ def differences(
         )
         fit = values["train_mse"][arm].mean() / values["train_mse"][other].mean()
         row = {"arm": arm, "other": other, "suite": suite, "seeds": found.n, "n": len(families)}
-        row |= {"log_ratio": found.estimate, "low": found.low, "high": found.high}
-        row |= {"mse_difference": plain.estimate, "mse_low": plain.low, "mse_high": plain.high}
-        rows.append(row | {"unequal_fit": not 0.5 <= fit <= 2, "p": found.p_value})
+        row |= found.columns("log_ratio") | plain.columns("mse_difference", "mse_")
+        rows.append(row | {"unequal_fit": summaries.unequal(fit), "p": found.p_value})
     table = pd.DataFrame(rows)
-    if functions or pick != "final":
-        return table
-    side = np.where(table["log_ratio"] < 0, "better", "worse")
-    table["p_holm"] = stats.holm(table["p"])
-    return table.assign(verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+    return table if functions or pick != "final" else stats.decided(table, "log_ratio")
 
 
 def by_seed(comparison: Comparison, suite: str, fitness: FitnessConfig, other: str = "relu") -> pd.DataFrame:
@@ -91,13 +87,9 @@ def _values(
 
     Each table has [seeds, tasks] by arm, and [tasks] by function.
     """
-    picked = comparison.losses[comparison.losses["pick"] == pick]
-    ours, theirs = (
-        table[table["suite"] == suite].rename(columns={by: "name"})
-        for table, by in ((picked, "arm"), (comparison.references.assign(seed=0), "function"))
-    )
-    part = pd.concat([ours, theirs], ignore_index=True)
-    part["log"] = stats.mean_log(part[["ood_mse"]].to_numpy(), fitness.clamp, fitness.floor)
+    ours = comparison.losses.query("pick == @pick and suite == @suite").rename(columns={"arm": "name"})
+    theirs = comparison.references.query("suite == @suite").assign(seed=0).rename(columns={"function": "name"})
+    part = summaries.with_logs(pd.concat([ours, theirs], ignore_index=True), fitness)
     tasks, columns = part.drop_duplicates("task").set_index("task")["family"], ["log", "ood_mse", "train_mse"]
     wide = part.pivot(index=["name", "seed"], columns="task", values=columns)
     if wide.empty or wide.isna().any(axis=None):
@@ -106,7 +98,6 @@ def _values(
         column: {name: wide.loc[name][column][tasks.index].to_numpy() for name in part["name"].unique()}
         for column in columns
     }
-    for name in theirs["name"].unique():
-        for table in values.values():
-            table[name] = table[name][0]
+    for table in values.values():
+        table |= {name: table[name][0] for name in theirs["name"].unique()}
     return values, tasks.to_numpy()

@@ -1,22 +1,24 @@
 """Racing: a candidate's training ends as soon as what is known of it decides (ours; after Maron and Moore, 1994).
 
-A fitness is the mean of a gain over the tasks of a suite. Networks of different tasks are trained apart, so a
-candidate can be trained on a few tasks at a time, at no loss: whoever comes through has the fitness that training on
-all tasks at once gives, up to rounding. After each part it is compared with an incumbent on the tasks that both have
-seen, under common initial weights and batches; it is dropped when even the upper confidence bound of its mean paired
-gain, over the whole suite, lies below zero.
+A fitness is the mean of a gain over the tasks of a suite. Networks of different tasks are trained separately, so a
+candidate can be trained on a few tasks at a time at no loss: a candidate that finishes has the fitness that training
+on all tasks at once gives, up to rounding. After each part it is compared with an incumbent on the tasks that both
+have seen, with common initial weights and batches. It is dropped when the upper confidence bound of its mean paired
+gain over the whole suite is below zero.
 
-The chance to drop a candidate that is better than the incumbent is at most `delta`, over all looks together, if
+The probability of dropping a candidate that is better than the incumbent is at most `delta` over all looks together,
+if
 1. the tasks come in random order, with families in turn, that is independent of both functions: a search draws it
-   anew for each round, since an incumbent that came through an earlier order owes its place to it; and
+   anew for each round, since an incumbent that survived an earlier order owes its place to it; and
 2. the mean of the paired gains seen is close enough to normal for Student's interval. Where a few tasks hold most of a
-   candidate's gain it is not, and the chance is higher: `risk` measures it. Bounds that need no such thing, as
-   Hoeffding's and Bernstein's, decide nothing within 48 tasks.
+   candidate's gain it is not, and the probability is higher: `risk` measures it. Bounds without this assumption, such
+   as Hoeffding's and Bernstein's, decide nothing within 48 tasks.
 The bound holds for each candidate, over the draws of the order, not for all candidates of a search together.
 
-A short training on all tasks (a screen) is another thing: it knows another number, the gain after few steps, exactly.
-It may drop only on a third assumption, that from there to the full training no gain rises by more than a `margin`.
-Nothing bounds that: `rise` measures it, on functions that are not those of the race, and `study` what comes of it.
+A short training on all tasks (a screen) is different: it measures another quantity, the gain after few steps, exactly.
+It may drop candidates only on a third assumption, that no gain rises by more than a `margin` from there to the full
+training. Nothing bounds that: `rise` measures it, on functions that are not those of the race, and `study` what
+follows from it.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import special
-from scipy import stats as distributions
 
 from actlab.core import stats
 
@@ -49,13 +50,10 @@ def quarters(tasks: int, families: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Race:
-    """The rule: at which numbers of tasks one looks, and the chance to drop a candidate that is better.
+    """The rule: after which numbers of tasks to look, and the probability of dropping a candidate that is better."""
 
-    `rungs` rises; its last is the whole suite, where nothing is left to chance. `delta` is shared by the others.
-    """
-
-    rungs: tuple[int, ...]
-    delta: float = 0.05
+    rungs: tuple[int, ...]  # rising; the last is the whole suite, where nothing is left to chance
+    delta: float = 0.05  # shared by the others
 
     def __post_init__(self) -> None:
         if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs or self.rungs[0] < 2:
@@ -66,14 +64,12 @@ class Race:
     def bounds(self, gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper confidence bound of the mean gain over the whole suite; each errs with delta / looks.
 
-        Student's bounds, with the finite suite's correction: when all tasks are seen, both are the mean. The variance
-        is that of all gains seen; that families come in turn makes it smaller, and is not used.
+        Student's bounds, with the correction for a finite suite: when all tasks are seen, both are the mean. The
+        variance is that of all gains seen, although taking families in turn makes it smaller.
 
         Args:
             gains: candidate's less incumbent's on the first tasks of the order, [..., tasks seen]; higher is better.
-
-        Raises:
-            ValueError: where the number of tasks is no rung, or a gain is not finite.
+                They are finite, and the number of tasks is a rung.
         """
         gains = np.asarray(gains, dtype=float)
         if gains.ndim < 1 or gains.shape[-1] not in self.rungs or not np.isfinite(gains).all():
@@ -84,24 +80,19 @@ class Race:
         return gains.mean(axis=-1) - reach, gains.mean(axis=-1) + reach
 
     def verdict(self, gains: np.ndarray) -> str:
-        """Whether the candidate is surely behind the incumbent, surely ahead of it, or the race is open.
+        """Whether the candidate is behind the incumbent by its bounds, ahead of it, or the race is open.
 
-        A candidate that is behind is dropped. One that is ahead is trained on where its fitness is wanted, and may stop
-        where only the comparison is. On the whole suite the sign of the mean decides; open is an exact tie.
+        A candidate that is behind is dropped. On the whole suite the sign of the mean decides; open is an exact tie.
         """
         low, high = self.bounds(gains)
         return BEHIND if high < 0 else AHEAD if low > 0 else OPEN
 
 
 def rise(short: np.ndarray, full: np.ndarray) -> np.ndarray:
-    """How much the gain of one function on another rises from a short training to the full one, for each pair.
+    """How much the gain of one function on another rises from a short training to the full one, for each ordered pair.
 
-    Args:
-        short: gains of functions on a common reference after few steps, [functions, tasks].
-        full: the same in full.
-
-    Returns:
-        [functions (functions - 1)], of ordered pairs; a quantile of it is a margin for `study` and for a search.
+    `short` and `full` are gains of functions on a common reference, [functions, tasks]. A quantile of the result,
+    [functions (functions - 1)], is a margin for `study` and for a search.
     """
     change = (full - short).mean(axis=1)
     pairs = change[:, None] - change[None, :]
@@ -113,14 +104,8 @@ def risk(
 ) -> np.ndarray:
     """How often each function would be dropped if it were as good as its rival: the rule's worst case, by experiment.
 
-    Gains of each ordered pair keep their shape and are shifted to a mean of zero; the tasks come in random orders.
-
-    Args:
-        full: gains of functions on a common reference, [functions, tasks].
-        families: of the tasks.
-        race: the rule.
-        generator: of the orders.
-        orders: number of them.
+    The gains `full` of functions on a common reference, [functions, tasks], give those of each ordered pair. These keep
+    their shape and are shifted to a mean of zero; the tasks come in so many random orders.
 
     Returns:
         Shares, [functions (functions - 1)]; to be compared with `race.delta`.
@@ -139,7 +124,8 @@ class Plan:
     """A way to spend training on rounds of candidates; with nothing set, each is trained in full.
 
     A short training of all comes first where `keep`, the better share of a round that goes on, or `margin` is set.
-    Who trails the incumbent by more than `margin` there is dropped. The rest is trained by `race`, or at once.
+    Candidates that trail the incumbent by more than `margin` there are dropped. The rest is trained by `race`, or at
+    once.
     """
 
     name: str
@@ -159,11 +145,11 @@ def study(
     round_size: int = 12,
     elites: int = 1,
 ) -> pd.DataFrame:
-    """What plans save and what they risk: searches are played over scores that are known.
+    """What plans save and what they risk, by simulated searches over known scores.
 
-    The first function is where a search starts; the others come in random order, `round_size` at a time, and the tasks
-    too are in random order, anew each time. The incumbent of a round is the `elites`-th best of those scored before,
-    or the last while there are fewer. All plans meet the same orders.
+    The first function is where a search starts; the others come in random order, `round_size` at a time, and so do the
+    tasks, in a new order for each search. The incumbent of a round is the `elites`-th best of those scored before, or
+    the last while there are fewer. All plans get the same orders.
 
     Args:
         full: gain of each function on each task after the full training, [functions, tasks]; higher is better.
@@ -177,11 +163,11 @@ def study(
         elites: the rank of the incumbent.
 
     Returns:
-        A row a plan, with low and high for three shares: `saved`, of the steps of training all in full (95 % bootstrap
-        over the orders); `dropped`, of the candidates that are better than the incumbent of their round (`better` of
-        them came); and `same_winner`, of the searches that end with the function with which training all in full ends
-        (Wilson's intervals, as if candidates and searches were independent, which common functions make too narrow).
-        And `lost`, by how much the winner's fitness falls short, in the mean of all searches.
+        A row a plan: plan, searches, and three shares, each with low and high: saved, of the steps of training all in
+        full (95 % bootstrap over the orders); dropped, of the candidates that are better than the incumbent of their
+        round (better, their number); and same_winner, of the searches that end as training all in full does. The
+        latter two have Wilson's intervals, which are too narrow, since candidates and searches share functions. Last,
+        lost: the mean over searches of how much the winner's fitness falls short.
     """
     seeds = generator.spawn(orders)
     rows = []
@@ -196,7 +182,7 @@ def study(
         cost, better, dropped, lost = np.array(played).T
         saved = stats.bootstrap_mean(1 - cost / (len(full) - 1), np.random.default_rng(0))
         row = {"plan": plan.name, "searches": orders}
-        row |= {"saved": saved.estimate, "saved_low": saved.low, "saved_high": saved.high, "better": int(better.sum())}
+        row |= saved.columns("saved", "saved_") | {"better": int(better.sum())}
         row |= _share("dropped", int(dropped.sum()), int(better.sum()))
         row |= _share("same_winner", int((lost == 0).sum()), orders)
         rows.append(row | {"lost": lost.mean()})
@@ -206,7 +192,7 @@ def study(
 def _play(
     plan: Plan, full: np.ndarray, short: np.ndarray, share: float, rounds: list[np.ndarray], elites: int
 ) -> tuple[float, int, int, float]:
-    """One search: full trainings spent, candidates that were better, those of them that were dropped, fitness lost."""
+    """One search: full trainings spent, candidates that were better, how many of these were dropped, fitness lost."""
     fitness, brief = full.mean(axis=1), short.mean(axis=1)
     ranking, cost, better, dropped = [0], 0.0, 0, 0
     for candidates in rounds:
@@ -220,11 +206,9 @@ def _play(
             going = [i for i in going if brief[i] - brief[incumbent] >= -plan.margin]
         scored = []
         for i in going:
-            part, came_through = 1.0, True
-            if plan.race is not None:
-                part, came_through = _race(plan.race, full[i] - full[incumbent])
-            cost += part
-            if came_through:
+            seen = _seen(plan.race, full[i] - full[incumbent])
+            cost += seen
+            if seen == 1:
                 scored.append(i)
         were_better = {i for i in candidates if fitness[i] > fitness[incumbent]}
         better, dropped = better + len(were_better), dropped + len(were_better - set(scored))
@@ -232,17 +216,14 @@ def _play(
     return cost, better, dropped, float(fitness.max() - fitness[ranking[0]])
 
 
-def _race(race: Race, gains: np.ndarray) -> tuple[float, bool]:
-    """The share of the tasks that a candidate is trained on, and whether it comes through to the last."""
-    for seen in race.rungs[:-1]:
-        if race.verdict(gains[:seen]) == BEHIND:
-            return seen / len(gains), False
-    return 1.0, True
+def _seen(race: Race | None, gains: np.ndarray) -> float:
+    """The share of the tasks that a candidate is trained on: all of them, unless the race drops it before."""
+    rungs = race.rungs[:-1] if race is not None else ()
+    return next((seen / len(gains) for seen in rungs if race.verdict(gains[:seen]) == BEHIND), 1.0)
 
 
 def _share(name: str, hits: int, n: int) -> dict[str, float]:
     """A share and its Wilson interval; NaN where there is nothing to count."""
     if n == 0:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
-    interval = distributions.binomtest(hits, n).proportion_ci(method="wilson")
-    return {name: hits / n, f"{name}_low": float(interval.low), f"{name}_high": float(interval.high)}
+    return stats.share(hits, n).columns(name, f"{name}_")

@@ -1,6 +1,7 @@
 """Statistics of what networks learn by frequency (ours): measures by task, planned comparisons, mean spectra.
 
-The records are `spectra.study`'s. Tasks are the unit that is resampled, within their families; one training seed.
+The records are `spectra.study`'s, of one training seed. Tasks are the unit that is resampled, within their families;
+`seed` is that of the bootstrap and the sign flips.
 """
 
 from __future__ import annotations
@@ -46,84 +47,71 @@ def banded(found: Found) -> pd.DataFrame:
 
 
 def measures(found: Found, fitness: FitnessConfig) -> pd.DataFrame:
-    """What each function came to on each task: columns function, family, task and the `MEASURES`, as logarithms.
+    """Each function on each task: columns function, family, task and the `MEASURES`, as logarithms.
 
     Beyond the range, a measure is the mean over its two sides; in training, over spans of steps of growing length,
-    the first step left out.
-
-    Args:
-        found: the records.
-        fitness: clamp and floor of the loss in the ring, as the lab's score has them.
+    without the first step. The loss in the ring has the clamp and floor of the lab's score, `fitness`.
     """
     table = banded(found)
     inside = table["stretch"] == "inside"
-    beyond = np.log(table[~inside].set_index(KEYS)[["prediction", "error"]].clip(lower=FLOOR))
-    beyond = beyond.groupby(KEYS, sort=False).mean()
+    beyond = _beyond(table, ["prediction", "error"])
     steps, losses = found.steps.set_index(KEYS), found.losses.set_index(KEYS)
     later = steps[steps["step"] > 1]
-    ring = stats.mean_log(losses[["ring_mse"]].to_numpy(), fitness.clamp, fitness.floor)
     columns = {
         "start": np.log(steps.loc[steps["step"] == 1, "gradient"]),
         "gradient": np.log(later["gradient"] / later["loss"] ** 0.5).groupby(KEYS, sort=False).mean(),
         "train": np.log(losses["train_mse"].clip(lower=FLOOR)),
         "fine": np.log(table[inside].set_index(KEYS)["error_share"].clip(lower=LEAK)),
-        "ring": pd.Series(ring, losses.index),
+        "ring": pd.Series(stats.log_losses(losses["ring_mse"], fitness.clamp, fitness.floor), losses.index),
         "waves": beyond["prediction"],
         "miss": beyond["error"],
     }
     return pd.DataFrame(columns)[list(MEASURES)].loc[losses.index].reset_index()
 
 
+def _beyond(table: pd.DataFrame, signals: list[str]) -> pd.DataFrame:
+    """Logarithms of powers in the band beyond the range, means over its two sides, by function, family and task."""
+    sides = table[table["stretch"] != "inside"].set_index(KEYS)[signals]
+    return np.log(sides.clip(lower=FLOOR)).groupby(KEYS, sort=False).mean()
+
+
 def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
     """Planned comparisons by every measure, paired by task; all rows are one family for Holm's correction.
 
-    Args:
-        table: of `measures`.
-        pairs: subject and the function that it is compared with.
-        seed: of the bootstrap and the sign flips.
+    `table` is that of `measures`, and a pair is a subject and the function that it is compared with.
 
     Returns:
         Columns subject, other, measure, n, log_ratio (subject over other), low, high, p, p_holm and verdict (higher,
-        lower, undecided: by p_holm < 0.05).
+        lower, undecided; `stats.decided`).
     """
-    by_name = {name: part.set_index("task") for name, part in table.groupby("function", sort=False)}
-    rows = []
+    by_name, rows = summaries.by_function(table), []
     for one, other in pairs:
         a = by_name[one]
         b = by_name[other].loc[a.index]
         for measure in MEASURES:
             names = {"subject": one, "other": other, "measure": measure}
             rows.append(names | _gap(a[measure], b[measure], a["family"], seed))
-    return _decided(pd.DataFrame(rows))
+    return stats.decided(pd.DataFrame(rows), "log_ratio", "lower", "higher")
 
 
 def against_straight(found: Found, names: Iterable[str], seed: int = 0) -> pd.DataFrame:
     """The error beyond the range, in the band, against a straight line's, which is the target's own power.
 
-    The line is the best one of each stretch, so it knows the target's slope there; it knows none of its waves.
+    The line is the best one of each stretch: it has the target's slope there, and none of its waves.
 
     Returns:
         Columns function, family and those of `compared` from n on; corrected by Holm over all rows.
     """
-    table = banded(found)
-    logs = np.log(table[table["stretch"] != "inside"].set_index(KEYS)[["error", "target"]].clip(lower=FLOOR))
-    logs = logs.groupby(KEYS, sort=False).mean().reset_index()
-    rows = []
+    logs, rows = _beyond(banded(found), ["error", "target"]).reset_index(), []
     for name in names:
         for family, part in logs[logs["function"] == name].groupby("family", sort=False):
             rows.append({"function": name, "family": family} | _gap(part["error"], part["target"], None, seed))
-    return _decided(pd.DataFrame(rows))
+    return stats.decided(pd.DataFrame(rows), "log_ratio", "lower", "higher")
 
 
 def _gap(a: pd.Series, b: pd.Series, families: pd.Series | None, seed: int) -> dict[str, Any]:
     gap = stats.paired_difference(a, b, np.random.default_rng(seed), strata=families)
-    return {"n": gap.n, "log_ratio": gap.estimate, "low": gap.low, "high": gap.high, "p": gap.p_value}
-
-
-def _decided(rows: pd.DataFrame) -> pd.DataFrame:
-    holm = stats.holm(rows["p"])
-    side = np.where(rows["log_ratio"] > 0, "higher", "lower")
-    return rows.assign(p_holm=holm, verdict=np.where(holm < 0.05, side, "undecided"))
+    return {"n": gap.n, **gap.columns("log_ratio"), "p": gap.p_value}
 
 
 def ratios(rows: pd.DataFrame) -> pd.DataFrame:
@@ -145,9 +133,9 @@ def readings(rows: pd.DataFrame, words: Callable[[str], str]) -> list[str]:
 
 
 def claim(rows: pd.DataFrame, measure: str, side: str) -> str:
-    """Whether a measure is on a side (higher, lower) for the subjects of comparisons.
+    """Whether comparisons find a measure on one side (higher, lower).
 
-    It holds where every verdict says so, fails where one says the contrary, and is undecided else.
+    It holds where every verdict is that side, fails where one is the other side, and is undecided otherwise.
 
     Raises:
         ValueError: where no comparison is by that measure.
@@ -166,12 +154,9 @@ def shares(found: Found, seed: int = 0) -> pd.DataFrame:
     Returns:
         Columns function, where, signal (prediction, error, target), n, estimate, low, high.
     """
-    table = _placed(banded(found))
     columns = [f"{name}_share" for name in ("prediction", "error", "target")]
-    by_task = table.groupby([*KEYS, "where"], sort=False)[columns].mean().reset_index()
-    tall = by_task.melt([*KEYS, "where"], columns, "signal", "value")
-    tall["signal"] = tall["signal"].str.removesuffix("_share")
-    return _means(tall, ["function", "where", "signal"], seed)
+    tall = _by_place(banded(found), ["where"], columns)
+    return _means(tall.assign(signal=tall["signal"].str.removesuffix("_share")), ["function", "where", "signal"], seed)
 
 
 def spectrum(found: Found, family: str, most: int = 16, seed: int = 0) -> pd.DataFrame:
@@ -182,11 +167,16 @@ def spectrum(found: Found, family: str, most: int = 16, seed: int = 0) -> pd.Dat
         estimate, low, high.
     """
     rows = found.power[(found.power["family"] == family) & found.power["periods"].between(1, most)]
-    keys = [*KEYS, "where", "periods"]
-    sides = _placed(rows).groupby(keys, sort=False)[["prediction", "target"]].mean().reset_index()
-    tall = sides.melt(keys, ["prediction", "target"], "signal", "value")
+    tall = _by_place(rows, ["where", "periods"], ["prediction", "target"])
     tall["value"] = np.log(tall["value"].clip(lower=FLOOR))
     return _exponential(_means(tall, ["function", "where", "signal", "periods"], seed))
+
+
+def _by_place(table: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
+    """Means over the stretches inside, and over those beyond, of columns: a row a task, place and signal."""
+    placed = table.assign(where=np.where(table["stretch"] == "inside", "inside", "beyond"))
+    means = placed.groupby([*KEYS, *by], sort=False)[columns].mean().reset_index()
+    return means.melt([*KEYS, *by], columns, "signal", "value")
 
 
 def training(found: Found, seed: int = 0) -> pd.DataFrame:
@@ -197,23 +187,19 @@ def training(found: Found, seed: int = 0) -> pd.DataFrame:
     """
     steps = found.steps.assign(relative=found.steps["gradient"] / found.steps["loss"] ** 0.5)
     tall = steps.melt([*KEYS, "step"], ["gradient", "relative", "loss"], "quantity", "value")
-    tall["value"] = np.log(tall["value"])
-    return _exponential(_means(tall, ["function", "quantity", "step"], seed))
+    return _exponential(_means(tall.assign(value=np.log(tall["value"])), ["function", "quantity", "step"], seed))
 
 
 def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]], seed: int = 0) -> pd.DataFrame:
     """Each measure by the amplitude, as a ratio to GELU, which is amplitude 0 of every form.
 
-    Args:
-        table: of `measures`, gelu among the functions.
-        named: form, amplitude and the function's name in the table.
-        seed: of the bootstrap.
+    `table` is that of `measures`, and `named` a form, an amplitude and the function's name in the table.
 
     Returns:
         Columns form, amplitude, measure, n, estimate (a ratio), low, high.
     """
-    by_name = {name: part.set_index("task") for name, part in table.groupby("function", sort=False)}
-    base, parts = by_name["gelu"], []
+    by_name, parts = summaries.by_function(table), []
+    base = by_name["gelu"]
     for form, amplitude, name in named:
         gaps = by_name[name][list(MEASURES)] - base[list(MEASURES)]
         tall = gaps.assign(family=base["family"]).melt("family", list(MEASURES), "measure", "value")
@@ -221,19 +207,14 @@ def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]], seed: in
     return _exponential(_means(pd.concat(parts), ["form", "amplitude", "measure"], seed))
 
 
-def _placed(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(where=np.where(table["stretch"] == "inside", "inside", "beyond"))
-
-
 def _means(table: pd.DataFrame, by: list[str], seed: int) -> pd.DataFrame:
     """Means of `value` with 95 % bootstrap intervals over tasks within families."""
     rows = []
     for names, part in table.groupby(by, sort=False):
         mean = stats.bootstrap_mean(part["value"], np.random.default_rng(seed), part["family"], resamples=RESAMPLES)
-        rows.append((*names, mean.n, mean.estimate, mean.low, mean.high))
-    return pd.DataFrame(rows, columns=[*by, "n", "estimate", "low", "high"])
+        rows.append(dict(zip(by, names, strict=True)) | {"n": mean.n} | mean.columns("estimate"))
+    return pd.DataFrame(rows)
 
 
 def _exponential(table: pd.DataFrame) -> pd.DataFrame:
-    ends = ["estimate", "low", "high"]
-    return table.assign(**{end: np.exp(table[end]) for end in ends})
+    return table.assign(**{end: np.exp(table[end]) for end in ("estimate", "low", "high")})

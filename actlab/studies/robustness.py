@@ -1,6 +1,6 @@
-"""What claims are worth over many labs: shares of labs, agreement of orders, and the settings that turn them (ours).
+"""How robust claims are across labs: shares of labs, agreement of orders, and the settings that change them (ours).
 
-Labs are the unit: they are independent draws, and an interval over labs speaks of other labs of the same distribution
+Labs are the unit: they are independent draws, and an interval over labs holds for other labs of the same distribution
 with data sets of their own. The wider, hierarchical one redraws data sets within each lab and family as well.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from actlab.studies.multiverse import Records
 TABLE_1 = tuple(sorted(paper.TABLE_1, key=lambda name: paper.TABLE_1[name].ood))  # best first
 AGGREGATES = ("mean", "typical")  # of a lab's tasks: Table 1's plain mean of clamped losses, and the mean log
 RESAMPLES = 2000
+ENDS = (0.025, 0.975)  # quantiles of a 95 % percentile interval
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,8 @@ def _versus(better: str, worse: str, words: str, origin: str = "paper") -> State
 
 
 STATEMENTS = (
-    _versus("gelu-sine", "gelu", "GELUSine < GELU"),
-    _versus("gelu-sinc", "gelu", "GELU-Sinc < GELU"),
-    _versus("gmtu", "gelu", "GMTU < GELU"),
-    _versus("turbulent", "gelu", "Turbulent < GELU"),
-    _versus("gelu-sine", "relu", "GELUSine < ReLU"),
-    _versus("gelu-sinc", "relu", "GELU-Sinc < ReLU"),
-    _versus("gmtu", "relu", "GMTU < ReLU"),
-    _versus("turbulent", "relu", "Turbulent < ReLU"),
-    _versus("gelu", "relu", "GELU < ReLU"),
+    *(_versus(name, "gelu", f"{claim_rules.NAMES[name]} < GELU") for name in claim_rules.DISCOVERED),
+    *(_versus(name, "relu", f"{claim_rules.NAMES[name]} < ReLU") for name in (*claim_rules.DISCOVERED, "gelu")),
     Statement("all discovered < GELU and ReLU", claim_rules.DISCOVERED, ("gelu", "relu")),
     Statement("Turbulent < the other five", ("turbulent",), tuple(name for name in TABLE_1 if name != "turbulent")),
     Statement("Snake < all discovered", ("snake",), claim_rules.DISCOVERED, "ours"),
@@ -71,16 +65,13 @@ LATER = (  # added when the shares of those above were known, and corrected by t
 
 @dataclass(frozen=True, eq=False)
 class Cube:
-    """The losses of a multiverse by function, lab and task; `values` [functions, labs, tasks] for each aggregate.
-
-    A lab's tasks stand in its families' order, `each` [labs] of them a family.
-    """
+    """The losses of a multiverse by function, lab and task; a lab's tasks are in its families' order."""
 
     functions: tuple[str, ...]
     labs: np.ndarray
-    values: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]  # [functions, labs, tasks] for each aggregate
     train: np.ndarray  # [functions, labs], mean training losses
-    each: np.ndarray
+    each: np.ndarray  # [labs], tasks a family
 
     def scores(self, aggregate: str) -> np.ndarray:
         """One number a function and lab, lower is better: [functions, labs]."""
@@ -102,19 +93,15 @@ class Cube:
 
     def at(self, labs: np.ndarray) -> Cube:
         """Some of the labs, by a mask."""
-        values = {aggregate: v[:, labs] for aggregate, v in self.values.items()}
-        return Cube(self.functions, self.labs[labs], values, self.train[:, labs], self.each[labs])
+        values = {aggregate: value[:, labs] for aggregate, value in self.values.items()}
+        return replace(self, labs=self.labs[labs], values=values, train=self.train[:, labs], each=self.each[labs])
 
 
 def cube(records: Records, fitness: FitnessConfig) -> Cube:
-    """The records as arrays.
-
-    Args:
-        records: of labs with equally many tasks.
-        fitness: clamp of a loss, and floor under its logarithm.
+    """The records, of labs with equally many tasks, as arrays; losses have the clamp and floor of `fitness`.
 
     Raises:
-        ValueError: where a lab lacks a function or a task.
+        ValueError: a lab lacks a function or a task.
     """
     losses, functions = records.losses, tuple(records.losses["function"].unique())
     labs, tasks = records.labs["lab"].to_numpy(int), losses["task"].nunique()
@@ -123,8 +110,8 @@ def cube(records: Records, fitness: FitnessConfig) -> Cube:
     if len(losses) != np.prod(shape) or (losses["function"].to_numpy().reshape(len(labs), -1) != order).any():
         raise ValueError(f"wanted losses of {shape} labs, functions and tasks; got {len(losses)} rows")
     ood, train = (losses[c].to_numpy(float).reshape(shape).swapaxes(0, 1) for c in ("ood_mse", "train_mse"))
-    clamped = stats.clamped(ood, fitness.clamp)
-    values = {"mean": clamped, "typical": np.log(np.maximum(clamped, fitness.floor))}
+    logs = stats.log_losses(ood, fitness.clamp, fitness.floor)
+    values = {"mean": stats.clamped(ood, fitness.clamp), "typical": logs}
     each = tasks // (records.labs["families"].str.count(r"\+").to_numpy() + 1)
     return Cube(functions, labs, values, stats.clamped(train, fitness.clamp).mean(axis=2), each)
 
@@ -142,55 +129,53 @@ def alike(cube: Cube, factor: float = claim_rules.ALIKE) -> np.ndarray:
     return six.max(axis=0) < factor * six.min(axis=0)
 
 
-# --- claims ---------------------------------------------------------------------------------------
-
-
 def shares(
-    cube: Cube, statements: Sequence[Statement] = STATEMENTS, seed: int = 0, resamples: int = RESAMPLES
+    cube: Cube,
+    families: Sequence[Sequence[Statement]] = (STATEMENTS, LATER),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """In what share of labs each statement holds.
+    """In what share of labs each statement holds; statements of one family are corrected together.
 
     Returns:
         Columns statement, origin, aggregate, n (labs), share with low and high (95 % Wilson over labs), both_low and
-        both_high (95 % percentile bootstrap over labs and tasks; redrawn tasks blur what holds in a lab, which draws
-        shares towards `chance`), chance, p (exact binomial against one half), p_holm (within an aggregate), among (how
-        many are corrected together) and verdict: "in most labs", "in few labs", or "undecided" where p_holm is 0.05 or
-        more.
+        both_high (95 % percentile bootstrap over labs and tasks; redrawn tasks add noise within a lab, which biases
+        shares towards `chance`), chance, p (exact binomial against one half), p_holm (of a family, within an
+        aggregate), among (how many are corrected together) and verdict: "in most labs", "in few labs" or "undecided"
+        (`stats.decided`).
     """
-    rows = []
+    statements, parts = [statement for family in families for statement in family], []
     for aggregate in AGGREGATES:
         scores = cube.scores(aggregate)
         drawn = [
             [_holds(one, cube, statement).mean() for statement in statements]
             for one in cube.resampled(aggregate, np.random.default_rng(seed), resamples)
         ]
-        both = np.quantile(drawn, [0.025, 0.975], axis=0).T
-        for statement, (both_low, both_high) in zip(statements, both, strict=True):
-            held = _holds(scores, cube, statement)
-            row = {"statement": statement.words, "origin": statement.origin, "aggregate": aggregate} | _share(held)
-            rows.append(row | {"both_low": both_low, "both_high": both_high, "chance": statement.chance})
-    table = pd.DataFrame(rows)
-    table["p"] = table.pop("p")
-    table["p_holm"] = table.groupby("aggregate")["p"].transform(stats.holm)
-    side = np.where(table["share"] > 0.5, "in most labs", "in few labs")
-    return table.assign(among=len(statements), verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
+        both = dict(zip(statements, np.quantile(drawn, ENDS, axis=0).T, strict=True))
+        for family in families:
+            rows = []
+            for statement in family:
+                found = _share(_holds(scores, cube, statement))
+                row = {"statement": statement.words, "origin": statement.origin, "aggregate": aggregate, "n": found.n}
+                row |= found.columns("share") | dict(zip(("both_low", "both_high"), both[statement], strict=True))
+                rows.append(row | {"chance": statement.chance, "p": found.p_value})
+            parts.append(_decided(rows, "share", "in few labs", "in most labs", 0.5))
+    return pd.concat(parts, ignore_index=True)
 
 
-def all_shares(cube: Cube, resamples: int = RESAMPLES) -> pd.DataFrame:
-    """`shares` of all statements; those that were added later are corrected by themselves."""
-    parts = [shares(cube, statements, resamples=resamples) for statements in (STATEMENTS, LATER)]
-    return pd.concat(parts, ignore_index=True).sort_values("aggregate", kind="stable", ignore_index=True)
+def _decided(rows: list[dict], effect: str, below: str, above: str, null: float = 0.0) -> pd.DataFrame:
+    """`stats.decided`, with the number of comparisons that are corrected together in a column `among`."""
+    table = stats.decided(pd.DataFrame(rows), effect, below, above, null)
+    table.insert(table.columns.get_loc("verdict"), "among", len(table))
+    return table
 
 
-def _share(held: np.ndarray) -> dict[str, float]:
-    """Of labs that a mask tells: n, share with its 95 % Wilson interval, and p against one half."""
-    found = scipy.stats.binomtest(int(held.sum()), len(held))
-    wilson = found.proportion_ci(method="wilson")
-    return {"n": len(held), "share": held.mean(), "low": wilson.low, "high": wilson.high, "p": found.pvalue}
+def _share(held: np.ndarray) -> stats.Comparison:
+    return stats.share(int(held.sum()), len(held))
 
 
 def _holds(scores: np.ndarray, cube: Cube, statement: Statement) -> np.ndarray:
-    """Where the worst of the better ones is below the best of the worse ones: [labs]; a tie does not hold."""
+    """Whether the worst of the better ones is below the best of the worse ones: [labs]; a tie does not hold."""
     better, worse = (scores[cube.rows(names)] for names in (statement.better, statement.worse))
     return better.max(axis=0) < worse.min(axis=0)
 
@@ -211,14 +196,11 @@ def ratios(
         return scores[places[0]] - scores[places[1]]
 
     drawn = [gaps(one).mean(axis=1) for one in cube.resampled("typical", np.random.default_rng(seed), resamples)]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    low, high = np.quantile(drawn, ENDS, axis=0)
     found = gaps(cube.scores("typical"))
     about = {"statement": [pair.words for pair in pairs], "origin": [pair.origin for pair in pairs]}
     numbers = {"log_ratio": found.mean(axis=1), "low": low, "high": high, "spread": found.std(axis=1, ddof=1)}
     return pd.DataFrame(about | {"n": len(cube.labs)} | numbers)
-
-
-# --- orders ---------------------------------------------------------------------------------------
 
 
 def taus(cube: Cube, aggregate: str) -> np.ndarray:
@@ -250,21 +232,19 @@ def agreement(cube: Cube, seed: int = 0, resamples: int = RESAMPLES) -> pd.DataF
 
     Returns:
         A row an aggregate: n (labs), tau (mean over labs) with low and high (95 % bootstrap over labs), both_low and
-        both_high (over labs and tasks; redrawn tasks draw it to 0), p (sign flips), above (share of labs with a tau
+        both_high (over labs and tasks; redrawn tasks bias it to 0), p (sign flips), above (share of labs with a tau
         above 0), and among with among_low and among_high: the mean tau of two different labs' orders.
     """
-    rows = []
+    rows, six = [], cube.rows(TABLE_1)
     for aggregate in AGGREGATES:
         found = taus(cube, aggregate)
         whole = stats.paired_difference(found, np.zeros_like(found), np.random.default_rng(seed), resamples=resamples)
-        six = cube.rows(TABLE_1)
         drawn = cube.resampled(aggregate, np.random.default_rng(seed), resamples)
-        both = np.quantile([_taus(one[six]).mean() for one in drawn], [0.025, 0.975])
+        both_low, both_high = np.quantile([_taus(one[six]).mean() for one in drawn], ENDS)
         between = _between(_signs(cube.scores(aggregate)[six]), np.random.default_rng(seed), resamples)
-        row = {"aggregate": aggregate, "n": whole.n, "tau": whole.estimate, "low": whole.low, "high": whole.high}
-        row |= {"both_low": both[0], "both_high": both[1], "p": whole.p_value, "above": (found > 0).mean()}
-        names = ("among", "among_low", "among_high")
-        rows.append(row | dict(zip(names, between, strict=True)))
+        row = {"aggregate": aggregate, "n": whole.n} | whole.columns("tau")
+        row |= {"both_low": both_low, "both_high": both_high, "p": whole.p_value, "above": (found > 0).mean()}
+        rows.append(row | dict(zip(("among", "among_low", "among_high"), between, strict=True)))
     return pd.DataFrame(rows)
 
 
@@ -279,23 +259,23 @@ def _between(signs: np.ndarray, generator: np.random.Generator, resamples: int) 
         return float((pairs * agree).sum() / pairs.sum())
 
     counts = (np.bincount(generator.integers(labs, size=labs), minlength=labs) for _ in range(resamples))
-    low, high = np.quantile([mean(weights) for weights in counts if np.count_nonzero(weights) > 1], [0.025, 0.975])
+    low, high = np.quantile([mean(weights) for weights in counts if np.count_nonzero(weights) > 1], ENDS)
     return mean(np.ones(labs)), float(low), float(high)
 
 
 def table_3(cube: Cube, shares: pd.DataFrame, ratios: pd.DataFrame, agreed: pd.DataFrame) -> pd.DataFrame:
     """The multiverse in one table [ours]: in what share of labs each statement holds, ratios of losses, and tau.
 
-    Args:
-        cube: the losses, for the share of labs whose training losses are alike.
-        shares, ratios, agreed: as `shares`, `ratios` and `agreement` give them.
+    It takes the share of labs whose training losses are alike from the losses, and the rest from the tables of
+    `shares`, `ratios` and `agreement`.
 
     Returns:
         Columns what, origin, measure (share of labs, log ratio of losses, tau), aggregate (mean, typical; train), n,
         value with low and high (95 %, over labs; of ratios, over labs and tasks), both_low and both_high (over labs
         and tasks) and chance (what a random order gives).
     """
-    same = {"statement": "training losses alike", "origin": "paper", "aggregate": "train", **_share(alike(cube))}
+    same, found = {"statement": "training losses alike", "origin": "paper", "aggregate": "train"}, _share(alike(cube))
+    same |= {"n": found.n} | found.columns("share")
     parts = [
         pd.concat([shares, pd.DataFrame([same])]).assign(measure="share of labs", value=lambda table: table["share"]),
         ratios.assign(measure="log ratio of losses", aggregate="typical", value=ratios["log_ratio"], chance=0.0),
@@ -305,8 +285,6 @@ def table_3(cube: Cube, shares: pd.DataFrame, ratios: pd.DataFrame, agreed: pd.D
     bounds = ["low", "high", "both_low", "both_high"]
     return table[["what", "origin", "measure", "aggregate", "n", "value", *bounds, "chance"]]
 
-
-# --- settings -------------------------------------------------------------------------------------
 
 OUTCOMES = {
     "tau with the paper": None,
@@ -336,51 +314,42 @@ def upper(labs: pd.DataFrame, distribution: Distribution) -> dict[str, np.ndarra
 
 
 def effects(
-    cube: Cube, masks: dict[str, np.ndarray], outcomes: Mapping[str, tuple[str, str] | None] = OUTCOMES
+    cube: Cube,
+    masks: Mapping[str, np.ndarray],
+    families: Sequence[Mapping[str, tuple[str, str] | None]] = (OUTCOMES, LATER_OUTCOMES),
 ) -> pd.DataFrame:
-    """What each setting does: the mean over labs of its upper half minus that of the lower half.
+    """What each setting does: the mean over labs of its upper half (`upper`) minus that of the lower half.
 
-    Settings are drawn independently, so that halves differ in no other setting but by chance.
-
-    Args:
-        cube: the losses.
-        masks: the upper half of each setting, as `upper` gives them.
-        outcomes: pairs of functions by their names; None for tau. One family for Holm.
+    Settings are drawn independently, so that halves differ in no other setting but by chance. Outcomes are pairs of
+    functions by their names, or None for tau; those of one family are corrected together.
 
     Returns:
         Columns outcome (tau is of the plain means, the ratios are mean log ratios), setting, n, difference, low, high
-        (95 % Welch t over labs), p, p_holm (over all rows), among (how many these are) and verdict: raises, lowers,
+        (95 % Welch t over labs), p, p_holm, among (how many are corrected together) and verdict: raises, lowers,
         undecided.
 
     Raises:
-        ValueError: where a half has fewer than two labs.
+        ValueError: a half has fewer than two labs.
     """
     if few := [setting for setting, mask in masks.items() if min(mask.sum(), (~mask).sum()) < 2]:
         came = f"fewer, of {len(cube.labs)}: {', '.join(few)}"
         raise ValueError(f"effects: wanted 2 labs or more in each half; got {came}")
-    typical, rows = cube.scores("typical"), []
-    for outcome, pair in outcomes.items():
-        a, b = cube.rows(pair or TABLE_1[:2])
-        values = taus(cube, "mean") if pair is None else typical[a] - typical[b]
-        for setting, mask in masks.items():
-            found = scipy.stats.ttest_ind(values[mask], values[~mask], equal_var=False)
-            low, high = found.confidence_interval()
-            row = {"outcome": outcome, "setting": setting, "n": len(values)}
-            row |= {"difference": values[mask].mean() - values[~mask].mean(), "low": low, "high": high}
-            rows.append(row | {"p": found.pvalue})
-    table = pd.DataFrame(rows)
-    table["p_holm"] = stats.holm(table["p"])
-    side = np.where(table["difference"] > 0, "raises", "lowers")
-    return table.assign(among=len(table), verdict=np.where(table["p_holm"] < 0.05, side, "undecided"))
-
-
-def all_effects(cube: Cube, masks: dict[str, np.ndarray]) -> pd.DataFrame:
-    """`effects` on all outcomes; those that were added later are corrected by themselves."""
-    parts = [effects(cube, masks, outcomes) for outcomes in (OUTCOMES, LATER_OUTCOMES)]
+    typical, parts = cube.scores("typical"), []
+    for outcomes in families:
+        rows = []
+        for outcome, pair in outcomes.items():
+            values = taus(cube, "mean") if pair is None else np.subtract(*typical[cube.rows(pair)])
+            for setting, mask in masks.items():
+                found = scipy.stats.ttest_ind(values[mask], values[~mask], equal_var=False)
+                low, high = found.confidence_interval()
+                row = {"outcome": outcome, "setting": setting, "n": len(values)}
+                row |= {"difference": values[mask].mean() - values[~mask].mean(), "low": low, "high": high}
+                rows.append(row | {"p": found.pvalue})
+        parts.append(_decided(rows, "difference", "lowers", "raises"))
     return pd.concat(parts, ignore_index=True)
 
 
 def turned(effects: pd.DataFrame) -> pd.DataFrame:
-    """The effects on the outcomes that some setting turns: all of their rows."""
+    """All effects on the outcomes that some setting changes."""
     decided = effects.loc[effects["verdict"] != "undecided", "outcome"]
     return effects[effects["outcome"].isin(decided)]

@@ -15,6 +15,7 @@ from actlab.activations import zoo
 from actlab.core import paper, stats
 from actlab.core.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.core.records import figures_folder
+from actlab.core.reliability import Aggregate, split_half
 from actlab.lab import tasks, training
 from actlab.scoring.evaluator import contributions, mse
 from actlab.scoring.laboratory import Laboratory, sources
@@ -110,7 +111,7 @@ def target_grid(suite: tasks.Suite, index: int, points: int = 61) -> pd.DataFram
     return pd.DataFrame({**names, "u1": u[:, 0], "u2": u[:, 1], "y": suite.target(index, u)})
 
 
-def aggregates(config: FitnessConfig) -> dict[str, stats.Aggregate]:
+def aggregates(config: FitnessConfig) -> dict[str, Aggregate]:
     """Ways to sum up losses, [functions, tasks] to [functions], lower is better; the first row is the reference."""
     return {
         "log-ratio": lambda losses: stats.mean_log_ratio(losses, losses[0], config.clamp, config.floor),
@@ -142,7 +143,7 @@ def reliability(
     sizes = sorted({2**i for i in range(each.bit_length()) if 2 ** (i + 1) <= each} | {each // 2})
     for size in sizes:
         found = {
-            name: stats.split_half_reliability(
+            name: split_half(
                 scores, aggregate, np.random.default_rng(seed), splits, families, fraction=size / each
             )
             for name, aggregate in aggregates(config).items()

@@ -19,14 +19,14 @@ def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
     """What plain answers score on a configuration's tests, kept in the store.
 
     Args:
-        config: of the kind; its seed counts where the split hangs on it.
+        config: of the kind; its seed counts where the split depends on it.
         kind: of `sweep.BENCHMARKS`.
         store: where it is kept.
         options: of the kind's `baseline`.
 
     Returns:
-        Columns data, answer, split, seed (of the run that it stands beside; missing where it is the same for all) and
-        value.
+        Columns data, answer, split, seed (of the run that it is compared with; missing where it is the same for all)
+        and value.
     """
     job = sweep.Job(kind, "relu", config)
     settings = dataclasses.asdict(dataclasses.replace(config, folder=""))
@@ -45,7 +45,7 @@ def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
 
 
 def beside(scores: pd.DataFrame, floors: pd.DataFrame, function: str = "relu") -> pd.DataFrame:
-    """A function beside each plain answer: paired where the answer hangs on the seed, else against its one score.
+    """A function beside each plain answer: paired where the answer depends on the seed, else against its one score.
 
     Args:
         scores: as `statistics.scores` returns them.
@@ -54,23 +54,20 @@ def beside(scores: pd.DataFrame, floors: pd.DataFrame, function: str = "relu") -
 
     Returns:
         Columns data, split, answer, n (seeds), floor, score (mean over the seeds of the difference), difference (of the
-        score over the floor), low, high and verdict: above or below where the 95 % t interval leaves 0 out, else level.
-        Intervals count an answer's one score as known.
+        score over the floor), low, high (95 % t interval, with an answer's one score taken as known) and verdict: above
+        or below where the interval excludes 0, else level.
     """
     rows = []
     for (data, answer, split), part in floors.groupby(["data", "answer", "split"], sort=False):
         mine = scores[(scores["function"] == function) & (scores["data"] == data) & (scores["split"] == split)]
-        values = mine.set_index("seed")["value"]
+        values, plain = mine.set_index("seed")["value"], part.set_index("seed")["value"]
         if part["seed"].isna().all():
             if len(part) != 1:
                 raise ValueError(f"beside: wanted one score of {answer} on {data}, {split}; got {len(part)}")
-            plain = pd.Series(part["value"].iloc[0], index=values.index)
-        else:
-            plain = part.set_index("seed")["value"]
-            values = values.loc[plain.index]
+            plain = pd.Series(plain.item(), index=values.index)
+        values = values.loc[plain.index]
         found = stats.paired_t(values, plain)
-        verdict = "above" if found.low > 0 else "below" if found.high < 0 else "level"
-        means = (plain.mean(), values.mean())
-        rows.append((data, split, answer, found.n, *means, found.estimate, found.low, found.high, verdict))
-    columns = ["data", "split", "answer", "n", "floor", "score", "difference", "low", "high", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
+        row = {"data": data, "split": split, "answer": answer, "n": found.n, "floor": plain.mean()}
+        row |= {"score": values.mean()} | found.columns("difference")
+        rows.append(row | {"verdict": "above" if found.low > 0 else "below" if found.high < 0 else "level"})
+    return pd.DataFrame(rows)

@@ -203,9 +203,10 @@ def over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     rows = []
     for key, part in table.groupby(list(by), sort=False):
         values = part["value"].to_numpy(float)
-        found = stats.paired_t(values, np.zeros(len(values))) if len(values) > 1 else None
-        ends = (found.low, found.high) if found else (np.nan, np.nan)
-        rows.append((*key, len(values), values.mean(), *ends))
+        found = {"value": values.mean()}
+        if len(values) > 1:
+            found = stats.paired_t(values, np.zeros(len(values))).columns("value")
+        rows.append(dict(zip(by, key, strict=True)) | {"n": len(values)} | found)
     return pd.DataFrame(rows, columns=[*by, "n", "value", "low", "high"])
 
 
@@ -249,9 +250,9 @@ def whole_against_batches(scores: pd.DataFrame) -> pd.DataFrame:
     seen = scores[scores["function"].map(sweep.sees_its_batch) & ~scores["failed"] & scores["whole"].notna()]
     for key, part in seen.groupby(["data", "split", "function"], sort=False):
         if len(part) > 1:
-            found = stats.paired_t(part["whole"], part["value"])
-            means = part[["value", "whole"]].mean()
-            rows.append((*key, found.n, means["value"], means["whole"], found.estimate, found.low, found.high))
+            found, names = stats.paired_t(part["whole"], part["value"]), ("data", "split", "function")
+            row = dict(zip(names, key, strict=True)) | {"n": found.n, "batches": part["value"].mean()}
+            rows.append(row | {"whole": part["whole"].mean()} | found.columns("difference"))
     columns = ["data", "split", "function", "n", "batches", "whole", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -284,7 +285,7 @@ def drop(scores: pd.DataFrame) -> pd.DataFrame:
 def text(row: Any, digits: int = 3) -> str:
     """A row's estimate with its interval, such as `0.971 [0.968, 0.974]`: of `difference` where it has one."""
     estimate = row.difference if hasattr(row, "difference") else row.value
-    return f"{estimate:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return stats.bracketed(estimate, row.low, row.high, f".{digits}f")
 
 
 def differences(compared: pd.DataFrame) -> pd.DataFrame:

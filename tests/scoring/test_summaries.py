@@ -112,9 +112,12 @@ def test_a_claim_holds_where_all_are_better_and_fails_where_one_is_worse(verdict
     assert summaries.claim(pd.DataFrame({"verdict": verdicts})) == said
 
 
-def test_a_ratio_reads_as_losses_with_its_interval():
+def test_estimates_are_written_with_their_intervals():
     row = pd.Series({"log_ratio": np.log(0.5), "low": np.log(0.25), "high": 0.0})
     assert summaries.ratio(row) == "0.50 [0.25, 1.00]"
+    rows = pd.DataFrame({"a": [0.123, -1.0], "low": [0.1, -2.0], "high": [0.2, 0.5]})
+    assert summaries.intervals(rows, "a") == ["0.12 [0.10, 0.20]", "-1.00 [-2.00, 0.50]"]
+    assert summaries.intervals(rows, "a", form="+.1f")[0] == "+0.1 [+0.1, +0.2]"
 
 
 def test_table_4_has_every_function_suite_and_family_with_both_losses_and_their_intervals():
