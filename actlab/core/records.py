@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import json
@@ -10,88 +9,35 @@ import logging
 import math
 import os
 import platform
+import sqlite3
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from actlab.core.sources import PACKAGE, code_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PACKAGE = Path(__file__).resolve().parents[1]
+J = TypeVar("J", bound="Job")
+
 ROOT = Path(os.environ.get("ACTLAB_ROOT", PACKAGE.parent)).resolve()
 BUILD = ROOT / "build"
+
+
+def records_folder(name: str, profile: str = "laptop") -> Path:
+    """Where a long run's records go: a committed folder for laptop, the build folder for all other profiles."""
+    return ROOT / "records" / name if profile == "laptop" else BUILD / profile / "records" / name
 
 
 def figures_folder(profile: str) -> Path:
     """Where a profile's figures go: the committed folder for laptop alone, the build folder for all others."""
     return ROOT / "figures" if profile == "laptop" else BUILD / profile / "figures"
-
-
-# What this process runs, read as it was imported: a source that is edited meanwhile does not pass for it.
-SOURCES = {p.relative_to(PACKAGE).with_suffix("").as_posix(): p.read_bytes() for p in sorted(PACKAGE.rglob("*.py"))}
-
-
-def code_hash(*modules: str) -> str:
-    """Hash of what modules of this package compute, with all that they import from it.
-
-    It is that of their syntax trees without docstrings, annotations and comments; a module's name does not count.
-
-    Args:
-        modules: by their paths in the package, without ".py", such as "lab" or "proposers/grammar".
-
-    Raises:
-        ValueError: where a module is not there.
-    """
-    if unknown := [module for module in modules if module not in SOURCES]:
-        raise ValueError(f"wanted modules of actlab; got {', '.join(map(repr, unknown))}")
-    trees = sorted(_parsed(module, SOURCES[module])[0] for module in closure(*modules))
-    return hashlib.sha256("".join(trees).encode()).hexdigest()
-
-
-def closure(*modules: str) -> set[str]:
-    """The modules, and those of this package that they import, wherever in their text, and so on."""
-    found, waiting = set(), list(modules)
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting += _parsed(module, SOURCES[module])[1]
-    return found
-
-
-@cache
-def _parsed(module: str, source: bytes) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module's bare tree, and the modules of this package that it imports."""
-    tree, package = ast.parse(source), PACKAGE.name
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    paths = [name.removeprefix(f"{package}.").replace(".", "/") for name in names if name.startswith(f"{package}.")]
-    imported = [place for path in paths for place in (path, f"{path}/__init__") if place in SOURCES]
-    return hashlib.sha256(ast.dump(_Bare().visit(tree)).encode()).hexdigest(), tuple(imported)
-
-
-class _Bare(ast.NodeTransformer):
-    """Takes out of a tree what says something to readers alone."""
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        if isinstance(node, ast.AnnAssign):
-            node.annotation = ast.Constant(None)  # a field of a dataclass stays one
-        return super().generic_visit(node)
 
 
 def versions() -> dict[str, str]:
@@ -141,11 +87,6 @@ def commit() -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None
-
-
-def bare(source: str) -> str:
-    """Python source as it is without docstrings, annotations and comments, in one layout."""
-    return ast.unparse(_Bare().visit(ast.parse(source)))
 
 
 # --- what still stands --------------------------------------------------------------------------
@@ -333,65 +274,147 @@ class Store:
         return self.folder / name[:2] / f"{name}.parquet"
 
 
-class Shelf:
-    """Tables of a long run that are committed together, each under what was asked; numbers are kept in float32.
+class Job(Protocol):
+    """What a long run does once: `identity` tells it from the others of its run, `key` is all that was asked."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Values of the columns that tell it from the others."""
+
+    @property
+    def key(self) -> str:
+        """Hash of what was asked, such as `Family.key` gives."""
+
+
+class Records:
+    """The records of a long run in one folder, which are committed together.
+
+    `jobs.csv` has a row a job: its identity, its key, the mark of who made it. `about.json` has command, versions and
+    marks. The other files are tables, whose rows carry the identity of their job and stand in that order, whatever the
+    order in which jobs ended. Several processes may write.
 
     Args:
-        folder: of `losses.parquet` and `about.json`; where they are not there, the shelf is empty.
+        folder: of the files; the canaries lie beside it.
+        family: of the records.
+        identity: columns that tell a job from the others.
+        tables: by file name, `.csv` or `.parquet` (numbers then in float32), the columns.
+        digits: of a number in a CSV.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.canaries = folder, Canaries(folder.parent / "canaries")
+    def __init__(
+        self, folder: Path, family: str, identity: Sequence[str], tables: Mapping[str, Sequence[str]], digits: int = 9
+    ) -> None:
+        self.folder, self.family, self.identity, self.digits = folder, family, list(identity), digits
+        self.canaries = Canaries(folder.parent / "canaries")
+        named = {"jobs.csv": dict.fromkeys([*identity, "key", "mark"]), **tables}
+        self._columns = {name.partition(".")[0]: list(columns) for name, columns in named.items()}
+        self._paths = {name.partition(".")[0]: folder / name for name in named}
+        self._tables: dict[str, pd.DataFrame] = {}
 
     @property
     def about(self) -> dict[str, Any]:
-        """Command, versions and marks of what made the tables; empty where there are none."""
-        path = self.folder / "about.json"
-        return json.loads(path.read_text()) if path.exists() else {}
-
-    def load(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
-        """The table of that description, or None where there is none.
+        """Command, versions and marks of what made the records, and what else the run noted.
 
         Raises:
-            ChangedCode: where the code here computes something else than what made it.
+            FileNotFoundError: where the run has not ended.
         """
-        table = self._tables.get(PROTOCOLS[description["family"]].key(description))
-        if table is not None:
-            self.canaries.demand(description["family"], self.about["marks"])
-        return table
-
-    def fill(self, tables: Iterable[tuple[Mapping[str, Any], pd.DataFrame]], about: Mapping[str, Any]) -> int:
-        """Writes tables of one family, in place of all that stood there; a write that is cut off leaves the old.
-
-        Returns:
-            How many they are.
-        """
-        import pandas as pd
-
-        tall, families = {}, set()
-        for description, table in tables:
-            families.add(description["family"])
-            tall[PROTOCOLS[description["family"]].key(description)] = table
-        whole = pd.concat([table.assign(digest=name) for name, table in tall.items()])
-        numbers = whole.select_dtypes("float64").columns
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"losses.{os.getpid()}.partial"
-        whole.astype(dict.fromkeys(numbers, "float32")).to_parquet(partial, index=False, compression="zstd")
-        partial.replace(self.folder / "losses.parquet")
-        marks = [self.canaries.keep(family) for family in sorted(families)]
-        text = json.dumps({**about, "versions": versions(), "marks": marks}, sort_keys=True, indent=1, default=_plain)
-        write(self.folder / "about.json", text + "\n")
-        vars(self).pop("_tables", None)
-        return len(tall)
-
-    @cached_property
-    def _tables(self) -> dict[str, pd.DataFrame]:
-        import pandas as pd
-
-        path = self.folder / "losses.parquet"
+        path = self.folder / "about.json"
         if not path.exists():
-            return {}
-        whole = pd.read_parquet(path)
-        numbers = whole.select_dtypes("float32").columns
-        parts = whole.astype(dict.fromkeys(numbers, "float64")).groupby("digest", sort=False)
-        return {name: part.drop(columns="digest").reset_index(drop=True) for name, part in parts}
+            raise FileNotFoundError(f"{self.folder}: wanted about.json, which a run writes at its end; found none")
+        return json.loads(path.read_text())
+
+    @property
+    def jobs(self) -> pd.DataFrame:
+        """The jobs that are there: identity, key, mark."""
+        return self.table("jobs")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table, as it was when it was first asked for; empty where no job wrote one."""
+        if name not in self._tables:
+            self._tables[name] = self._read(name)
+        return self._tables[name]
+
+    def demand(self) -> None:
+        """Makes sure that this code computes what the records hold.
+
+        Raises:
+            ChangedCode: where the family's canary has moved since they were made.
+        """
+        self.canaries.demand(self.family, self.jobs["mark"].unique())
+
+    def missing(self, wanted: Sequence[J]) -> list[J]:
+        """The jobs that are not there as they are asked for now.
+
+        Raises:
+            ChangedCode: as `demand`.
+        """
+        self.demand()
+        kept = set(self.jobs["key"])
+        return [job for job in wanted if job.key not in kept]
+
+    def add(
+        self, made: Iterable[tuple[Job, Mapping[str, pd.DataFrame]]], whole: Mapping[str, pd.DataFrame] | None = None
+    ) -> None:
+        """Enters jobs and their rows in the place of older ones; a write that is cut off leaves the old files.
+
+        What other processes have entered meanwhile is read again, under a lock, and stays. A job counts when it is in
+        `jobs.csv`, which is written last.
+
+        Args:
+            made: jobs and, by table, their rows; what these lack of the identity is added.
+            whole: tables that are written as they are, in place of the old ones.
+        """
+        import pandas as pd
+
+        made, mark = list(made), self.canaries.keep(self.family)
+        rows = [{**job.identity, "key": job.key, "mark": mark} for job, _ in made]
+        fresh: dict[str, list[pd.DataFrame]] = {"jobs": [pd.DataFrame(rows, columns=self._columns["jobs"])]}
+        for job, tables in made:
+            for name, table in tables.items():
+                fresh.setdefault(name, []).append(table.assign(**job.identity)[self._columns[name]])
+        with _locked(self.folder):
+            for name, parts in sorted(fresh.items(), key=lambda item: item[0] == "jobs"):
+                old, new = self._read(name), pd.concat(parts, ignore_index=True)
+                stays = ~old.set_index(self.identity).index.isin(fresh["jobs"][0].set_index(self.identity).index)
+                both = [part for part in (old[stays], new) if len(part)] or [new]
+                joined = pd.concat(both, ignore_index=True)
+                self._write(name, joined.sort_values(self.identity, kind="stable", ignore_index=True))
+            for name, table in (whole or {}).items():
+                self._write(name, table)
+
+    def note(self, about: Mapping[str, Any]) -> None:
+        """Writes what the records were made from, with versions and marks."""
+        noted = {**about, "versions": versions(), "marks": sorted(self.jobs["mark"].unique())}
+        write(self.folder / "about.json", json.dumps(noted, sort_keys=True, indent=1, default=_plain) + "\n")
+
+    def _read(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        path = self._paths[name]
+        if not path.exists():
+            return pd.DataFrame(columns=self._columns[name])
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+            return table.astype(dict.fromkeys(table.select_dtypes("float32").columns, "float64"))
+        words = {"key": str, "mark": str}  # some digests read as a number, such as 3e4971315396
+        return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype=words)
+
+    def _write(self, name: str, table: pd.DataFrame) -> None:
+        path = self._paths[name]
+        if path.suffix == ".parquet":
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            small = table.astype(dict.fromkeys(table.select_dtypes("float64").columns, "float32"))
+            small.to_parquet(partial, index=False, compression="zstd")
+            partial.replace(path)
+        else:
+            write(path, table.to_csv(index=False, float_format=f"%.{self.digits}g", lineterminator="\n"))
+        self._tables.pop(name, None)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes that want the same lock waiting; it ends with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(folder / ".lock", timeout=600, isolation_level=None)) as lock:  # on every system
+        lock.execute("BEGIN IMMEDIATE")
+        yield

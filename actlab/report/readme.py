@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from actlab.core.jobs import Runner
 from actlab.core.records import ROOT
 from actlab.report import claims
 from actlab.scoring import summaries
@@ -264,13 +266,14 @@ def in_full(text: str, table: pd.DataFrame) -> str:
     return updated(updated(text, markdown(table)), findings(), FINDINGS)
 
 
-def main() -> None:
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds no options."""
+
+
+def main(given: argparse.Namespace, runner: Runner) -> int:
     """Writes README.md and docs/claims.md anew."""
     table = claims.table()
     for name, made in (("README.md", renewed), ("docs/claims.md", in_full)):
         path = ROOT / name
         path.write_text(made(path.read_text(), table))
-
-
-if __name__ == "__main__":
-    main()
+    return 0

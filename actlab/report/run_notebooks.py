@@ -1,7 +1,7 @@
 """Runs notebooks for the Makefile: through papermill, with every output whole or absent.
 
-    python -m actlab.report.run_notebooks run NOTEBOOK OUTPUT -p profile laptop
-    python -m actlab.report.run_notebooks refresh NOTEBOOK...
+    actlab notebooks run NOTEBOOK OUTPUT -p profile laptop
+    actlab notebooks refresh NOTEBOOK...
 
 Two equal runs give the same bytes: the kernel is always this Python's, its hashes and its drawing backend are
 fixed, streams are merged, and what only tells when and where a notebook ran is taken out.
@@ -23,6 +23,8 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
+
+from actlab.core.jobs import Runner
 
 # [ours] The order of a set of strings follows their hashes; an inherited MPLBACKEND=Agg shows no pictures.
 KERNEL_ENVIRONMENT = {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
@@ -153,24 +155,22 @@ def named_values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return values
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 done, 1 a cell failed, 2 refused, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m actlab.report.run_notebooks", description="Runs notebooks.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own options."""
+    verbs = parser.add_subparsers(dest="action", required=True)
     one = verbs.add_parser("run", help="execute NOTEBOOK with parameters and write OUTPUT")
     one.add_argument("notebook", type=Path)
     one.add_argument("output", type=Path)
     one.add_argument("-p", dest="pairs", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     several = verbs.add_parser("refresh", help="execute each NOTEBOOK in place with its own parameters")
     several.add_argument("notebooks", type=Path, nargs="+")
-    options = parser.parse_args(arguments)
-    try:
-        if options.verb == "run":
-            return reported(options.notebook, options.output, named_values(options.pairs))
-        return next(filter(None, (reported(notebook, notebook, {}) for notebook in options.notebooks)), 0)
-    except Refused as refusal:
-        print(refusal, file=sys.stderr)
-        return 2
+
+
+def main(given: argparse.Namespace, runner: Runner) -> int:
+    """Runs notebooks; returns the exit status: 0 done, 1 a cell failed, 130 interrupted."""
+    if given.action == "run":
+        return reported(given.notebook, given.output, named_values(given.pairs))
+    return next(filter(None, (reported(notebook, notebook, {}) for notebook in given.notebooks)), 0)
 
 
 def reported(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> int:
@@ -188,7 +188,3 @@ def reported(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> int
         return 130
     print(f"{output}: ran in {time.monotonic() - started:.0f} s")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,6 @@ import argparse
 import html
 import re
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from actlab.core import config, paper, records
+from actlab.core.jobs import Runner
 from actlab.report import claims, executed, readme
 from actlab.report.executed import Drawing, Files, Page, Refused
 
@@ -242,21 +242,12 @@ def _evidence(rows: Sequence[Measured]) -> list[Drawing]:
     return list({one.name: one for one in (*pictures, *(one for row in rows for one in row.tables))}.values())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0 written, 2 refused."""
-    parser = argparse.ArgumentParser(
-        prog="python -m actlab.report.site", description="Writes the report, a static site."
-    )
-    parser.add_argument("--profile", default="laptop", choices=config.PROFILES)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own options."""
     parser.add_argument("--out", type=Path, help="build/PROFILE/report by default")
-    options = parser.parse_args(arguments)
-    try:
-        print(build(options.profile, options.out or records.BUILD / options.profile / "report"))
-    except Refused as refusal:
-        print(refusal, file=sys.stderr)
-        return 2
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main(given: argparse.Namespace, runner: Runner) -> str:
+    """Writes the static site from a profile's executed notebooks."""
+    profile = config.profile(given.profile).name
+    return str(build(profile, given.out or records.BUILD / profile / "report"))

@@ -19,11 +19,12 @@ from tqdm import tqdm
 from actlab.activations import zoo
 from actlab.candidates.program import check
 from actlab.core.config import FAMILIES, SUITES, LabConfig, Profile, cores
-from actlab.core.records import PROTOCOLS, Shelf, Store
+from actlab.core.records import PROTOCOLS, Records, Store
 from actlab.lab import tasks
 from actlab.scoring.evaluator import Evaluator, Pending
 
 LONG = 10_000  # steps times tasks of a training that takes seconds
+LOSSES = ("suite", "family", "task", "ood_mse", "ood_mse_whole", "train_mse")  # of one training, as it is kept
 COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
 
 
@@ -42,7 +43,7 @@ class Laboratory:
         workers: one-thread processes; 0 for one a core. They start with the first program that is not yet scored.
         store: where losses are kept.
         executor: reaches other processes in place of these workers, such as a cluster's (`pool.connect`).
-        shelf: of losses from a long run, which are taken from there in place of being trained.
+        records: of losses from a long run, which are taken from there in place of being trained.
         only: by suite, the places of the tasks that are scored, where not all are.
     """
 
@@ -52,11 +53,11 @@ class Laboratory:
         workers: int = 0,
         store: Store | None = None,
         executor: Executor | None = None,
-        shelf: Shelf | None = None,
+        records: Records | None = None,
         only: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.profile, self.workers, self.executor = profile, workers or cores(), executor
-        self.store, self.shelf, self.only = store or Store(), shelf, dict(only or {})
+        self.store, self.records, self.only = store or Store(), records, dict(only or {})
         self._evaluator: Evaluator | None = None
 
     def __enter__(self) -> Laboratory:
@@ -132,14 +133,23 @@ class Laboratory:
         }
 
     def found(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
-        """Losses that are on the shelf or in the store, the part of them that is asked for; None where they are not."""
-        table = None if self.shelf is None else self.shelf.load(description)
+        """Losses in the records or in the store, the part of them that is asked for; None where they are in neither."""
+        table = self._recorded.get(PROTOCOLS["lab"].key(description))
         if table is None:
             table = self.store.load(description)
         if table is None and "only" in description:
             whole = self.store.load({name: part for name, part in description.items() if name != "only"})
             table = None if whole is None else whole.iloc[description["only"]].reset_index(drop=True)
         return table
+
+    @cached_property
+    def _recorded(self) -> dict[str, pd.DataFrame]:
+        """Losses of the records, by key."""
+        if self.records is None:
+            return {}
+        self.records.demand()
+        tables = self.records.table("losses").groupby("key", sort=False)
+        return {key: table[list(LOSSES)].reset_index(drop=True) for key, table in tables}
 
     def _description(self, source: str, suite: str, seed: int, config: LabConfig) -> dict[str, Any]:
         """Everything that is asked for a program's losses; the size of a stack changes rounding alone."""

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,13 +22,13 @@ import pandas as pd
 
 from actlab.core import config
 from actlab.core.config import Profile
-from actlab.core.records import BUILD, PROTOCOLS, ROOT, Canaries, Store, versions
+from actlab.core.jobs import Runner, count
+from actlab.core.records import BUILD, PROTOCOLS, Records, Store, records_folder
 from actlab.lab.tasks import INSIDE
 from actlab.scoring.laboratory import Laboratory
-from actlab.scoring.sandbox import SandboxError
 from actlab.search import selection
-from actlab.search.archive import Archive, ArchiveError, Entry
-from actlab.search.evolution import Result, SearchStalled, search
+from actlab.search.archive import Archive, Entry
+from actlab.search.evolution import Result, search
 from actlab.search.proposers import Proposer
 from actlab.search.proposers.grammar import Grammar, RandomSampling
 
@@ -80,9 +78,14 @@ def settings(profile: Profile, arm: Arm, evaluations: int) -> Profile:
 
 def run_file(profile: Profile, arm: Arm, seed: int) -> Path:
     """Where the run of an arm is kept, by the profile as the arm has it: another file for other settings."""
+    return BUILD / profile.name / "arms" / f"{run_key(profile, arm, seed)[:12]}.sqlite"
+
+
+def run_key(profile: Profile, arm: Arm, seed: int) -> str:
+    """Hash of all that is asked of a run of an arm, by the profile as the arm has it."""
     about = {"kind": "arm", "proposer": _proposer(profile, arm).name, "seed": seed, **_about(profile)}
     about |= {"lab": profile.lab, "search": profile.search}
-    return BUILD / profile.name / "arms" / f"{PROTOCOLS['search'].key(about)[:12]}.sqlite"
+    return PROTOCOLS["search"].key(about)
 
 
 def _about(profile: Profile) -> dict[str, Any]:
@@ -154,49 +157,66 @@ class Comparison:
         """The best hand-made function, chosen on the search suite."""
         return self.about["hand_made"]
 
-    def save(self, folder: Path) -> None:
-        """Writes the tables as CSV and what they were made from as JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, path in _files(folder).items():
-            getattr(self, name).to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
-        about = {**self.about, "marks": [Canaries(folder / "canaries").keep("search")]}
-        text = json.dumps(about, indent=1, sort_keys=True)
-        (folder / f"{NAME}.json").write_text(text + "\n")
+    def save(self, records: Records) -> None:
+        """Writes the tables and what they were made from."""
+        profile = config.profile(self.about["profile"]["name"])
+        design, arms = Design(**self.about["design"]), {arm.name: arm for arm in ARMS}
+        ran = self.runs.groupby(["arm", "seed"]).groups
+        runs = [Run(profile, arms[arm], seed, design.evaluations) for arm, seed in ran]
+        tables = {name: getattr(self, name) for name in TABLES}
+        records.add(((run, {}) for run in runs), tables)
+        records.note(self.about)
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    ends = {"losses": "", "references": "_references", "runs": "_runs", "traces": "_traces"}
-    return {name: folder / f"{NAME}{end}.csv" for name, end in ends.items()}
+TABLES = ("losses", "references", "runs", "traces")
 
 
-def records_folder(profile: str) -> Path:
-    """Where a profile's records go: the committed folder for laptop alone, the build folder for all others."""
-    return ROOT / "records" if profile == "laptop" else BUILD / profile / "arms" / "records"
+@dataclass(frozen=True)
+class Run:
+    """A run of an arm, by all that is asked of it."""
+
+    profile: Profile
+    arm: Arm
+    seed: int
+    evaluations: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from the other runs."""
+        return {"arm": self.arm.name, "seed": self.seed}
+
+    @property
+    def key(self) -> str:
+        """Hash of the settings, as the arm has them."""
+        return run_key(settings(self.profile, self.arm, self.evaluations), self.arm, self.seed)
 
 
-def load(folder: Path) -> Comparison:
+def kept(profile: str = "laptop") -> Records:
+    """The records of a profile."""
+    tables = dict.fromkeys((f"{name}.csv" for name in TABLES), ())
+    return Records(records_folder("ablation", profile), "search", ["arm", "seed"], tables)
+
+
+def load(records: Records) -> Comparison:
     """The records that `Comparison.save` wrote.
 
     Raises:
         FileNotFoundError: where there are none; says what makes them.
         ChangedCode: where they were made by code that searches otherwise.
     """
-    about = folder / f"{NAME}.json"
-    missing = [path.name for path in (about, *_files(folder).values()) if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"{folder}: wanted {', '.join(missing)}, as `make compare-search` writes; found none")
-    tables, made = {name: pd.read_csv(path) for name, path in _files(folder).items()}, json.loads(about.read_text())
-    Canaries(folder / "canaries").demand("search", made["marks"])
-    return Comparison(**tables, about=made)
+    if records.jobs.empty:
+        raise FileNotFoundError(f"{records.folder}: wanted the runs that `make compare-search` makes; found none")
+    records.demand()
+    tables = {name: records.table(name) for name in TABLES}
+    return Comparison(**tables, about=records.about)
 
 
 def compare(
     profile: Profile,
     design: Design,
     arms: Sequence[Arm] = ARMS,
-    workers: int = 0,
     store: Store | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    runner: Runner | None = None,
 ) -> Comparison:
     """Runs arms, all of a seed before the next one's, and judges their final choices.
 
@@ -204,14 +224,16 @@ def compare(
         profile: the lab, the suites, and the search that arms depart from.
         design: seeds and evaluations.
         arms: which.
-        workers: one-thread processes; 0 for one a core.
         store: where losses are kept.
-        tell: is given a line when a run is done.
+        runner: what trains candidates, here or on a cluster, and is told when a run is done.
     """
+    runner = runner or Runner()
     owns = {arm.name: settings(profile, arm, design.evaluations) for arm in arms}
     with ExitStack() as opened:
         laboratories = {
-            fitness: opened.enter_context(Laboratory(replace(profile, fitness=fitness), workers, store))
+            fitness: opened.enter_context(
+                Laboratory(replace(profile, fitness=fitness), runner.workers, store, runner.executor)
+            )
             for fitness in dict.fromkeys([profile.fitness, *(own.fitness for own in owns.values())])
         }
         outcomes = []
@@ -219,7 +241,7 @@ def compare(
             for arm in arms:
                 own = owns[arm.name]
                 outcomes.append(run(laboratories[own.fitness], own, arm, seed))
-                tell(_line(outcomes[-1]))
+                runner.tell(_line(outcomes[-1]))
         return _judged(laboratories[profile.fitness], outcomes, arms, design)
 
 
@@ -245,10 +267,10 @@ def _judged(laboratory: Laboratory, outcomes: Sequence[Outcome], arms: Sequence[
         for o, pick, entry in picked
     ]  # fmt: skip
     traces = [(o.arm, o.seed, i, value) for o in outcomes for i, value in enumerate(o.trace)]
-    command = f"python -m actlab.search.ablation --profile {profile.name}"
+    command = f"python -m actlab ablation --profile {profile.name}"
     command += f" --seeds {design.seeds} --evaluations {design.evaluations}"
     about = {"command": command, "profile": asdict(profile), "design": asdict(design), "hand_made": hand_made}
-    about |= {"arms": [asdict(arm) for arm in arms], "protocol": PROTOCOLS["search"].protocol, "versions": versions()}
+    about |= {"arms": [asdict(arm) for arm in arms]}
     return Comparison(
         losses[["arm", "seed", "pick", *columns]],
         references[["function", *columns]],
@@ -295,39 +317,17 @@ def rescored(comparison: Comparison, laboratory: Laboratory, suite: str = "held-
     return worst
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the comparison and writes its records; returns the exit status."""
-    options = _options(arguments)
-    try:
-        profile = config.profile(options.profile)
-        design = DESIGNS[profile.name]
-        design = Design(options.seeds or design.seeds, options.evaluations or design.evaluations)
-        folder = records_folder(profile.name)
-        compare(profile, design, workers=options.workers, tell=lambda line: print(line, flush=True)).save(folder)
-    except (ValueError, ArchiveError, SandboxError, SearchStalled, OSError, sqlite3.Error) as error:
-        print(f"actlab.search.ablation: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("actlab.search.ablation: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    print(f"wrote {', '.join(path.name for path in _files(folder).values())} and {NAME}.json to {folder}")
-    return 0
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own options."""
+    parser.add_argument("--seeds", type=count, help="runs an arm (default: the profile's)")
+    parser.add_argument("--evaluations", type=count, help="candidates a run (default: the profile's)")
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m actlab.search.ablation", description=main.__doc__)
-    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
-    parser.add_argument("--seeds", type=_count, help="runs an arm (default: the profile's)")
-    parser.add_argument("--evaluations", type=_count, help="candidates a run (default: the profile's)")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
-    return parser.parse_args(arguments)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"wanted a whole number above 0; got {text!r}")
-    return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(given: argparse.Namespace, runner: Runner) -> str:
+    """Searches by five arms from several seeds, into records/; goes on if cut off."""
+    profile = config.profile(given.profile)
+    design, records = DESIGNS[profile.name], kept(profile.name)
+    design = Design(given.seeds or design.seeds, given.evaluations or design.evaluations)
+    if not given.status:
+        compare(profile, design, runner=runner).save(records)
+    return f"{len(records.jobs)} runs are in {records.folder}"

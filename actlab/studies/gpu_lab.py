@@ -7,11 +7,8 @@ one device, by the lab's own work on a candidate. Rounding on a GPU is another t
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Iterable
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +19,12 @@ from tqdm import tqdm
 from actlab.activations import zoo
 from actlab.core import config
 from actlab.core.config import Profile
-from actlab.core.records import ROOT, versions, write
+from actlab.core.jobs import Runner
+from actlab.core.records import PROTOCOLS, Records, records_folder
 from actlab.lab import tasks
 from actlab.scoring import worker
 from actlab.scoring.evaluator import mse
 
-FOLDER = ROOT / "records" / "paper_lab"
 SUITES = ("held-out", "far")  # nothing was chosen here, so that the search suite would be one more of the same
 COLUMNS = ["function", "suite", "seed", "family", "task", "ood_mse", "ood_mse_whole", "train_mse"]
 
@@ -61,45 +58,61 @@ def losses(which: Profile, names: Iterable[str], device: str, seed: int = 0) -> 
     return pd.concat(rows, ignore_index=True)[COLUMNS]
 
 
-def read(folder: Path = FOLDER) -> tuple[pd.DataFrame, dict[str, Any]]:
+@dataclass(frozen=True)
+class Trained:
+    """A function's trainings on a suite."""
+
+    function: str
+    suite: str
+    settings: Mapping[str, Any]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells it from the others."""
+        return {"function": self.function, "suite": self.suite}
+
+    @property
+    def key(self) -> str:
+        """Hash of program, suite and settings."""
+        return PROTOCOLS["lab"].key({**self.settings, **self.identity, "source": zoo.program_source(self.function)})
+
+
+def kept(profile: str = "laptop") -> Records:
+    """The committed records, or those of a trial with another profile."""
+    return Records(records_folder("gpu_lab", profile), "lab", ["function", "suite"], {"losses.parquet": COLUMNS})
+
+
+def read() -> tuple[pd.DataFrame, dict[str, Any]]:
     """What `make paper-lab` wrote, and what it was made from.
 
     Raises:
         FileNotFoundError: where it is not there.
+        ChangedCode: where it was made by code that computes something else.
     """
-    path = folder / "losses.parquet"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: wanted the losses of a thousand data sets; `make paper-lab` makes them")
-    return pd.read_parquet(path), json.loads((folder / "about.json").read_text())
+    records = kept()
+    if records.jobs.empty:
+        wanted = "wanted the losses of a thousand data sets; `make paper-lab` makes them"
+        raise FileNotFoundError(f"{records.folder}: {wanted}")
+    records.demand()
+    return records.table("losses"), records.about
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Trains the zoo on a thousand data sets a suite, and writes losses and what they were made from."""
-    parser = argparse.ArgumentParser(prog="python -m actlab.studies.gpu_lab", description=main.__doc__)
-    parser.add_argument("--profile", default="paper", help="whose suites and lab: paper by default")
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own options."""
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cuda (default); cpu takes hours")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the records go")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    try:
-        which = config.profile(options.profile)
-        found = losses(which, zoo.names(), options.device)
-    except ValueError as error:
-        print(f"actlab.studies.gpu_lab: {error}", file=sys.stderr)
-        return 2
-    on = torch.cuda.get_device_name() if options.device == "cuda" else "the processor"
-    about = {
-        "command": f"python -m actlab.studies.gpu_lab --profile {which.name} --device {options.device}",
-        "device": on,
-    }
-    about |= {"versions": versions() | {"torch": torch.__version__}}
-    about |= {"tasks": asdict(which.tasks), "lab": asdict(which.lab)}
-    options.folder.mkdir(parents=True, exist_ok=True)
-    found.to_parquet(options.folder / "losses.parquet", index=False, compression="zstd")
-    write(options.folder / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    print(f"{found['function'].nunique()} functions on {len(found)} data sets are in {options.folder}")
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main(given: argparse.Namespace, runner: Runner) -> str:
+    """Trains the zoo on a thousand data sets a suite on a GPU, into records/."""
+    which, records = config.profile(given.profile), kept("laptop" if given.profile == "paper" else given.profile)
+    if not given.status:
+        torch.set_num_threads(1)
+        found = losses(which, zoo.names(), given.device)
+        settings = {"tasks": which.tasks, "lab": replace(which.lab, device=given.device), "seed": 0}
+        parts = found.groupby(["function", "suite"], sort=False)
+        records.add((Trained(*names, settings), {"losses": part}) for names, part in parts)
+        on = torch.cuda.get_device_name() if given.device == "cuda" else "the processor"
+        command = f"python -m actlab gpu-lab --profile {which.name} --device {given.device}"
+        about = {"command": command, "device": on, "torch": torch.__version__}
+        records.note({**about, "lab": which.lab, "tasks": which.tasks})
+    return f"{records.jobs['function'].nunique()} functions are in {records.folder}"

@@ -1,44 +1,58 @@
 """Trainings of the lab that take longer than `make reproduce` may: made once, committed, read by notebooks (ours).
 
-    python -m actlab.studies.lab_records [--profile laptop] [--workers N]
-
 Three studies ask for many trainings of much the same kind: random constants around the discovered ones (Figure 7), and
 ten functions with each of some seeds, and at each of a list of learning rates (both of notebook 03). Their losses lie
-on a shelf. A notebook takes them from there as long as settings and code are those that made them; else it trains, and
-says so. Trainings are kept in the store as they end, so that a run that is cut off goes on.
+in committed records. A notebook takes them from there as long as the settings are those; else it trains, and says so.
+Trainings are kept in the store as they end, so that a run that is cut off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from actlab.core import config
-from actlab.core.records import BUILD, ROOT, Shelf
-from actlab.scoring.laboratory import Laboratory
+from actlab.core.jobs import Runner
+from actlab.core.records import PROTOCOLS, Records, records_folder
+from actlab.scoring.laboratory import LOSSES, Laboratory
 from actlab.studies import trust
 
-NAME = "lab_records"
 TEN = (*trust.TABLE_1, *trust.HAND_MADE)  # the functions with several seeds and rates
 
 Description = Mapping[str, Any]
 
 
-def folder(profile: str) -> Path:
-    """Where a profile's records lie: the committed folder for laptop alone, the build folder for all others."""
-    return ROOT / "records" / "lab" if profile == "laptop" else BUILD / profile / NAME
+def kept(profile: str = "laptop") -> Records:
+    """The committed records of a profile, as `Laboratory` takes them."""
+    return Records(records_folder("lab", profile), "lab", ["key"], {"losses.parquet": ["key", *LOSSES]})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A training, by all that is asked of it."""
+
+    description: Description
+
+    @property
+    def key(self) -> str:
+        """Hash of the description."""
+        return PROTOCOLS["lab"].key(self.description)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The key, which is all that tells it from others."""
+        return {"key": self.key}
 
 
 def trained(laboratory: Laboratory) -> Iterator[tuple[Description, pd.DataFrame]]:
     """Each training of the three studies, what made it and its losses; what is not in the store is trained.
 
     Args:
-        laboratory: without a shelf, whose profile has the numbers of draws and of seeds, and the rates.
+        laboratory: without committed records, whose profile has the numbers of draws and of seeds, and the rates.
     """
     settings = laboratory.profile
     yield from _scored(laboratory, TEN, "calibration", range(settings.seeds))
@@ -67,17 +81,17 @@ def origin(
     seeds: Sequence[int] = (0,),
     learning_rates: Sequence[float] = (),
 ) -> str:
-    """A sentence on how many of these losses a laboratory takes from its shelf, and what made them.
+    """A sentence on how many of these losses a laboratory takes from committed records, and what made them.
 
     Args:
-        laboratory: with a shelf.
+        laboratory: with committed records.
         programs: as `Laboratory.scores` takes them, like the other three.
     """
-    asked, shelf = laboratory.asked(programs, suite, seeds, learning_rates).values(), laboratory.shelf
-    read = sum(shelf.load(description) is not None for description in asked)
+    asked, records = laboratory.asked(programs, suite, seeds, learning_rates).values(), laboratory.records
+    read = len(asked) - len(records.missing([Asked(description) for description in asked]))
     if not read:
-        return f"All {len(asked)} trainings were made here: no records have the settings and the code of this run."
-    made = f"Of {len(asked)} trainings, {read} are records, made by `{shelf.about['command']}`"
+        return f"All {len(asked)} trainings were made here: no records have the settings of this run."
+    made = f"Of {len(asked)} trainings, {read} are records, made by `{records.about['command']}`"
     return f"{made}; {len(asked) - read or 'none'} were made here."
 
 
@@ -93,27 +107,17 @@ def off(losses: pd.DataFrame, again: pd.DataFrame) -> float:
     return float((second / first.loc[second.index] - 1).abs().max())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains what the three studies ask for and writes the records; returns the exit status."""
-    parser = argparse.ArgumentParser(prog=f"python -m actlab.{NAME}", description=main.__doc__)
-    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
-    options = parser.parse_args(arguments)
-    try:
-        profile = config.profile(options.profile)
-        shelf = Shelf(folder(profile.name))
-        with Laboratory(profile, options.workers) as laboratory:
-            about = {"command": f"python -m actlab.{NAME} --profile {profile.name}"}
-            trainings = shelf.fill(trained(laboratory), about)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"actlab.{NAME}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"actlab.{NAME}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    print(f"{trainings} trainings are in {shelf.folder}")
-    return 0
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds no options."""
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main(given: argparse.Namespace, runner: Runner) -> str:
+    """Trains with random constants, seeds and learning rates, into records/; goes on if cut off."""
+    profile = config.profile(given.profile)
+    records = kept(profile.name)
+    if not given.status:
+        with Laboratory(profile, runner.workers, executor=runner.executor) as laboratory:
+            made = {Asked(dict(description)).key: (description, losses) for description, losses in trained(laboratory)}
+        records.add((Asked(description), {"losses": losses}) for description, losses in made.values())
+        records.note({"command": f"python -m actlab lab-records --profile {profile.name}"})
+    return f"{len(records.jobs)} trainings are in {records.folder}"

@@ -1,7 +1,5 @@
 """Many labs drawn at random: does Table 1 hang on settings that the paper does not publish? (section 4; ours).
 
-    python -m actlab.studies.multiverse [--profile laptop] [--labs N] [--workers N] [--status]
-
 The paper names none of its lab's settings, so that one lab can neither confirm nor refute its order of functions. Here
 each lab is a draw from a stated distribution, and scores the same functions. Lab number i is the same whatever the
 number of labs. A lab's losses are written as soon as it is done; a run that is cut off goes on from the labs that are
@@ -12,25 +10,20 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from actlab.activations import zoo
 from actlab.core import config, paper
-from actlab.core.records import BUILD, PROTOCOLS, ROOT, Canaries, bare, versions, write
+from actlab.core.jobs import Runner, count
+from actlab.core.records import PROTOCOLS, Records, records_folder
+from actlab.core.sources import bare
 from actlab.lab import variant
 from actlab.lab.variant import Settings
 from actlab.studies import trust
@@ -74,6 +67,14 @@ class Job:
     clamp: float
 
     @property
+    def identity(self) -> dict[str, int]:
+        """What tells it from the other jobs of its run."""
+        return {"lab": self.lab}
+
+    def __str__(self) -> str:
+        return f"lab {self.lab}"
+
+    @property
     def key(self) -> str:
         """Twelve digits for the settings and the functions' sources."""
         about = {"settings": self.settings, "clamp": self.clamp}
@@ -96,88 +97,22 @@ def jobs(design: Design, labs: int | None = None) -> list[Job]:
 # --- records --------------------------------------------------------------------------------------
 
 
-def folder(profile: str) -> Path:
-    """Where a profile's records go: the committed folder for laptop alone, the build folder for all others."""
-    return ROOT / "records" if profile == "laptop" else BUILD / profile / NAME
-
-
-class Records:
-    """The tables of a multiverse, by lab, whatever the order in which labs ended.
-
-    `losses`: lab, function, task, family, ood_mse, train_mse. `labs`: lab, key, mark (its maker's) and settings; a
-    lab is done when it is there. `about`: what they were made from.
-    """
+class LabRecords(Records):
+    """The records of a multiverse: `losses` are those of `variant.losses` with the lab, `labs` its settings."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.canaries = folder, Canaries(folder / "canaries")
-        names = ["lab", "key", "mark", *(f.name for f in fields(Settings))]
-        self.labs = _read(self._path("_labs.csv"), names)
-        losses = _read(self._path(".csv"), COLUMNS)
-        self.losses = losses[losses["lab"].isin(self.labs["lab"])].reset_index(drop=True)
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """Command, design and versions.
-
-        Raises:
-            FileNotFoundError: where the run has not ended.
-        """
-        path = self._path(".json")
-        if not path.exists():
-            raise FileNotFoundError(f"{self.folder}: wanted {path.name}, as `make multiverse` writes; found none")
-        return json.loads(path.read_text())
+        tables = {"losses.csv": COLUMNS, "labs.csv": ["lab", *(f.name for f in fields(Settings))]}
+        super().__init__(folder, NAME, ["lab"], tables, digits=6)
 
     @property
     def distribution(self) -> Distribution:
         """What the labs were drawn from."""
         return Distribution.from_dict(self.about["design"]["distribution"])
 
-    @property
-    def marks(self) -> list[str]:
-        """Of those who made the labs."""
-        return sorted(self.labs["mark"].unique())
 
-    def add(self, job: Job, losses: pd.DataFrame) -> None:
-        """Enters a lab in the place of an older one, and writes both tables; the lab counts when the second is."""
-        row = {"lab": job.lab, "key": job.key, "mark": self.canaries.keep(NAME)}
-        row |= asdict(job.settings) | {"families": "+".join(job.settings.families)}
-        self.losses = _placed(self.losses, losses.assign(lab=job.lab)[COLUMNS])
-        self.labs = _placed(self.labs, pd.DataFrame([row]))
-        write(self._path(".csv"), self.losses.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-        write(self._path("_labs.csv"), self.labs.to_csv(index=False, lineterminator="\n"))
-
-    def finish(self, profile: str, design: Design) -> None:
-        """Writes what the labs that are there were made from."""
-        command = f"python -m actlab.{NAME} --profile {profile}"
-        command += f" --labs {len(self.labs)}" if len(self.labs) != design.labs else ""
-        about = {"command": command, "design": asdict(replace(design, labs=len(self.labs)))}
-        about |= {"profile": profile, "versions": versions(), "marks": self.marks}
-        text = json.dumps(about, indent=1, sort_keys=True)
-        write(self._path(".json"), text + "\n")
-
-    def _path(self, end: str) -> Path:
-        return self.folder / f"{NAME}{end}"
-
-
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    words = {"key": str, "mark": str}  # some digests read as a number, such as 3e4971315396
-    return pd.read_csv(path, dtype=words) if path.exists() else pd.DataFrame(columns=columns)
-
-
-def _placed(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    parts = [part for part in (table[~table["lab"].isin(rows["lab"])], rows) if len(part)]
-    return pd.concat(parts, ignore_index=True)[list(table)].sort_values("lab", kind="stable", ignore_index=True)
-
-
-def missing(records: Records, wanted: Sequence[Job]) -> list[Job]:
-    """The labs that are not in the records as settings and functions are now.
-
-    Raises:
-        ChangedCode: where the code here computes something else than what made those that are.
-    """
-    records.canaries.demand(NAME, records.marks)
-    kept = dict(zip(records.labs["lab"], records.labs["key"], strict=True))
-    return [job for job in wanted if kept.get(job.lab) != job.key]
+def kept(profile: str = "laptop") -> LabRecords:
+    """The records of a profile."""
+    return LabRecords(records_folder(NAME, profile))
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -190,95 +125,56 @@ def run(job: Job, dtype: torch.dtype = torch.float32) -> tuple[pd.DataFrame, flo
     return variant.losses(job.settings, functions, job.clamp, dtype), time.process_time() - start
 
 
-def explore(
-    wanted: Sequence[Job], records: Records, workers: int = 0, tell: Callable[[str], None] = lambda line: None
-) -> None:
+def _made(job: Job) -> tuple[dict[str, pd.DataFrame], str]:
+    losses, seconds = run(job)
+    settings = asdict(job.settings) | {"families": "+".join(job.settings.families)}
+    return {"losses": losses, "labs": pd.DataFrame([settings])}, f"{seconds:.1f} s"
+
+
+def explore(wanted: Sequence[Job], records: LabRecords, runner: Runner) -> None:
     """Runs the labs that the records lack, and enters them one by one.
 
-    Args:
-        wanted: the labs.
-        records: where they go.
-        workers: one-thread processes; 0 for one a core, 1 for this process itself.
-        tell: is given a line when a lab is done.
-
     Raises:
-        RuntimeError: where a worker died.
+        WorkerError: where a worker died.
+        ChangedCode: where the records there are of code that computes something else.
     """
-    lacking = missing(records, wanted)
-    with tqdm(total=len(wanted), initial=len(wanted) - len(lacking), desc="labs", disable=None) as bar:
-        for job, (losses, seconds) in _ran(lacking, workers or config.cores()):
-            records.add(job, losses)
-            bar.update()
-            tell(f"lab {job.lab}: {seconds:.1f} s")
+    for _ in runner.complete(records, wanted, _made):
+        pass
 
 
-def _ran(lacking: Sequence[Job], workers: int) -> Iterator[tuple[Job, tuple[pd.DataFrame, float]]]:
-    if workers == 1 or not lacking:
-        yield from ((job, run(job)) for job in lacking)
-        return
-    how = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(min(workers, len(lacking)), **how) as pool:
-        running = {pool.submit(run, job): job for job in lacking}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except BrokenProcessPool as error:
-            raise RuntimeError("a worker died, killed for its memory perhaps; the same command goes on") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def rerun(wanted: Sequence[Job], records: Records, workers: int = 0) -> float:
+def rerun(wanted: Sequence[Job], records: LabRecords, runner: Runner) -> float:
     """The largest relative difference of a loss, made anew, from its record.
 
     Raises:
         ValueError: where the records lack a lab, or have it of other settings or functions.
     """
-    if lacking := missing(records, wanted):
+    if lacking := records.missing(wanted):
         lab = lacking[0].lab
         raise ValueError(f"wanted records of lab {lab} as settings and functions are now; `make {NAME}` makes it")
-    worst = 0.0
-    for job, (fresh, _) in _ran(wanted, workers or config.cores()):
-        both = records.losses[records.losses["lab"] == job.lab].merge(fresh, on=variant.COLUMNS[:3])
+    worst, losses = 0.0, records.table("losses")
+    for job, (fresh, _) in runner.run(wanted, run):
+        both = losses[losses["lab"] == job.lab].merge(fresh, on=variant.COLUMNS[:3])
         for column in ("ood_mse", "train_mse"):
             worst = max(worst, float((both[f"{column}_y"] / both[f"{column}_x"] - 1).abs().max()))
     return worst
 
 
-# --- the command ----------------------------------------------------------------------------------
+# --- the verb -------------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Scores the functions in every lab and writes the records; returns the exit status."""
-    options = _options(arguments)
-    torch.set_num_threads(1)
-    try:
-        profile = config.profile(options.profile).name
-        design, kept = DESIGNS[profile], Records(folder(profile))
-        wanted = jobs(design, options.labs)
-        if options.status:
-            print(f"{len(wanted) - len(missing(kept, wanted))} of {len(wanted)} labs are in {kept.folder}")
-            return 0
-        explore(wanted, kept, options.workers, tell=lambda line: tqdm.write(line, sys.stdout))
-        kept.finish(profile, design)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"actlab.{NAME}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"actlab.{NAME}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    print(f"{len(wanted)} labs are in {kept.folder}")
-    return 0
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own options."""
+    parser.add_argument("--labs", type=count, help="labs (default: the profile's)")
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"python -m actlab.{NAME}", description=main.__doc__)
-    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
-    parser.add_argument("--labs", type=int, help="labs (default: the profile's)")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default 0: one a core)")
-    parser.add_argument("--status", action="store_true", help="only say how many labs are done")
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(given: argparse.Namespace, runner: Runner) -> str:
+    """Scores functions in labs drawn at random, into records/; goes on if cut off."""
+    profile = config.profile(given.profile).name
+    design, records = DESIGNS[profile], kept(profile)
+    wanted = jobs(design, given.labs)
+    if not given.status:
+        explore(wanted, records, runner)
+        labs = len(records.jobs)
+        command = f"python -m actlab {NAME} --profile {profile}" + (f" --labs {labs}" if labs != design.labs else "")
+        records.note({"command": command, "profile": profile, "design": asdict(replace(design, labs=labs))})
+    return f"{len(wanted) - len(records.missing(wanted))} of {len(wanted)} labs are in {records.folder}"

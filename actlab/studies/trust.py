@@ -143,9 +143,7 @@ def reliability(
     sizes = sorted({2**i for i in range(each.bit_length()) if 2 ** (i + 1) <= each} | {each // 2})
     for size in sizes:
         found = {
-            name: split_half(
-                scores, aggregate, np.random.default_rng(seed), splits, families, fraction=size / each
-            )
+            name: split_half(scores, aggregate, np.random.default_rng(seed), splits, families, fraction=size / each)
             for name, aggregate in aggregates(config).items()
         }
         base = found["clamped-mean"].correlations

@@ -273,9 +273,7 @@ def _counts(key: tuple, task: str, split: str) -> bool:
     return (key[3] if task == MEAN else key[1] == task) and split in (key[2], BOTH)
 
 
-def _over_seeds(
-    values: Mapping[tuple, pd.DataFrame], kinds: Mapping[tuple, pd.DataFrame], every: bool
-) -> pd.DataFrame:
+def _over_seeds(values: Mapping[tuple, pd.DataFrame], kinds: Mapping[tuple, pd.DataFrame], every: bool) -> pd.DataFrame:
     """Each function's mean and interval on each task, and over the tasks of `kinds`, of which most kinds have one.
 
     Both are tables [functions, seeds] by key of `tasks`. With `every` there is a mean over kinds of each split too, not

@@ -33,7 +33,7 @@ def test_a_description_that_is_no_plain_data_is_refused():
 def test_the_hash_of_code_changes_when_a_module_that_it_imports_is_edited(monkeypatch):
     before = code_hash("lab")
     for module, same in (("config", False), ("passes", False), ("stats", True)):
-        monkeypatch.setitem(records.SOURCES, module, b"edited")
+        monkeypatch.setitem(sources.SOURCES, module, b"edited")
         assert (code_hash("lab") == before) is same
         monkeypatch.undo()
     with pytest.raises(ValueError, match="wanted modules of actlab; got 'labs'"):
@@ -43,7 +43,7 @@ def test_the_hash_of_code_changes_when_a_module_that_it_imports_is_edited(monkey
 def test_the_hash_of_code_does_not_know_where_a_module_lies(monkeypatch):
     hashes = []
     for name in ("one", "other"):
-        monkeypatch.setitem(records.SOURCES, name, b"x = 1\n")
+        monkeypatch.setitem(sources.SOURCES, name, b"x = 1\n")
         hashes.append(code_hash(name))
     assert hashes[0] == hashes[1]
 
@@ -62,7 +62,7 @@ def canary(monkeypatch):
 @pytest.fixture
 def edit(monkeypatch):
     """Turns the code of the lab's canary into other code."""
-    return lambda: monkeypatch.setitem(records.SOURCES, records.PROTOCOLS["lab"].canary, b"other = 1\n")
+    return lambda: monkeypatch.setitem(sources.SOURCES, records.PROTOCOLS["lab"].canary, b"other = 1\n")
 
 
 def test_a_table_comes_back_to_the_bit_with_its_provenance_beside_it(tmp_path):
@@ -180,16 +180,16 @@ SOURCE = "def f(x: int) -> int:\n    'What it is.'\n    return x + len('# no com
 def test_the_hash_of_code_is_that_of_its_tree_without_docstrings_annotations_and_comments(old, new, same, monkeypatch):
     hashes = []
     for source in (SOURCE, SOURCE.replace(old, new)):
-        monkeypatch.setitem(records.SOURCES, "stats", source.encode())
-        hashes.append(records.code_hash("stats"))
+        monkeypatch.setitem(sources.SOURCES, "stats", source.encode())
+        hashes.append(sources.code_hash("stats"))
     assert (hashes[0] == hashes[1]) is same
 
 
 def test_fields_of_a_dataclass_count_though_their_annotations_do_not(monkeypatch):
     hashes = []
     for fields in ("a: int = 1\n    b: int = 2", "a: float = 1\n    b: int = 2", "b: int = 2\n    a: int = 1"):
-        monkeypatch.setitem(records.SOURCES, "stats", f"class A:\n    {fields}\n".encode())
-        hashes.append(records.code_hash("stats"))
+        monkeypatch.setitem(sources.SOURCES, "stats", f"class A:\n    {fields}\n".encode())
+        hashes.append(sources.code_hash("stats"))
     assert hashes[0] == hashes[1] != hashes[2]
 
 

@@ -115,7 +115,7 @@ def test_a_run_goes_on_under_other_code_as_long_as_the_canary_of_the_search_is_e
     monkeypatch.setattr(records.Family, "values", lambda self: {"fitness": 0.5})
     with Archive(tmp_path / "run") as archive:
         archive.begin(seed=1)
-    monkeypatch.setitem(records.SOURCES, records.PROTOCOLS["search"].canary, b"other = 1\n")
+    monkeypatch.setitem(sources.SOURCES, records.PROTOCOLS["search"].canary, b"other = 1\n")
     if moved:
         monkeypatch.setattr(records.Family, "values", lambda self: {"fitness": 0.5 + 1e-6})
     with Archive(tmp_path / "run") as archive:

@@ -338,7 +338,7 @@ def test_a_run_of_another_profile_or_other_code_is_not_told_as_one_of_this(model
         runs.settings(path, SMOKE)
     with pytest.raises(ValueError, match="wanted a run with the tasks of profile smoke"):
         runs.settings(run, QUICK)  # which tells nothing of itself
-    monkeypatch.setitem(records.SOURCES, records.PROTOCOLS["search"].canary, b"other = 1")
+    monkeypatch.setitem(sources.SOURCES, records.PROTOCOLS["search"].canary, b"other = 1")
     monkeypatch.setattr(records.Family, "values", lambda self: {"moved": 1.0})
     with pytest.raises(records.ChangedCode, match="search: the canary is another one"):
         runs.settings(path, QUICK)

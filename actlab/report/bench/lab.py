@@ -30,6 +30,7 @@ from tqdm import tqdm
 from actlab.activations import zoo
 from actlab.candidates import program
 from actlab.core.config import LabConfig, Profile, cores, profile
+from actlab.core.jobs import Runner
 from actlab.core.records import figures_folder
 from actlab.lab import reference, tasks, training
 from actlab.lab.tracing import Function
@@ -427,26 +428,22 @@ PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measures the named parts, or all; writes `bench_PART.csv`, with the machine, and prints each table."""
-    parser = argparse.ArgumentParser(prog="python -m actlab.report.bench.lab", description=main.__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Adds the verb's own options."""
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--profile", default="laptop", help="whose settings are measured")
     parser.add_argument("--folder", type=Path, help="where the tables go: by default, with the profile's figures")
     parser.add_argument("--quick", action="store_true", help="a corner of each table, measured once: to try it out")
-    wanted = parser.parse_args(argv)
+
+
+def main(wanted: argparse.Namespace, runner: Runner) -> int:
+    """Measures the named parts, or all; writes `bench_PART.csv`, with the machine, and prints each table."""
     if unknown := [part for part in wanted.parts if part not in PARTS]:
-        parser.error(f"unknown part: wanted one of {', '.join(PARTS)}; got {', '.join(unknown)}")
-    try:
-        which = profile(wanted.profile)
-    except ValueError as error:
-        print(f"actlab.report.bench.lab: {error}", file=sys.stderr)
-        return 2
-    folder = wanted.folder or figures_folder(wanted.profile)
+        raise ValueError(f"unknown part: wanted one of {', '.join(PARTS)}; got {', '.join(unknown)}")
+    which, folder = profile(wanted.profile), wanted.folder or figures_folder(wanted.profile)
     if not (parts := wanted.parts):
         parts = [part for part in PARTS if part != "gpu" or torch.cuda.is_available()]
     elif "gpu" in parts and not torch.cuda.is_available():
-        parser.error(f"gpu: wanted a GPU that torch {torch.__version__} can use; came none")
+        raise ValueError(f"gpu: wanted a GPU that torch {torch.__version__} can use; came none")
     for part in parts:
         table = PARTS[part](which, wanted.quick).assign(machine=machine())
         path, _ = style.save_table(table, f"bench_{part}", folder)
@@ -458,7 +455,3 @@ def main(argv: list[str] | None = None) -> int:
             style.save(figure, f"bench_{part}", table, folder)
         print(f"{path}\n{table.to_string(index=False, float_format='{:.4g}'.format)}\n", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
