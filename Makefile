@@ -38,14 +38,14 @@ STAMP := $(PREFIX)/.stamp
 STRIP := --keep-output --keep-count --keep-id \
 	--extra-keys 'metadata.papermill cell.metadata.papermill cell.metadata.execution'
 
-# One thread a process: results do not hang on the number of cores, and the lab's workers fill the cores themselves.
+# One thread a process: results do not depend on the number of cores, and the lab's workers fill the cores themselves.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse lab-records paper-lab report clrs-data clrs-all notebooks-refresh readme lab clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse lab-records paper-lab records report clrs-data clrs-all notebooks-refresh readme lab clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -83,9 +83,11 @@ lock: ## write constraints.txt anew: what pip takes for pyproject.toml alone, in
 	mv build/lock/constraints.txt constraints.txt
 	rm -rf build/lock
 
-test: $(STAMP) ## ruff, then pytest, then every notebook with nbval: what .ci/run calls
+test: $(STAMP) ## ruff, the layers of imports, pytest, then every notebook with nbval: what .ci/run calls
 	@echo "== ruff"
 	$(PY) -m ruff check .
+	@echo "== layers"
+	$(PREFIX)/bin/lint-imports --no-logo
 	@echo "== pytest"
 	$(PY) -m pytest $(AT_ONCE) tests
 	@echo "== nbval"
@@ -96,22 +98,25 @@ lint: $(STAMP) ## ruff, and the notebooks' metadata: what pre-commit checks
 	$(if $(NOTEBOOKS),$(PREFIX)/bin/nbstripout --verify $(STRIP) $(NOTEBOOKS))
 
 bench: $(STAMP) ## measure what the lab, searches, functions and full data sets cost (BENCH: some of its parts) into figures/
-	$(PY) -m actlab.report.bench.lab $(BENCH)
+	$(PY) -m actlab bench $(BENCH)
 
 compare-search: $(STAMP) ## search by five arms from five seeds with PROFILE, for an hour, into records/; goes on if cut off
-	$(PY) -m actlab.search.ablation --profile $(PROFILE)
+	$(PY) -m actlab ablation --profile $(PROFILE)
 
 transfer: $(STAMP) ## train functions on images, molecules and algorithms with PROFILE, into records/; goes on if cut off
-	$(PY) -m actlab.transfer.sweep --profile $(PROFILE)
+	$(PY) -m actlab transfer --profile $(PROFILE)
 
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
-	$(PY) -m actlab.studies.multiverse --profile $(PROFILE)
+	$(PY) -m actlab multiverse --profile $(PROFILE)
 
 lab-records: $(STAMP) ## train with random constants, seeds and learning rates of PROFILE, into records/; goes on if cut off
-	$(PY) -m actlab.studies.lab_records --profile $(PROFILE)
+	$(PY) -m actlab lab-records --profile $(PROFILE)
 
 paper-lab: $(STAMP) ## train the zoo on a thousand data sets a suite on a GPU, in minutes, into records/
-	$(PY) -m actlab.studies.gpu_lab
+	$(PY) -m actlab gpu-lab
+
+records: $(STAMP) ## say of each family of committed records what made them and whether this code still computes them
+	$(PY) -m actlab records
 
 # dm-clrs brings TensorFlow and JAX: an environment of its own, 2.9 GB. What it writes is committed.
 CLRS_PY := build/clrs/env/bin/python actlab/transfer/clrs_sampler.py
@@ -131,14 +136,14 @@ build/clrs/env/.stamp: data/clrs/pins.txt
 	touch $@
 
 notebooks-refresh: $(STAMP) ## run the committed notebooks in place, with their own smoke parameters
-	$(PY) -m actlab.report.run_notebooks refresh $(NOTEBOOKS)
+	$(PY) -m actlab notebooks refresh $(NOTEBOOKS)
 	$(PREFIX)/bin/nbstripout $(STRIP) $(NOTEBOOKS)
 
 report: $(STAMP) ## build a static site from the executed notebooks into build/PROFILE/report, in seconds and offline
-	$(PY) -m actlab.report.site --profile $(PROFILE)
+	$(PY) -m actlab report --profile $(PROFILE)
 
 readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md anew from the committed figures/
-	$(PY) -m actlab.report.readme
+	$(PY) -m actlab readme
 
 lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
 	$(PY) -m jupyterlab $(LAB_OPTIONS) notebooks/18_explorer.ipynb
@@ -149,82 +154,6 @@ clean: ## remove what was built, but neither environment, committed figures, nor
 	rm -f notebooks/*.failed.ipynb notebooks/*.partial.ipynb
 	find actlab tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 
-# What each module stands on: itself, and the variables of the modules that it imports. A test holds these lists
-# against the imports themselves, so that touching a module runs again whatever depends on it.
-STATS       := actlab/core/stats.py
-CONFIG      := actlab/core/config.py
-RACING      := actlab/search/racing.py $(STATS)
-RECORDS     := actlab/core/records.py
-PAPER       := actlab/core/paper.py
-RULES       := actlab/studies/claim_rules.py $(PAPER)
-ACTIVATIONS := actlab/activations/zoo.py
-LEARNABLE   := actlab/activations/trainable.py $(ACTIVATIONS)
-FEYNMAN     := actlab/lab/feynman.py
-BLIND       := actlab/lab/training_view.py
-TASKS       := actlab/lab/tasks.py $(BLIND) $(CONFIG) $(FEYNMAN)
-BOUNDS      := actlab/candidates/static_bounds.py
-LANGUAGE    := actlab/candidates/language.py $(BOUNDS)
-PROGRAM     := actlab/candidates/program.py $(BOUNDS) $(LANGUAGE)
-TRAITS      := actlab/candidates/profiling.py $(ACTIVATIONS) $(PROGRAM)
-PASSES      := actlab/lab/tracing.py
-LAB         := actlab/lab/training.py $(BLIND) $(CONFIG) $(PASSES)
-WORKER      := actlab/scoring/worker.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(PROGRAM) $(TRAITS)
-MESSAGES    := actlab/scoring/messages.py
-CONFINEMENT := actlab/scoring/confinement.py
-NURSERY     := actlab/scoring/forkserver.py $(BLIND) $(CONFINEMENT) $(MESSAGES)
-SANDBOX     := actlab/scoring/sandbox.py $(BLIND) $(CONFIG) $(MESSAGES) $(NURSERY)
-POOL        := actlab/scoring/pool.py $(BLIND) $(CONFIG) $(RECORDS) $(SANDBOX) $(WORKER)
-FITNESS     := actlab/scoring/evaluator.py $(ACTIVATIONS) $(CONFIG) $(POOL) $(PROGRAM) $(SANDBOX) $(STATS) $(TASKS) $(TRAITS)
-PAPER_LAB   := actlab/studies/gpu_lab.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(RECORDS) $(TASKS) $(WORKER)
-PROPOSERS   := actlab/search/proposers/__init__.py
-SYNTAX      := actlab/search/proposers/syntax.py $(PROPOSERS)
-GRAMMAR     := actlab/search/proposers/grammar.py $(SYNTAX)
-MIXTURE     := actlab/search/proposers/mixture.py $(PROPOSERS) $(RECORDS)
-MODELS      := actlab/search/proposers/models.py $(PROPOSERS)
-DATABASE    := actlab/search/database.py
-RECORDING   := actlab/search/proposers/recording.py $(DATABASE) $(LANGUAGE) $(MODELS) $(RECORDS)
-ARCHIVE     := actlab/search/archive.py $(DATABASE)
-ISLANDS     := actlab/search/islands.py $(ARCHIVE) $(CONFIG)
-EVOLUTION   := actlab/search/evolution.py $(ACTIVATIONS) $(FITNESS) $(ISLANDS) $(PROGRAM) $(PROPOSERS) $(RACING)
-TABLES      := actlab/scoring/summaries.py $(CONFIG) $(STATS)
-LABORATORY  := actlab/scoring/laboratory.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(PROGRAM) $(RECORDS) $(TASKS)
-CHOICE      := actlab/search/selection.py $(ISLANDS) $(LABORATORY) $(SYNTAX) $(TABLES)
-DISCOVERY   := actlab/search/runs.py $(CHOICE) $(EVOLUTION) $(GRAMMAR) $(LABORATORY) $(RECORDING) $(RECORDS)
-ARMS        := actlab/search/ablation.py $(DISCOVERY) $(SANDBOX)
-CONTRASTS   := actlab/search/contrasts.py $(ARMS) $(STATS)
-DOWNSTREAM  := actlab/transfer/statistics.py $(PAPER) $(STATS)
-STUDIES     := actlab/studies/trust.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(PAPER) $(RACING) $(RECORDS) $(TASKS)
-LAB_RECORDS := actlab/studies/lab_records.py $(CONFIG) $(LABORATORY) $(RECORDS) $(STUDIES)
-CONSTANTS   := actlab/studies/constants.py $(BLIND) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(LEARNABLE) $(RECORDS) $(STATS) $(TABLES) \
-	$(TASKS)
-PLOTTING    := actlab/report/figures/style.py $(ACTIVATIONS)
-PLOTTING_CONSTANTS := actlab/report/figures/constants.py $(PLOTTING)
-PAGE        := actlab/report/page.py $(RECORDS)
-SPECTRA     := actlab/studies/spectra.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(LABORATORY) $(PASSES) $(RECORDS) $(TASKS)
-BANDS       := actlab/studies/bands.py $(CONFIG) $(SPECTRA) $(STATS) $(TABLES)
-PLOTTING_SPECTRA := actlab/report/figures/spectra.py $(PLOTTING)
-PLOTTING_TRANSFER := actlab/report/figures/transfer.py $(PLOTTING)
-TAKEHOME    := actlab/report/cards.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING) $(TABLES)
-TRAINING    := actlab/transfer/interface.py actlab/transfer/training.py $(RECORDS)
-IMAGES      := $(wildcard actlab/benchmarks/image*.py) $(TRAINING)
-MOLECULES   := $(wildcard actlab/benchmarks/molecule*.py) $(TRAINING)
-PROBE       := $(wildcard actlab/benchmarks/probe*.py) $(DISCOVERY) $(IMAGES) $(SANDBOX) $(STATS)
-ALGORITHMS  := $(wildcard actlab/benchmarks/algorithm*.py) $(TRAINING)
-TRANSFER    := actlab/transfer/sweep.py $(ACTIVATIONS) $(ALGORITHMS) $(CONFIG) $(IMAGES) $(MOLECULES)
-FLOORS      := actlab/transfer/baselines.py $(DOWNSTREAM) $(TRANSFER)
-KINDS       := actlab/transfer/views.py $(DOWNSTREAM) $(PLOTTING) $(TRANSFER)
-UNIVERSE    := actlab/lab/variant.py $(ACTIVATIONS) $(LAB) $(STATS) $(TASKS)
-DISTRIBUTION := actlab/studies/distribution.py $(CONFIG) $(UNIVERSE)
-MULTIVERSE  := actlab/studies/multiverse.py $(DISTRIBUTION) $(PAPER) $(STUDIES) $(TRANSFER)
-ROBUSTNESS  := actlab/studies/robustness.py $(MULTIVERSE) $(RULES)
-FORMULA     := actlab/candidates/expression.py $(ACTIVATIONS) $(LANGUAGE)
-EXPLORER    := actlab/report/explorer.py $(FORMULA) $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
-CLAIMS      := actlab/report/claims.py $(PAPER) $(RECORDS) $(RULES) $(TABLES)
-README      := actlab/report/readme.py $(CLAIMS)
-PLOTTING_MULTIVERSE := actlab/report/figures/multiverse.py $(PLOTTING)
-PLOTTING_TASKS := actlab/report/figures/tasks.py $(PLOTTING)
-OF_A_KIND   := $(FLOORS) $(KINDS) $(PAGE) $(PLOTTING_TASKS) $(PLOTTING_TRANSFER) $(TABLES)
-
 NOTEBOOKS := $(filter-out %.failed.ipynb %.partial.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
 OUT := build/$(PROFILE)/notebooks
 BUILT := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
@@ -233,33 +162,24 @@ reproduce: $(BUILT) ## run the notebooks with PROFILE (laptop by default) and dr
 
 # New pins are a reason to run again; an environment that was only built again is not.
 $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
-	$(PY) -m actlab.report.run_notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
+	$(PY) -m actlab notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
 
-# What each notebook imports itself.
-$(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)
-$(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES)
-# 03 and 08 read what `make lab-records` wrote.
-$(OUT)/03_trust.ipynb: $(wildcard records/lab/*) $(LAB_RECORDS) $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
-$(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
-$(OUT)/05_search.ipynb: $(DISCOVERY) $(PROBE) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
-# Scores what the search found, and reads what `make paper-lab` wrote.
-$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PAPER_LAB) $(PLOTTING) $(STUDIES) $(TABLES) \
-	$(wildcard records/paper_lab/*) $(OUT)/05_search.ipynb
-$(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
-$(OUT)/08_constants.ipynb: $(wildcard records/lab/*) $(CONSTANTS) $(LAB_RECORDS) $(PAGE) $(PLOTTING_CONSTANTS) $(STUDIES) $(TABLES)
-# Reads what `make compare-search` wrote.
-$(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING) $(TABLES) $(wildcard records/compare_search*)
-# These read what `make transfer` wrote, and the samples that it trained on.
-TRANSFERRED := $(wildcard records/transfer/* records/transfer-paper/*)
-$(OUT)/10_images.ipynb: $(OF_A_KIND) $(TRANSFERRED)
-$(OUT)/11_algorithms.ipynb: $(OF_A_KIND) $(TRANSFERRED) $(wildcard data/clrs/*)
-$(OUT)/12_molecules.ipynb: $(OF_A_KIND) $(TRANSFERRED)
-$(OUT)/13_transfer.ipynb: $(CLAIMS) $(DOWNSTREAM) $(KINDS) $(LABORATORY) $(PAGE) $(PLOTTING_TRANSFER) $(TABLES) $(TRANSFER) \
-	$(TRANSFERRED)
-# Reads what `make multiverse` wrote.
-$(OUT)/14_multiverse.ipynb: $(PAGE) $(PLOTTING_MULTIVERSE) $(ROBUSTNESS) $(TABLES) $(wildcard records/multiverse*)
-$(OUT)/15_why_periodicity.ipynb: $(BANDS) $(PAGE) $(PLOTTING_SPECTRA) $(TABLES)
-# Read what the others drew.
-$(OUT)/16_claims.ipynb: $(PAGE) $(PLOTTING) $(README) $(filter-out $(OUT)/16% $(OUT)/17% $(OUT)/18%,$(BUILT))
-$(OUT)/17_take_home.ipynb: $(TAKEHOME) $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb $(OUT)/14_multiverse.ipynb
-$(OUT)/18_explorer.ipynb: $(EXPLORER)
+# What each notebook imports, through other modules too, so that touching a module runs again whatever stands on it.
+GRAPH := build/graph.mk
+$(GRAPH): $(NOTEBOOKS) $(shell find actlab -name '*.py')
+	@mkdir -p $(@D)
+	@$(or $(PYTHON),python3) -m actlab.core.sources > $@
+ifneq ($(filter reproduce report build/%,$(MAKECMDGOALS)),)
+include $(GRAPH)
+endif
+
+# What notebooks read besides: committed records, samples, and what other notebooks draw.
+$(OUT)/03_trust.ipynb $(OUT)/08_constants.ipynb: $(wildcard records/lab/*)
+$(OUT)/06_lab_scores.ipynb: $(OUT)/05_search.ipynb $(wildcard records/gpu_lab/*)
+$(OUT)/09_search_arms.ipynb: $(wildcard records/ablation/*)
+$(addprefix $(OUT)/,10_images.ipynb 11_algorithms.ipynb 12_molecules.ipynb 13_transfer.ipynb): \
+	$(wildcard records/transfer/* records/transfer-paper/*)
+$(OUT)/11_algorithms.ipynb: $(wildcard data/clrs/*)
+$(OUT)/14_multiverse.ipynb: $(wildcard records/multiverse/*)
+$(OUT)/16_claims.ipynb: $(filter-out $(OUT)/16% $(OUT)/17% $(OUT)/18%,$(BUILT))
+$(OUT)/17_take_home.ipynb: $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb $(OUT)/14_multiverse.ipynb

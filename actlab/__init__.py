@@ -1,26 +1,38 @@
 """actlab: a reproducible companion to "Mining Generalizable Activation Functions".
 
+- `activations`: the functions, as plain torch code, by name, and with constants that are trained;
+- `candidates`: what a program that a search proposes may be written with, and what it is;
+- `lab`: the synthetic tasks, and the training of many small networks on them;
+- `scoring`: how a candidate gets its score, from a confined process to a profile's table of losses;
+- `search`: the evolutionary search, its proposers, and what came of a run;
+- `transfer`: images, molecules and algorithms, and whether functions help there;
+- `studies`: trust in the lab, constants, frequencies, and labs drawn at random;
+- `report`: figures, claims, the site, the explorer, and how notebooks are run;
+- `core`: settings, records, statistics, and the runner of long jobs, on which all of this stands.
+
 What is in a package is imported when it is first used, so that `import actlab` takes no time and
 `actlab.activations.gelu_sine(x)` needs no other import. `__version__` is the installed version.
 """
 
 import importlib.abc
+import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-Face = tuple[tuple[str, ...], Callable[[str], object], Callable[[], list[str]]]
+Face = tuple[list[str], Callable[[str], object], Callable[[], list[str]]]
 
 
-def face(package: str, modules: Sequence[str], whole: str | None = None) -> Face:
+def face(package: str, path: Iterable[str], whole: str | None = None) -> Face:
     """What a package shows: `__all__`, `__getattr__` and `__dir__` of its `__init__`; it imports what is used.
 
     Args:
         package: its name.
-        modules: its modules and packages.
+        path: its `__path__`, whose modules and packages it shows.
         whole: one of them, whose public names are the package's too.
     """
+    modules = [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
 
     def inner() -> ModuleType:
         return importlib.import_module(f"{package}.{whole}")
@@ -37,11 +49,10 @@ def face(package: str, modules: Sequence[str], whole: str | None = None) -> Face
         shown = [name for name, value in own.items() if getattr(value, "__module__", "") == f"{package}.{whole}"]
         return sorted([*modules, *(name for name in shown if not name.startswith("_"))])
 
-    return tuple(modules), get, names
+    return modules, get, names
 
 
-_PACKAGES = ("activations", "candidates", "core", "lab", "report", "scoring", "search", "studies", "transfer")
-__all__, _get, _names = face(__name__, _PACKAGES)
+__all__, _get, _names = face(__name__, __path__)
 
 
 class _Renamed(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -1,42 +1,26 @@
 """The Makefile as it behaves: a copy in an empty tree, with scripts for Python, pip and notebooks."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
-import import_graph
+import grimp
 import papermill
 import pytest
 
+from actlab.core.sources import imports
 from actlab.transfer import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
     "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse",
-    "lab-records", "paper-lab", "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab", "clean",
+    "lab-records", "paper-lab", "records", "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab",
+    "clean",
 )  # fmt: skip
-NOTEBOOKS = (
-    "01_quickstart",
-    "02_synthetic_lab",
-    "03_trust",
-    "04_zoo",
-    "05_search",
-    "06_lab_scores",
-    "07_preactivations",
-    "08_constants",
-    "09_search_arms",
-    "10_images",
-    "11_algorithms",
-    "12_molecules",
-    "13_transfer",
-    "14_multiverse",
-    "15_why_periodicity",
-    "16_claims",
-    "17_take_home",
-    "18_explorer",
-)
+NOTEBOOKS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb") if "." not in path.stem))
 # Whose figures a notebook reads, through others too.
 READ = {
     "06_lab_scores": {"05_search"},
@@ -45,25 +29,16 @@ READ = {
 }
 
 NOT_INHERITED = {
-    "MAKEFLAGS",
-    "MFLAGS",
-    "MAKELEVEL",
-    "MAKEOVERRIDES",
-    "PROFILE",
-    "PARAMS",
-    "BENCH",
-    "LAB_OPTIONS",
-    "ENV",
-    "PYTHON",
+    "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PROFILE", "PARAMS", "BENCH", "LAB_OPTIONS", "ENV", "PYTHON",
     "PIP_OPTIONS",
-}
+}  # fmt: skip
 
-# Stands for `python -m actlab.report.run_notebooks run IN OUT -p profile P`; fails, OUT written, if IN is in `fail`.
+# Stands for `python -m actlab notebooks run IN OUT -p profile P`; fails, OUT written, if IN is in `fail`.
 RUNNER = """#!/bin/sh
-echo "$4 ${*#*.ipynb*.ipynb }" >> ran.txt
-mkdir -p "$(dirname "$5")"
-cp "$4" "$5"
-test ! -e fail || ! grep -q "$4" fail
+echo "$5 ${*#*.ipynb*.ipynb }" >> ran.txt
+mkdir -p "$(dirname "$6")"
+cp "$5" "$6"
+test ! -e fail || ! grep -q "$5" fail
 """
 
 # Stands for a Python that makes environments; notes what it is asked for; pip fails while `fail` exists.
@@ -93,7 +68,7 @@ def make(folder: Path, *arguments: str, path: str | None = None) -> subprocess.C
 
 def prerequisites(profile: str = "smoke") -> dict[str, set[str]]:
     """What make itself says that each executed notebook depends on, order-only prerequisites left out."""
-    database = make(ROOT, "--print-data-base", "--dry-run", "help", f"PROFILE={profile}").stdout
+    database = make(ROOT, "--print-data-base", "--dry-run", "reproduce", f"PROFILE={profile}").stdout
     rules = re.findall(rf"^build/{profile}/notebooks/(\S+)\.ipynb: ([^|\n]*)", database, re.MULTILINE)
     return {name: set(files.split()) for name, files in rules}
 
@@ -118,19 +93,38 @@ def ran(folder: Path) -> list[str]:
     return [re.match(r"notebooks/(\S+)\.ipynb", line)[1] for line in lines]
 
 
+@pytest.fixture(scope="session")
+def skeleton(tmp_path_factory):
+    """The Makefile and the package, and the notebooks' code without outputs."""
+    place = tmp_path_factory.mktemp("skeleton")
+    shutil.copy(ROOT / "Makefile", place)
+    shutil.copytree(ROOT / "actlab", place / "actlab", ignore=shutil.ignore_patterns("__pycache__"))
+    (place / "notebooks").mkdir()
+    for name in NOTEBOOKS:
+        cells = [{"cell_type": "code", "source": source} for source in code(name)]
+        (place / f"notebooks/{name}.ipynb").write_text(json.dumps({"cells": cells}))
+    for name in ("pyproject.toml", "constraints.txt", "environment.yml"):
+        touch(place / name, 0)
+    touch(place / "figures/one.png", 0)
+    script(place / "runner", RUNNER)
+    script(place / "python", PYTHON)
+    for path in place.rglob("*.*"):
+        touch(path, 0)
+    return place
+
+
 @pytest.fixture
-def tree(tmp_path):
-    """The real Makefile among empty files: every module that it names, and the nine notebooks."""
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    files = set(re.findall(r"actlab/\S+\.py", (ROOT / "Makefile").read_text()))
-    for name in (*files, *(f"notebooks/{notebook}.ipynb" for notebook in NOTEBOOKS)):
-        touch(tmp_path / name, 0)
-    for name in ("pyproject.toml", "constraints.txt", "environment.yml", "figures/one.png"):
-        touch(tmp_path / name, 0)
+def tree(skeleton, tmp_path):
+    """The real Makefile and package, and all notebooks, with an environment that is up to date."""
+    shutil.copytree(skeleton, tmp_path, dirs_exist_ok=True)
     touch(tmp_path / ".venv/.stamp", 1)
-    script(tmp_path / "runner", RUNNER)
-    script(tmp_path / "python", PYTHON)
     return tmp_path
+
+
+def code(name: str) -> list[str]:
+    """The sources of a notebook's code cells."""
+    cells = json.loads(notebook_path(name).read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 def reproduce(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -163,6 +157,21 @@ def test_a_mistyped_profile_gets_one_line_before_anything_is_built(tree, profile
     assert sorted(tree.rglob("*")) == before
 
 
+def test_a_module_that_is_new_or_gone_needs_no_edit_of_the_makefile(tree):
+    reproduced(tree)
+    (tree / "actlab/core/new.py").write_text("x = 1\n")
+    stats = tree / "actlab/core/stats.py"
+    stats.write_text(stats.read_text() + "\nfrom actlab.core import new\n")
+    reproduce(tree)
+    first = ran(tree)
+    assert "03_trust" in first
+    for path in tree.glob("build/smoke/notebooks/*.ipynb"):
+        touch(path, 2)
+    (tree / "actlab/core/new.py").touch()
+    reproduce(tree)
+    assert ran(tree) == first
+
+
 def test_a_mistyped_environment_gets_one_line(tree):
     refused = make(tree, "ENV=cnda", "env")
     assert refused.returncode == 2
@@ -179,26 +188,30 @@ def test_jupyterlab_opens_at_the_explorer_with_the_options_that_are_given(tree):
 def test_bench_measures_the_parts_that_are_named(tree):
     for parts in ("", "lab isolation"):
         shown = make(tree, "bench", f"BENCH={parts}", "--dry-run").stdout
-        assert shown.split() == [".venv/bin/python", "-m", "actlab.report.bench.lab", *parts.split()]
+        assert shown.split() == [".venv/bin/python", "-m", "actlab", "bench", *parts.split()]
 
 
 def test_reproduce_never_measures_times_since_its_tables_are_the_same_bytes_each_time(tree):
     planned = make(tree, "reproduce", "PROFILE=laptop", "--always-make", "--dry-run").stdout
-    assert planned.count("actlab.report.run_notebooks run") == len(NOTEBOOKS)
-    assert "actlab.report.bench.lab" not in planned
+    assert planned.count("actlab notebooks run") == len(NOTEBOOKS)
+    assert "actlab bench" not in planned
     read = prerequisites()
     assert len(read) == len(NOTEBOOKS)
     assert not {"actlab/report/bench/lab.py", "actlab/report/bench/search.py"} & set().union(*read.values())
 
 
-def test_the_comparison_of_searches_runs_at_its_profile(tree):
-    shown = make(tree, "compare-search", "PROFILE=smoke", "--dry-run").stdout
-    assert shown.split() == [".venv/bin/python", "-m", "actlab.search.ablation", "--profile", "smoke"]
-
-
-def test_the_downstream_comparison_runs_at_its_profile(tree):
-    shown = make(tree, "transfer", "PROFILE=smoke", "--dry-run").stdout
-    assert shown.split() == [".venv/bin/python", "-m", "actlab.transfer.sweep", "--profile", "smoke"]
+@pytest.mark.parametrize(
+    ("target", "verb"),
+    [
+        ("compare-search", "ablation"),
+        ("transfer", "transfer"),
+        ("multiverse", "multiverse"),
+        ("lab-records", "lab-records"),
+    ],
+)
+def test_a_long_run_has_its_profile(tree, target, verb):
+    shown = make(tree, target, "PROFILE=smoke", "--dry-run").stdout
+    assert shown.split() == [".venv/bin/python", "-m", "actlab", verb, "--profile", "smoke"]
 
 
 def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):
@@ -240,22 +253,39 @@ def test_an_edit_runs_what_depends_on_it(tree, edited, expected):
     assert ran(tree) == expected
 
 
-@pytest.mark.parametrize("module", ["activations", "config", "feynman", "lab", "evolution", "plotting"])
-def test_an_edited_module_runs_the_notebooks_that_import_it(tree, module):
+MODULES = ("activations/zoo", "core/config", "lab/feynman", "lab/training", "search/evolution", "report/figures/style")
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """The files that each notebook depends on, as grimp sees the package."""
+    graph = grimp.build_graph("actlab", exclude_type_checking_imports=True, cache_dir=None)
+    found = {}
+    for name in NOTEBOOKS:
+        direct = {f"actlab.{module.replace('/', '.')}" for module in imports("\n".join(code(name)).encode())}
+        modules = {module.removesuffix(".__init__") for module in direct}
+        modules |= set().union(*(graph.find_upstream_modules(module) for module in modules))
+        places = {module.replace(".", "/") for module in modules}
+        found[name] = {f"{p}.py" if (ROOT / f"{p}.py").exists() else f"{p}/__init__.py" for p in places}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_edited_module_runs_the_notebooks_that_import_it(tree, imported, module):
     edited = f"actlab/{module}.py"
     reproduced(tree)
     (tree / edited).touch()
     reproduce(tree)
-    importers = {name for name in NOTEBOOKS if edited in import_graph.notebook_imports(notebook_path(name))}
+    importers = {name for name in NOTEBOOKS if edited in imported[name]}
     assert importers
     assert ran(tree) == sorted(importers | {name for name, read in READ.items() if importers & read})
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_makefile_lists_exactly_what_a_notebook_imports(name):
-    listed = {path for path in prerequisites()[name] if path.startswith("actlab/")}
-    wanted = import_graph.notebook_imports(notebook_path(name))
-    assert listed == wanted, f"Makefile, {name}: missing {wanted - listed}, superfluous {listed - wanted}"
+def test_the_graph_has_all_that_a_notebook_imports_and_no_module_that_nothing_of_it_does(imported):
+    for name, files in prerequisites().items():
+        listed = {path for path in files if path.startswith("actlab/") and not path.endswith("__init__.py")}
+        wanted = {path for path in imported[name] if not path.endswith("__init__.py")}
+        assert listed == wanted, f"{name}: missing {wanted - listed}, superfluous {listed - wanted}"
 
 
 def notebook_path(name: str) -> Path:
@@ -326,7 +356,7 @@ def test_a_half_built_environment_is_built_anew(tree):
 def test_reproduce_builds_a_missing_environment_first(tree):
     shutil.rmtree(tree / ".venv")
     planned = reproduce(tree, "--dry-run", "PYTHON=./python").stdout
-    assert planned.index("-m venv") < planned.index("-m pip install") < planned.index("actlab.report.run_notebooks run")
+    assert planned.index("-m venv") < planned.index("-m pip install") < planned.index("actlab notebooks run")
 
 
 def test_an_old_python_is_refused_in_one_line(tree):
@@ -373,7 +403,7 @@ def test_the_steps_of_the_tests_run_in_order_and_files_at_once_unless_told_other
 
 def test_clean_leaves_the_environment_and_the_figures(tree):
     touch(tree / "tests/__pycache__/test_lab.pyc", 0)
-    hours_of_a_gpu = [tree / sweep.folder("paper").relative_to(ROOT) / "images.csv",
+    hours_of_a_gpu = [tree / sweep.kept("paper").folder.relative_to(ROOT) / "images.csv",
                       tree / sweep.checkpoints("paper").relative_to(ROOT) / "begun.pt"]  # fmt: skip
     for path in hours_of_a_gpu:
         touch(path, 0)

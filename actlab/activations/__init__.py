@@ -1,8 +1,9 @@
 """The functions of the paper and their rivals as drop-in torch code: `get(name)`, `names()`, each by its own name.
 
-`zoo` defines them, and `trainable` makes modules of them whose constants are learned.
+- `zoo`: each function and its entry in the registry;
+- `trainable`: modules whose constants are trained.
 """
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(__name__, ("trainable", "zoo"), whole="zoo")
+__all__, __getattr__, __dir__ = face(__name__, __path__, whole="zoo")

@@ -1,5 +1,12 @@
-"""What a candidate program may be: the language, its check, its cost and traits, and formulas as programs."""
+"""What a candidate program may be, and what one is.
+
+- `language`: what a program may be written with;
+- `program`: its check and its compilation;
+- `static_bounds`: bounds of numbers and lengths, without running it;
+- `profiling`: behaviour, cost, traits and fingerprint, by running it;
+- `expression`: an expression of x as a program.
+"""
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(__name__, ("expression", "language", "profiling", "program", "static_bounds"))
+__all__, __getattr__, __dir__ = face(__name__, __path__)

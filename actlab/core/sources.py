@@ -70,7 +70,8 @@ def imports(source: bytes) -> tuple[str, ...]:
             parts.pop()
         place = "/".join(parts)
         inside = [module for module in SOURCES if module.rpartition("/")[0] == place]
-        found.update([place] if place in SOURCES else inside if place else [])
+        shows = b"face(__name__" in SOURCES.get(f"{place}/__init__", b"")  # what its modules have, not names of its own
+        found.update([place] if place in SOURCES else inside if shows else [f"{place}/__init__"])
         found.update(f"{'/'.join(parts[:i])}/__init__" for i in range(1, len(parts)))
     return tuple(sorted(found & SOURCES.keys()))
 

@@ -1,7 +1,14 @@
-"""The synthetic lab: tasks, the training of many small networks at once, a plain reference, labs of other settings."""
+"""The synthetic lab (paper, section 4).
+
+- `tasks`: four families of regression tasks;
+- `feynman`: the equations of one of them;
+- `training_view`: what a worker sees of the tasks;
+- `training`: many small networks trained at once;
+- `tracing`: a function's passes as lists of tensor operations;
+- `reference`: the same training as a reader would write it first;
+- `variant`: a lab with settings of its own.
+"""
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(
-    __name__, ("feynman", "reference", "tasks", "tracing", "training", "training_view", "variant")
-)
+__all__, __getattr__, __dir__ = face(__name__, __path__)

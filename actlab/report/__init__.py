@@ -1,7 +1,17 @@
-"""What readers see: figures, claims, cards, the explorer, the site, the README's numbers; and how notebooks are run."""
+"""What readers see.
+
+- `figures`: every figure, by study;
+- `page`: captions and sentences of notebooks;
+- `claims`: each claim with its numbers and verdict;
+- `readme`: README's and docs/claims.md's numbers;
+- `cards`: what to know of a function;
+- `explorer`: type a function, see its plot, cost and score;
+- `site`: the static site;
+- `executed`: what executed notebooks drew;
+- `run_notebooks`: runs notebooks for make;
+- `bench`: what `make bench` measures.
+"""
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(
-    __name__, ("bench", "cards", "claims", "executed", "explorer", "figures", "page", "readme", "run_notebooks", "site")
-)
+__all__, __getattr__, __dir__ = face(__name__, __path__)

@@ -1,20 +1,19 @@
-"""What is asked beyond the paper: trust in the lab, constants, spectra, and a hundred labs drawn at random."""
+"""What is asked beyond the paper.
+
+- `trust`: seeds, rates, rings: what the lab's ranks are worth;
+- `lab_records`: trainings that take long: the verb lab-records;
+- `gpu_lab`: a thousand data sets on a GPU;
+- `constants`: learned against fixed constants;
+- `spectra`: what networks learn by frequency;
+- `bands`: statistics of that;
+- `distribution`: what labs are drawn from;
+- `multiverse`: many such labs: the verb multiverse;
+- `robustness`: claims over them;
+- `claim_rules`: the rule of each claim's verdict;
+- `committed`: the verb records;
+- `canary`: notices a multiverse of other code.
+"""
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(
-    __name__,
-    (
-        "bands",
-        "canary",
-        "claim_rules",
-        "constants",
-        "distribution",
-        "gpu_lab",
-        "lab_records",
-        "multiverse",
-        "robustness",
-        "spectra",
-        "trust",
-    ),
-)
+__all__, __getattr__, __dir__ = face(__name__, __path__)

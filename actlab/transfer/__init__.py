@@ -1,28 +1,24 @@
-"""Do functions help elsewhere? Images, molecules and algorithms, the sweep over them, and its statistics."""
+"""Do functions help elsewhere? (paper, section 5)
+
+- `interface`: the shape that benchmarks share;
+- `training`: one model of a benchmark, trained;
+- `images`: VGGs and ResNets;
+- `image_data`: pictures from files;
+- `molecules`: a graph network;
+- `molecule_data`: molecules as graphs;
+- `algorithms`: CLRS-30;
+- `algorithm_data`: its trajectories;
+- `algorithm_model`: its network;
+- `algorithm_scores`: its losses and scores;
+- `sweep`: every function, data set and seed: the verb transfer;
+- `statistics`: comparisons, Figure 6, Table 2;
+- `baselines`: what plain answers score;
+- `probe`: digits, for programs that a search found;
+- `probe_worker`: its confined part;
+- `canary`: notices code that trains otherwise;
+- `canary_files`: its small files.
+"""
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(
-    __name__,
-    (
-        "algorithm_data",
-        "algorithm_model",
-        "algorithm_scores",
-        "algorithms",
-        "baselines",
-        "canary",
-        "canary_files",
-        "clrs_sampler",
-        "image_data",
-        "images",
-        "interface",
-        "molecule_data",
-        "molecules",
-        "probe",
-        "probe_worker",
-        "statistics",
-        "sweep",
-        "training",
-        "views",
-    ),
-)
+__all__, __getattr__, __dir__ = face(__name__, __path__)

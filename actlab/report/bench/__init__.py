@@ -1,5 +1,10 @@
-"""What `make bench` measures on this machine: the lab, searches, and functions."""
+"""What `make bench` measures on this machine.
+
+- `lab`: the lab, and the verb;
+- `search`: searches;
+- `costs`: hours of the full data sets.
+"""
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(__name__, ("costs", "lab", "search"))
+__all__, __getattr__, __dir__ = face(__name__, __path__)

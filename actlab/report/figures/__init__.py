@@ -1,5 +1,13 @@
-"""Figures: the shared style and drawing, and those of each study."""
+"""Figures: a function takes records and axes, computes nothing and reads no file.
+
+- `style`: style, colours, saving;
+- `constants`: Figure 9;
+- `multiverse`: labs drawn at random;
+- `spectra`: frequencies;
+- `tasks`: images, algorithms, molecules;
+- `transfer`: Figure 6 and the lab against transfer.
+"""
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(__name__, ("constants", "multiverse", "spectra", "style", "tasks", "transfer"))
+__all__, __getattr__, __dir__ = face(__name__, __path__)
