@@ -197,14 +197,17 @@ STUDIES     := actlab/studies/trust.py $(ACTIVATIONS) $(CONFIG) $(FITNESS) $(LAB
 LAB_RECORDS := actlab/studies/lab_records.py $(CONFIG) $(LABORATORY) $(RECORDS) $(STUDIES)
 CONSTANTS   := actlab/studies/constants.py $(BLIND) $(CONFIG) $(FITNESS) $(LAB) $(LABORATORY) $(LEARNABLE) $(RECORDS) $(STATS) $(TABLES) \
 	$(TASKS)
-PLOTTING    := actlab/report/figures/style.py $(ACTIVATIONS)
+STYLE       := actlab/report/figures/style.py $(ACTIVATIONS)
+PLOTTING    := actlab/report/figures/draw.py $(STYLE)
 PLOTTING_CONSTANTS := actlab/report/figures/constants.py $(PLOTTING)
+PLOTTING_LAB := actlab/report/figures/lab.py $(PLOTTING)
+PLOTTING_SEARCH := actlab/report/figures/search.py $(PLOTTING)
 PAGE        := actlab/report/page.py $(RECORDS)
 SPECTRA     := actlab/studies/spectra.py $(ACTIVATIONS) $(BLIND) $(CONFIG) $(LAB) $(LABORATORY) $(PASSES) $(RECORDS) $(TASKS)
 BANDS       := actlab/studies/bands.py $(CONFIG) $(SPECTRA) $(STATS) $(TABLES)
 PLOTTING_SPECTRA := actlab/report/figures/spectra.py $(PLOTTING)
 PLOTTING_TRANSFER := actlab/report/figures/transfer.py $(PLOTTING)
-TAKEHOME    := actlab/report/cards.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING) $(TABLES)
+TAKEHOME    := actlab/report/cards.py $(ACTIVATIONS) $(LEARNABLE) $(PAGE) $(PLOTTING_LAB) $(TABLES)
 TRAINING    := actlab/transfer/interface.py actlab/transfer/training.py $(RECORDS)
 IMAGES      := $(wildcard actlab/benchmarks/image*.py) $(TRAINING)
 MOLECULES   := $(wildcard actlab/benchmarks/molecule*.py) $(TRAINING)
@@ -212,13 +215,13 @@ PROBE       := $(wildcard actlab/benchmarks/probe*.py) $(DISCOVERY) $(IMAGES) $(
 ALGORITHMS  := $(wildcard actlab/benchmarks/algorithm*.py) $(TRAINING)
 TRANSFER    := actlab/transfer/sweep.py $(ACTIVATIONS) $(ALGORITHMS) $(CONFIG) $(IMAGES) $(MOLECULES)
 FLOORS      := actlab/transfer/baselines.py $(DOWNSTREAM) $(TRANSFER)
-KINDS       := actlab/transfer/views.py $(DOWNSTREAM) $(PLOTTING) $(TRANSFER)
+KINDS       := actlab/transfer/views.py $(DOWNSTREAM) $(STYLE) $(TRANSFER)
 UNIVERSE    := actlab/lab/variant.py $(ACTIVATIONS) $(LAB) $(STATS) $(TASKS)
 DISTRIBUTION := actlab/studies/distribution.py $(CONFIG) $(UNIVERSE)
 MULTIVERSE  := actlab/studies/multiverse.py $(DISTRIBUTION) $(PAPER) $(STUDIES) $(TRANSFER)
 ROBUSTNESS  := actlab/studies/robustness.py $(MULTIVERSE) $(RULES)
 FORMULA     := actlab/candidates/expression.py $(ACTIVATIONS) $(LANGUAGE)
-EXPLORER    := actlab/report/explorer.py $(FORMULA) $(PAGE) $(PLOTTING) $(STUDIES) $(TABLES)
+EXPLORER    := actlab/report/explorer.py $(FORMULA) $(PAGE) $(PLOTTING_LAB) $(STUDIES) $(TABLES)
 CLAIMS      := actlab/report/claims.py $(PAPER) $(RECORDS) $(RULES) $(TABLES)
 README      := actlab/report/readme.py $(CLAIMS)
 PLOTTING_MULTIVERSE := actlab/report/figures/multiverse.py $(PLOTTING)
@@ -236,19 +239,19 @@ $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
 	$(PY) -m actlab.report.run_notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
 
 # What each notebook imports itself.
-$(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING) $(TABLES)
-$(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES)
+$(OUT)/01_quickstart.ipynb: $(LABORATORY) $(PAGE) $(PLOTTING_LAB) $(TABLES)
+$(OUT)/02_synthetic_lab.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING_LAB) $(STUDIES)
 # 03 and 08 read what `make lab-records` wrote.
-$(OUT)/03_trust.ipynb: $(wildcard records/lab/*) $(LAB_RECORDS) $(PAGE) $(PLOTTING) $(STATS) $(STUDIES) $(TABLES)
-$(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
-$(OUT)/05_search.ipynb: $(DISCOVERY) $(PROBE) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING) $(STUDIES) $(TABLES)
+$(OUT)/03_trust.ipynb: $(wildcard records/lab/*) $(LAB_RECORDS) $(PAGE) $(PLOTTING_LAB) $(STATS) $(STUDIES) $(TABLES)
+$(OUT)/04_zoo.ipynb: $(LABORATORY) $(PAGE) $(PAPER) $(PLOTTING_LAB) $(STUDIES) $(TABLES)
+$(OUT)/05_search.ipynb: $(DISCOVERY) $(PROBE) $(MIXTURE) $(PAGE) $(PAPER) $(PLOTTING_LAB) $(PLOTTING_SEARCH) $(STUDIES) $(TABLES)
 # Scores what the search found, and reads what `make paper-lab` wrote.
-$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PAPER_LAB) $(PLOTTING) $(STUDIES) $(TABLES) \
+$(OUT)/06_lab_scores.ipynb: $(DISCOVERY) $(PAGE) $(PAPER) $(PAPER_LAB) $(PLOTTING_LAB) $(STUDIES) $(TABLES) \
 	$(wildcard records/paper_lab/*) $(OUT)/05_search.ipynb
-$(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING) $(STUDIES)
+$(OUT)/07_preactivations.ipynb: $(PAGE) $(PLOTTING_LAB) $(STUDIES)
 $(OUT)/08_constants.ipynb: $(wildcard records/lab/*) $(CONSTANTS) $(LAB_RECORDS) $(PAGE) $(PLOTTING_CONSTANTS) $(STUDIES) $(TABLES)
 # Reads what `make compare-search` wrote.
-$(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING) $(TABLES) $(wildcard records/compare_search*)
+$(OUT)/09_search_arms.ipynb: $(CONTRASTS) $(PAGE) $(PLOTTING_SEARCH) $(TABLES) $(wildcard records/compare_search*)
 # These read what `make transfer` wrote, and the samples that it trained on.
 TRANSFERRED := $(wildcard records/transfer/* records/transfer-paper/*)
 $(OUT)/10_images.ipynb: $(OF_A_KIND) $(TRANSFERRED)
@@ -260,6 +263,6 @@ $(OUT)/13_transfer.ipynb: $(CLAIMS) $(DOWNSTREAM) $(KINDS) $(LABORATORY) $(PAGE)
 $(OUT)/14_multiverse.ipynb: $(PAGE) $(PLOTTING_MULTIVERSE) $(ROBUSTNESS) $(TABLES) $(wildcard records/multiverse*)
 $(OUT)/15_why_periodicity.ipynb: $(BANDS) $(PAGE) $(PLOTTING_SPECTRA) $(TABLES)
 # Read what the others drew.
-$(OUT)/16_claims.ipynb: $(PAGE) $(PLOTTING) $(README) $(filter-out $(OUT)/16% $(OUT)/17% $(OUT)/18%,$(BUILT))
+$(OUT)/16_claims.ipynb: $(PAGE) $(STYLE) $(README) $(filter-out $(OUT)/16% $(OUT)/17% $(OUT)/18%,$(BUILT))
 $(OUT)/17_take_home.ipynb: $(TAKEHOME) $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb $(OUT)/14_multiverse.ipynb
 $(OUT)/18_explorer.ipynb: $(EXPLORER)

@@ -2,4 +2,7 @@
 
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(__name__, ("constants", "multiverse", "spectra", "style", "tasks", "transfer"))
+__all__, __getattr__, __dir__ = face(
+    __name__,
+    ("constants", "draw", "lab", "multiverse", "search", "spectra", "style", "tasks", "transfer"),
+)
