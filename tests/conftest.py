@@ -51,3 +51,15 @@ def warm_sandboxes(spare_sandboxes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluator, "Pool", Lent)
         yield
+
+
+@pytest.fixture
+def figure_style():
+    """The project's style, and no figure left open."""
+    import matplotlib.pyplot as plt
+
+    from actlab.report.figures import style
+
+    style.use_style()
+    yield
+    plt.close("all")

@@ -1,6 +1,6 @@
-"""What to know of a function before it is used elsewhere: formula, source, cost, precision, where it helped (ours).
+"""A card for each function, to read before using it: formula, source, cost, precision, where it helped (ours).
 
-It reads the committed tables and measures nothing but rounding.
+It reads the committed tables and measures only rounding.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import torch
 
 from actlab.activations import trainable, zoo
 from actlab.report import page
+from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import summaries
 
 COLUMNS = ["function", "where", "other", "n", "effect", "verdict", "note"]
-TRANSFER = "downstream.csv"  # `statistics.against`; not there before `make transfer` has run
+TRANSFER = "downstream.csv"  # `statistics.against`; missing until `make transfer` has run
 COSTS = "bench_functions.csv"  # `make bench BENCH=functions`
 LABS = "table_3.csv"  # the multiverse
 NEAR = {"value_off": 0.01, "slope_off": 0.025}  # how far off float32 a short type may be and still count as near it
@@ -32,10 +33,10 @@ def evidence(folder: Path) -> pd.DataFrame:
 
     From the lab: the planned comparisons on the held-out suite (`comparisons.csv`); every function against ReLU on the
     far suite (`table_1.csv`), and on the search suite those that have no planned comparison (`zoo_scores.csv`). From
-    elsewhere: the planned comparisons of transfer, where their table is there.
+    elsewhere: the planned comparisons of transfer, if their table exists.
 
     Args:
-        folder: with the first three tables; those of transfer may lack.
+        folder: with the first three tables; that of transfer may be missing.
 
     Returns:
         Columns function, where, other (which it was compared with), n (data sets of the lab, or seeds), effect (with
@@ -43,7 +44,7 @@ def evidence(folder: Path) -> pd.DataFrame:
         undecided: planned comparisons by Holm's p below 0.05, all others by the interval alone) and note.
 
     Raises:
-        FileNotFoundError: where a table of the lab is missing.
+        FileNotFoundError: a table of the lab is missing.
     """
     planned = pd.read_csv(folder / "comparisons.csv").rename(columns={"function": "other", "subject": "function"})
     fit = np.where(planned["unequal_fit"], "unequal fit", "")
@@ -67,7 +68,7 @@ def _ratio(row: pd.Series) -> str:
 
 
 def _against_relu(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `summaries.summary` but ReLU's own; the verdict is by an interval that is not corrected."""
+    """Rows of `summaries.summary` except ReLU\'s; verdicts by intervals that are not corrected."""
     table = table[table["function"] != "relu"].drop(columns="other", errors="ignore")
     table = table.rename(columns={"log_low": "low", "log_high": "high"})
     side = np.select([table["high"] < 0, table["low"] > 0], ["better", "worse"], "undecided")
@@ -90,7 +91,7 @@ def _elsewhere(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def costs(folder: Path) -> pd.DataFrame | None:
-    """The measured times of forward and backward passes (`lab.functions`); None where there are none.
+    """The measured times of forward and backward passes (`bench.lab.functions`); None where there are none.
 
     Beside its columns: both_gelu, the two passes together over GELU's, by medians, with both_least and both_most, which
     bound it by taking the least, or the most, of both passes' ratios.
@@ -158,7 +159,7 @@ def _cost(name: str, costs: pd.DataFrame | None) -> str:
 
 
 def _short(row: pd.Series) -> str:
-    """How near float32 a function stays in a short type, and what to do where it does not."""
+    """How close to float32 a function is in a short type, and what to do if it is not."""
     off = f"off float32 by up to {row.value_off:.1%} of the largest value and {row.slope_off:.1%} of the largest slope"
     if not (row.finite and row.finite_far):
         return f"not finite everywhere; {off}"
@@ -177,7 +178,7 @@ def _over_labs(rows: pd.DataFrame) -> str:
 
 
 def _told(rows: pd.DataFrame) -> str:
-    """Each place with its comparisons, the notes behind them; so much where there are none."""
+    """Each place with its comparisons and their notes, or that there are none."""
     told = []
     for where, part in rows.groupby("where", sort=False):
         each = (row.effect + (f" ({row.note})" if row.note else "") for row in part.itertuples())
@@ -186,7 +187,7 @@ def _told(rows: pd.DataFrame) -> str:
 
 
 def show(cards: Mapping[str, str], curves: pd.DataFrame) -> None:
-    """Shows the card of each function in a notebook, and its value and slope below.
+    """Shows the card of each function in a notebook, with its value and slope below.
 
     Args:
         cards: as `card` makes them, by the function's name.
@@ -195,25 +196,25 @@ def show(cards: Mapping[str, str], curves: pd.DataFrame) -> None:
     for name, text in cards.items():
         page.say(text)
         _, ax = plt.subplots(figsize=(style.ONE_COLUMN, 1.5))
-        style.functions(ax, curves[curves["function"] == name])
+        figures.functions(ax, curves[curves["function"] == name])
         plt.show()
 
 
 def against(evidence: pd.DataFrame, where: str, other: str) -> str:
-    """Which functions helped in a place against another and which did not: half a sentence."""
+    """Which functions helped against another in one place, and which did not: half a sentence."""
     rows = evidence[(evidence["where"] == where) & (evidence["other"] == other)]
     groups = {v: [style.label(name) for name in rows.loc[rows["verdict"] == v, "function"]] for v in VERDICTS}
     return "; ".join(f"{verdict}: {', '.join(labels) or 'none'}" for verdict, labels in groups.items())
 
 
 def rounding(names: Iterable[str], dtype: torch.dtype, reach: float = 8.0, far: float = 1e4) -> pd.DataFrame:
-    """What a short type costs: each function in it beside float32, on the same inputs, which are exact in both.
+    """The errors of a short type: each function in it and in float32, on the same inputs, which are exact in both.
 
     Args:
         names: in the zoo.
         dtype: the short type.
         reach: inputs are spread evenly up to it, in a batch of 64 rows and 33 columns in shuffled order.
-        far: size of the inputs that are tried for finite results besides.
+        far: size of further inputs, which are tried for finite results.
 
     Returns:
         Columns function, value_off and slope_off (the largest difference as a share of the largest magnitude in

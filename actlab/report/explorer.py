@@ -1,7 +1,6 @@
-"""The explorer: a function that is typed or slid together is drawn, described, scored with the zoo, and saved (ours).
+"""The explorer: draws, describes, scores and saves a function that the reader types or sets with sliders (ours).
 
-What is typed is read by `program.check` and run in the laboratory's sandboxes alone. All but `Panel` works without
-ipywidgets.
+What is typed is checked by `program.check` and runs only in the laboratory's sandboxes. Only `Panel` needs ipywidgets.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from actlab.candidates.profiling import Description
 from actlab.candidates.program import Refused, check
 from actlab.core.records import ROOT
 from actlab.report import page
+from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import summaries
 from actlab.scoring.laboratory import Laboratory
@@ -41,7 +41,7 @@ STATIC = "The sliders and buttons appear here when the notebook runs in JupyterL
 
 @dataclass(frozen=True)
 class Look:
-    """What a program was found to be: open to train, or refused, failed or killed, with the `error`."""
+    """A program after its checks: ready for training (`open`), or refused, failed or killed, with the `error`."""
 
     source: str
     ended: str
@@ -51,7 +51,7 @@ class Look:
 
     @property
     def words(self) -> str:
-        """Cost and traits in a line, as `python -m actlab check` says them; or how else it ended."""
+        """Cost and traits in a line, as `python -m actlab check` prints them; or how it ended."""
         if self.description is None:
             return f"{self.ended}: {self.error}"
         traits = ", ".join(f"{name} {value}" for name, value in self.description.traits.items())
@@ -59,14 +59,14 @@ class Look:
 
 
 def describe(source: str, laboratory: Laboratory, reach: float = 5.0, seed: int = 0) -> Look:
-    """Checks a program, and runs it on probes in a sandbox; trains nothing.
+    """Checks a program and runs it on probes in a sandbox, without training.
 
     Args:
         source: the program.
         laboratory: whose sandboxes run it.
         reach: the curve runs from -reach to reach, at 401 points.
-        seed: of the batch [batch, features] of standard normal draws that stands around the point of the curve; it
-            matters to functions that see their batch alone.
+        seed: of the batch [batch, features] of standard normal draws around the curve's point; it matters only to
+            functions that see their batch.
     """
     try:
         check(source)
@@ -85,7 +85,7 @@ def describe(source: str, laboratory: Laboratory, reach: float = 5.0, seed: int 
 
 
 def look_at(text: str, laboratory: Laboratory) -> Look:
-    """What `describe` says of what was typed, an expression of x or a program."""
+    """Describes what was typed: an expression of x, or a program."""
     try:
         source = source_of(text)
     except Refused as refusal:
@@ -93,12 +93,12 @@ def look_at(text: str, laboratory: Laboratory) -> Look:
     return describe(source, laboratory)
 
 
-# --- what it is worth ---
+# --- its score ---
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A program's score with the zoo around it, on a profile's whole search suite, of one seed.
+    """A program's score beside the zoo's, on a profile's whole search suite, from one seed.
 
     `table` is `summaries.summary` of "yours" and the others, the best first; `duels` are the planned comparisons of
     "yours" with `RIVALS`, paired by task and corrected by Holm (`summaries.comparisons`).
@@ -125,18 +125,18 @@ class Standing:
 
 
 def score(source: str, laboratory: Laboratory, beside: Iterable[str] | None = None, seed: int = 0) -> Standing:
-    """Trains a program on the profile's search suite, as `python -m actlab score` does, and the zoo beside it.
+    """Trains a program and the zoo on the profile's search suite, as `python -m actlab score` does.
 
-    What was trained before, on any day, is read from the store.
+    Losses that are in the store are read from it.
 
     Args:
         source: the program.
         laboratory: whose sandboxes train.
-        beside: names of the zoo; all of it by default. `RIVALS` always come along.
+        beside: names in the zoo; all of it by default. `RIVALS` are always added.
         seed: of initial weights and batches, common to all.
 
     Raises:
-        ValueError: where the program is refused, fails or is killed; says why.
+        ValueError: the program is refused, fails or is killed, with the reason.
     """
     finding = laboratory.evaluator.describe(check(source).source).result()
     if finding.ended != "open":
@@ -149,29 +149,29 @@ def score(source: str, laboratory: Laboratory, beside: Iterable[str] | None = No
 
 
 def save(source: str, path: Path) -> Path:
-    """Writes a program as a candidate file, which `python -m actlab score` takes; a folder that lacks is made.
+    """Writes a program as a candidate file for `python -m actlab score`; a missing folder is created.
 
     Raises:
-        Refused: where the program breaks a rule.
-        ValueError: where the file's name does not end in .py.
-        FileExistsError: where there is another text under that name.
+        Refused: the program breaks a rule.
+        ValueError: the file's name does not end in .py.
+        FileExistsError: a file of that name holds another text.
     """
     check(source)
     path, text = Path(path), source.strip() + "\n"
     if path.suffix != ".py":
         raise ValueError(f"wanted a file that ends in .py; got {path.name!r}")
     if path.exists() and path.read_text() != text:
-        raise FileExistsError(f"wanted a new name; got {path.name!r}, where another function stands")
+        raise FileExistsError(f"wanted a new name; got {path.name!r}, which holds another function")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
-# --- what is drawn ---
+# --- pictures ---
 
 
 def draw_standing(ax: Axes, standing: Standing) -> Axes:
-    """Draw a score with the zoo around it: mean log ratio to ReLU with its interval, a row a function.
+    """Draw a score beside the zoo's: mean log ratio to ReLU with its interval, a row a function.
 
     Args:
         ax: about 0.17 inches a row.
@@ -180,7 +180,7 @@ def draw_standing(ax: Axes, standing: Standing) -> Axes:
     columns = {"log_ratio": "estimate", "log_low": "low", "log_high": "high"}
     ax.axvline(0, color=style.colour("relu"), lw=0.8, ls="--", zorder=0)
     drawn = standing.table.rename(columns=columns).assign(paper=np.nan)
-    style.scores(ax, drawn, xlabel="mean log of OOD MSE over ReLU's (lower is better)")
+    figures.scores(ax, drawn, xlabel="mean log of OOD MSE over ReLU's (lower is better)")
     ax.get_legend().remove()
     mine = ax.get_yticklabels()[standing.table["function"].tolist().index("yours")]
     mine.set(weight="bold", color=style.colour("yours"))
@@ -202,11 +202,11 @@ SLIDERS = {"amplitude": (-2.0, 2.0, 0.05), "frequency": (0.0, 10.0, 0.1), "decay
 
 
 def panel(laboratory: Laboratory, live: bool | None = None) -> Any:
-    """The explorer's widgets; or None, and a plain message, without ipywidgets or where nobody could move them.
+    """The explorer's widgets; None, with a plain message, without ipywidgets or if nobody can move them.
 
     Args:
         laboratory: describes and scores.
-        live: whether somebody is there; None: where a Jupyter server runs this kernel for an open notebook.
+        live: whether a reader is present; by default, whether a Jupyter server runs this kernel for an open notebook.
     """
     try:
         import ipywidgets
@@ -220,7 +220,7 @@ def panel(laboratory: Laboratory, live: bool | None = None) -> Any:
 
 
 class Panel:
-    """The widgets; `root` holds them all. Sliders write the text, and the text is what counts.
+    """The widgets, all in `root`. Sliders write the text, and the text defines the function.
 
     Args:
         laboratory: describes and scores.
@@ -257,7 +257,7 @@ class Panel:
         return slider
 
     def _choose(self, _: Any = None) -> None:
-        """Takes a base, with a slider for each of its constants, from 0 to four times its own value."""
+        """Shows a slider for each constant of the base, from 0 to four times its own value."""
         own = zoo.REGISTRY[self.base.value].constants
         self.constants.children = [self._slider(name, c, 0.0, 4 * c, c / 20) for name, c in own.items()]
         self._slide()
@@ -269,13 +269,13 @@ class Panel:
         self.text.value = expression_of(Form(self.base.value, moved, **waves))
 
     def _look(self, _: Any = None) -> None:
-        """Describes and draws what the text says, and takes away what was said of another one."""
+        """Describes and draws the function in the text, and removes what was said of the one before."""
         self.verdict.value = self.said.value = ""
         look = look_at(self.text.value, self.laboratory)
         is_open = look.curve is not None
         self.source, self.about.value = look.source, html.escape(look.words)
         self.train.disabled = self.keep.disabled = not is_open
-        self._show(self.curve, _png(4.2, 2.4, style.functions, look.curve) if is_open else b"")
+        self._show(self.curve, _png(4.2, 2.4, figures.functions, look.curve) if is_open else b"")
         self._show(self.forest, b"")
 
     def _show(self, image: Any, picture: bytes) -> None:

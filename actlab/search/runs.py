@@ -213,7 +213,7 @@ def loop(path: Path, profile: Profile) -> pd.DataFrame:
     """The search as a loop of its components, with a run's counts (Figure 1).
 
     Returns:
-        Columns component, role, module, counts; in the loop's order, as `style.loop_diagram` wants them.
+        Columns component, role, module, counts; in the loop's order, as `figures.search.loop_diagram` wants them.
     """
     run = read(path)
     ended = [entry.ended for entry in run.entries]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from samples import rows
 
 from actlab.activations import REGISTRY, names
 from actlab.core.records import ROOT
@@ -156,57 +157,26 @@ def test_rounding_sees_a_function_that_widens_one_that_overflows_and_one_that_is
 # --- the page ------------------------------------------------------------------------------------
 
 LOG2 = np.log(2)
-PLANNED = pd.DataFrame(
-    {
-        "subject": ["gelu-sine", "gelu-sine", "found"],
-        "function": ["relu", "gelu", "relu"],
-        "n": 200,
-        "log_ratio": [-LOG2, 0.0, -LOG2],
-        "low": [-2 * LOG2, -0.01, -2 * LOG2],
-        "high": [-0.5 * LOG2, 0.01, -LOG2],
-        "verdict": ["better", "undecided", "better"],
-        "unequal_fit": [True, False, False],
-    }
+PLANNED = rows(
+    "subject function n log_ratio low high verdict unequal_fit",
+    ("gelu-sine", "relu", 200, -LOG2, -2 * LOG2, -0.5 * LOG2, "better", True),
+    ("gelu-sine", "gelu", 200, 0.0, -0.01, 0.01, "undecided", False),
+    ("found", "relu", 200, -LOG2, -2 * LOG2, -LOG2, "better", False),
 )
-SCORES = pd.DataFrame(
-    {
-        "function": ["relu", "gelu-sine", "fisg", "found"],
-        "n": 48,
-        "log_ratio": [0.0, LOG2, LOG2, 0.0],
-        "log_low": [0.0, 0.5 * LOG2, -0.1, 0.0],
-        "log_high": [0.0, 2 * LOG2, 2.0, 0.0],
-        "train_ratio": [1.0, 1.0, 9.0, 1.0],
-    }
-)
-ELSEWHERE = pd.DataFrame(
-    {
-        "task": ["MNIST-5k", "mean of 5 algorithms", "bfs"],
-        "split": ["ood", "in-distribution", "ood"],
-        "planned": [True, True, False],
-        "function": "gelu-sine",
-        "other": "gelu",
-        "n": [10, 5, 5],
-        "difference": [0.02, -0.3, 0.0],
-        "low": [0.01, -0.5, -0.1],
-        "high": [0.03, -0.1, 0.1],
-        "verdict": ["better", "worse", None],
-        "failed": [0, 2, 0],
-    }
-)
-
-LABS = pd.DataFrame(
-    {
-        "what": "GELUSine < GELU",
-        "aggregate": ["mean", "typical"],
-        "n": 100,
-        "value": [0.43, 0.25],
-        "low": [0.337, 0.175],
-        "high": [0.528, 0.343],
-    }
-)
-ROUNDING = pd.DataFrame(
-    {"function": ["gelu-sine"], "value_off": 0.005, "slope_off": 0.01, "finite": True, "finite_far": True, "kept": True}
-)
+SCORES = rows(
+    "function n log_ratio log_low log_high train_ratio",
+    ("relu", 48, 0.0, 0.0, 0.0, 1.0), ("gelu-sine", 48, LOG2, 0.5 * LOG2, 2 * LOG2, 1.0),
+    ("fisg", 48, LOG2, -0.1, 2.0, 9.0), ("found", 48, 0.0, 0.0, 0.0, 1.0),
+)  # fmt: skip
+ELSEWHERE = rows(
+    "task split planned n difference low high verdict failed",
+    ("MNIST-5k", "ood", True, 10, 0.02, 0.01, 0.03, "better", 0),
+    ("mean of 5 algorithms", "in-distribution", True, 5, -0.3, -0.5, -0.1, "worse", 2),
+    ("bfs", "ood", False, 5, 0.0, -0.1, 0.1, None, 0),
+).assign(function="gelu-sine", other="gelu")
+LABS = rows("aggregate value low high", ("mean", 0.43, 0.337, 0.528), ("typical", 0.25, 0.175, 0.343))
+LABS = LABS.assign(what="GELUSine < GELU", n=100)
+ROUNDING = rows("function value_off slope_off finite finite_far kept", ("gelu-sine", 0.005, 0.01, True, True, True))
 
 
 @pytest.fixture
@@ -218,8 +188,8 @@ def tables(tmp_path):
 
 
 def test_evidence_has_planned_verdicts_and_those_of_an_interval_alone_where_none_was_planned(tables):
-    rows = cards.evidence(tables).drop(columns="n").to_records(index=False).tolist()
-    assert rows == [
+    found = cards.evidence(tables).drop(columns="n").to_records(index=False).tolist()
+    assert found == [
         ("gelu-sine", "lab, held-out suite", "relu", "0.50 [0.25, 0.71] of ReLU's loss", "better", "unequal fit"),
         ("gelu-sine", "lab, held-out suite", "gelu", "1.00 [0.99, 1.01] of GELU's loss", "undecided", ""),
         ("gelu-sine", "lab, far suite", "relu", "2.00 [1.41, 4.00] of ReLU's loss", "worse", "not corrected"),

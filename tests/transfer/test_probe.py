@@ -16,7 +16,7 @@ from actlab import activations
 from actlab.core import records, stats
 from actlab.core.config import profile
 from actlab.core.records import Store
-from actlab.report.figures import style
+from actlab.report.figures import search as figures
 from actlab.scoring import messages
 from actlab.scoring.laboratory import Laboratory
 from actlab.scoring.sandbox import Outcome
@@ -293,7 +293,7 @@ def test_the_figure_draws_accuracy_with_its_own_interval_and_no_line_of_equality
     table = table.assign(accuracy_low=table["accuracy"] - 0.02, accuracy_high=table["accuracy"] + 0.01)
     table = table.assign(parts=[True, False], accuracy_parts=[False, True])
     fig, ax = plt.subplots()
-    style.transfer(ax, table, "accuracy")
+    figures.transfer(ax, table, "accuracy")
     drawn = {tuple(np.round(segment.ravel(), 3)) for lines in ax.collections for segment in lines.get_segments()}
     assert drawn == {(0.0, 0.88, 0.0, 0.91), (0.4, 0.78, 0.4, 0.81)}
     assert not [line for line in ax.lines if line.get_linestyle() == ":"]

@@ -36,6 +36,7 @@ from actlab.lab import reference, tasks, training
 from actlab.lab.tracing import Function
 from actlab.lab.training_view import Blind
 from actlab.report.bench.search import machine, one_thread, overhead, searches, warm
+from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import worker
 from actlab.scoring.evaluator import Evaluator, mse
@@ -450,7 +451,7 @@ def main(wanted: argparse.Namespace, runner: Runner) -> int:
         if part == "growth":
             style.use_style()
             figure = Figure(figsize=(style.TWO_COLUMNS, 2.1))
-            style.growth(figure.subplots(1, table["setting"].nunique(), sharey=True), table)
+            figures.growth(figure.subplots(1, table["setting"].nunique(), sharey=True), table)
             figure.supxlabel(GROWTH_CAPTION.format(table["repeats"].max()), fontsize="xx-small")
             style.save(figure, f"bench_{part}", table, folder)
         print(f"{path}\n{table.to_string(index=False, float_format='{:.4g}'.format)}\n", flush=True)

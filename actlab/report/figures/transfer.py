@@ -1,4 +1,4 @@
-"""Figures of transfer (Figure 6, lab against transfer, comparisons): as in `plotting`, from a tidy table onto axes."""
+"""Figures of transfer: Figure 6, the lab against transfer, and comparisons. See `draw`."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 
-from actlab.report.figures.style import INK, MARKERS, SERIES, _markers, _once, _panels, _want, colour, label
+from actlab.report.figures import draw
+from actlab.report.figures.style import GUIDE, INK, MARKERS, colour, label
 
 MEAN = "mean"  # the task that stands for all of them
 OOD = "ood"  # the split that is drawn hollow
-EDGE = 1.08  # where an axis ends, over what is still drawn as it is
+EDGE = 1.08  # the end of an axis, as a multiple of the largest value that is drawn in place
 DECIDED = ("better", "worse")
-DODGE = 0.14  # between the tasks of a function, of which the next stands at 1
+DODGE = 0.14  # between the tasks of a function; functions are 1 apart
 NAMES = {"in-distribution": "in distribution", OOD: "OOD", "both": "both splits"}
 
 
@@ -33,64 +33,51 @@ def downstream(
     The references come first, the others follow in the order of the rows.
 
     Args:
-        axes: one a panel, three in two columns' width, about 0.22 inches a function; names stand at each row's left.
+        axes: one a panel, three in two columns' width, about 0.22 inches a function; names are at each row's left.
         table: task, split, function, other, difference, low, high, verdict ("better", "worse", or another word where
             it is undecided).
         reach: by task, half the width of the axis; a task without one shows everything.
         xlabel: what is shown, of all tasks or by task.
     """
-    _want("downstream", table, "task", "split", "function", "other", "difference", "low", "high", "verdict")
-    others = _once(table["other"])
-    shown = _once(table["function"])
-    names = list(dict.fromkeys([*(other for other in others if other in shown), *shown]))
-    groups = list(table.groupby(["task", "split"], sort=False))
-    axes = _panels("downstream", axes, len(groups))
-    markers = _markers("downstream", others)
-    offsets = 0.42 * (np.arange(len(others)) - (len(others) - 1) / 2)
-    for ax, ((task, split), rows) in zip(axes, groups, strict=True):
-        ax.hlines(range(len(names)), 0, 1, color="0.93", lw=0.6, zorder=0, transform=ax.get_yaxis_transform())
+    columns = ("function", "other", "difference", "low", "high", "verdict")
+    axes, groups = draw.panels("downstream", axes, table, ["task", "split"], *columns)
+    others, shown = draw.series("downstream", table["other"], 0.42), list(table["function"].unique())
+    names = list(dict.fromkeys([*(other for other, *_ in others if other in shown), *shown]))
+    for ax, (task, split), rows in groups:
+        draw.name_rows(ax, [label(name) for name in names], guides=True, shown=ax.get_subplotspec().is_first_col())
         ax.axvline(0, color=INK, lw=0.8, ls="--", zorder=1)
         limit = (reach or {}).get(task, np.inf)
         if np.isfinite(limit):
             ax.set_xlim(-EDGE * limit, EDGE * limit)
-        for other, offset, marker in zip(others, offsets, markers, strict=True):
-            _differences(ax, rows[rows["other"] == other], names, offset, marker, limit)
-        ax.set(title=f"{task}\n{NAMES.get(split, split)}", ylim=(len(names) - 0.5, -0.5))
-        first = ax.get_subplotspec() is None or ax.get_subplotspec().is_first_col()
-        ax.set_yticks(range(len(names)), [label(name) for name in names] if first else [])
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
+        for other, offset, marker, _ in others:
+            part = rows[rows["other"] == other]
+            _differences(ax, part, draw.places(names, part["function"], offset), marker, limit)
+        ax.set(title=f"{task}\n{NAMES.get(split, split)}", xlabel=xlabel if isinstance(xlabel, str) else xlabel[task])
         ax.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
-        ax.set_xlabel(xlabel if isinstance(xlabel, str) else xlabel[task])
-    handles = [
-        Line2D([], [], marker=marker, ms=4, lw=1.2, color=INK, label=f"over {label(other)}")
-        for other, marker in zip(others, markers, strict=True)
-    ]
-    handles.append(Line2D([], [], marker="o", ms=4, lw=0, mfc="white", mec=INK, label="undecided"))
-    axes[0].figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), handlelength=1.5)
-    return axes
+    look = {"ms": 4, "lw": 1.2, "color": INK}
+    handles = [draw.handle(marker=marker, label=f"over {label(other)}", **look) for other, _, marker, _ in others]
+    handles.append(draw.handle(marker="o", ms=4, lw=0, mfc="white", mec=INK, label="undecided"))
+    return draw.legend_outside(axes, "upper right", handles, handlelength=1.5)
 
 
-def _differences(ax: Axes, rows: pd.DataFrame, names: list[str], offset: float, marker: str, limit: float) -> None:
+def _differences(ax: Axes, rows: pd.DataFrame, place: np.ndarray, marker: str, limit: float) -> None:
     """Draw the comparisons with one reference; those beyond the limit as triangles with their values."""
-    inside = rows[rows["difference"].abs() <= limit]
-    colours = [colour(name) for name in inside["function"]]
-    place = np.array([names.index(name) + offset for name in inside["function"]])
-    faces = np.where(inside["verdict"].isin(DECIDED), colours, "white")
-    ax.hlines(place, inside["low"], inside["high"], colors=colours, lw=1.2)
-    ax.scatter(inside["difference"], place, s=14, marker=marker, c=faces, edgecolors=colours, lw=0.9, zorder=3)
-    for row in rows.itertuples():
-        y, ink = names.index(row.function) + offset, colour(row.function)
+    inks = np.array([colour(name) for name in rows["function"]])
+    faces = np.where(rows["verdict"].isin(DECIDED), inks, "white")
+    inside = (rows["difference"].abs() <= limit).to_numpy()
+    look = {"marker": marker, "s": 14, "c": faces[inside], "edgecolors": inks[inside], "lw": 0.9}
+    draw.dots(ax, rows[inside], place[inside], "difference", ink=inks[inside], width=1.2, **look)
+    for row, y, ink, face in zip(rows.itertuples(), place, inks, faces, strict=True):
+        side = np.sign(row.difference)
         if abs(row.difference) > limit:
-            side = np.sign(row.difference)
-            look = {"marker": ">" if side > 0 else "<", "mfc": ink if row.verdict in DECIDED else "white"}
-            ax.plot(side * limit, y, color=ink, ms=4, lw=0, zorder=3, **look)
+            ax.plot(side * limit, y, ">" if side > 0 else "<", color=ink, mfc=face, ms=4, zorder=3)
             words = {"ha": "right" if side > 0 else "left", "va": "center_baseline", "fontsize": 5.5}
             ax.text(side * 0.93 * limit, y, f"{row.difference:.2g}", color=ink, **words)
             continue
-        for cut, side, caret in ((row.low < -EDGE * limit, -1, CARETLEFT), (row.high > EDGE * limit, 1, CARETRIGHT)):
-            if cut:
-                ax.plot(side * EDGE * limit, y, marker=caret, color=ink, ms=4, lw=0, clip_on=False, zorder=3)
+        for end, caret in ((-row.low, CARETLEFT), (row.high, CARETRIGHT)):
+            if end > EDGE * limit:
+                edge = EDGE * limit * (1 if caret == CARETRIGHT else -1)
+                ax.plot(edge, y, marker=caret, color=ink, ms=4, lw=0, clip_on=False, zorder=3)
 
 
 def figure_6(ax: Axes, table: pd.DataFrame, ylabel: str = "log ratio to ReLU") -> Axes:
@@ -98,34 +85,28 @@ def figure_6(ax: Axes, table: pd.DataFrame, ylabel: str = "log ratio to ReLU") -
 
     Args:
         ax: two columns wide, or one for few functions.
-        table: task, split (out of distribution is hollow), function, value, and maybe low and high; functions are
+        table: task, split (out of distribution is hollow), function, value, and optionally low and high; functions are
             shown in the order of the rows, and the task "mean" is the line. At most five tasks beside it.
         ylabel: what is shown, and the reference.
     """
-    _want("figure_6", table, "task", "split", "function", "value")
-    names = _once(table["function"])
-    series = table[table["task"] != MEAN].drop_duplicates(["task", "split"])
-    tasks = _once(series["task"])
-    looks = dict(zip(tasks, zip(_markers("figure_6", tasks), SERIES, strict=False), strict=False))
-    left = len(series) // 2
-    offsets = DODGE * np.array([*range(-left, 0), *range(1, len(series) - left + 1)])  # the mean stands between
+    draw.want("figure_6", table, "task", "split", "function", "value")
+    names, bars = list(table["function"].unique()), "low" in table
+    groups = list(table[table["task"] != MEAN].groupby(["task", "split"], sort=False))
+    looks = {task: look for task, _, *look in draw.series("figure_6", (task for (task, _), _ in groups))}
+    left = len(groups) // 2
+    offsets = DODGE * np.array([*range(-left, 0), *range(1, len(groups) - left + 1)])  # the mean is in the middle
     ax.axhline(0, color=INK, lw=0.8, ls="--", zorder=0)
-    ax.vlines(np.arange(len(names) - 1) + 0.5, 0, 1, color="0.93", lw=0.6, zorder=0, transform=ax.get_xaxis_transform())
+    ax.vlines(np.arange(len(names) - 1) + 0.5, 0, 1, transform=ax.get_xaxis_transform(), **GUIDE)
     handles = []
-    for offset, (task, split) in zip(offsets, series[["task", "split"]].to_numpy(), strict=True):
-        rows, (marker, ink) = table[(table["task"] == task) & (table["split"] == split)], looks[task]
-        place = rows["function"].map(names.index) + offset
-        if "low" in table:
-            ax.vlines(place, rows["low"], rows["high"], color=ink, lw=0.9)
-        text = f"{task}, {NAMES.get(split, split)}" if split else task
-        look = {"marker": marker, "ms": 3.0, "mec": ink, "mfc": "white" if split == OOD else ink, "mew": 0.8}
-        handles += ax.plot(place, rows["value"], color=ink, lw=0, label=text, zorder=3, **look)
+    for offset, ((task, split), rows) in zip(offsets, groups, strict=True):
+        marker, ink = looks[task]
+        look = {"marker": marker, "ms": 3.0, "mec": ink, "mfc": "white" if split == OOD else ink, "mew": 0.8, "lw": 0}
+        look["label"] = f"{task}, {NAMES.get(split, split)}" if split else task
+        place = draw.places(names, rows["function"], offset)
+        handles += draw.curve(ax, rows, place, "value", ink, bars={"lw": 0.9} if bars else None, zorder=3, **look)
     mean = table[table["task"] == MEAN]
-    place = mean["function"].map(names.index)
-    if "low" in table:
-        ax.vlines(place, mean["low"], mean["high"], color="black", lw=1.4, zorder=4)
-    look = {"marker": "D", "ms": 3.8, "lw": 0.8, "color": "black"}
-    handles += ax.plot(place, mean["value"], label="mean", zorder=4, **look)
+    look = {"bars": {"lw": 1.4, "zorder": 4} if bars else None, "marker": "D", "ms": 3.8, "lw": 0.8, "zorder": 4}
+    handles += draw.curve(ax, mean, draw.places(names, mean["function"]), "value", "black", label="mean", **look)
     ax.set_xticks(range(len(names)), [label(name) for name in names], rotation=35, ha="right", rotation_mode="anchor")
     ax.set(ylabel=ylabel, xlim=(-0.5, len(names) - 0.5))
     columns = len(handles) if len(handles) < 6 else 4
@@ -136,9 +117,7 @@ def figure_6(ax: Axes, table: pd.DataFrame, ylabel: str = "log ratio to ReLU") -
 def lab_against_transfer(
     axes: Axes | np.ndarray,
     table: pd.DataFrame,
-    titles: Sequence[str] = (),
-    xlabel: str = "lab loss, log ratio to ReLU",
-    ylabel: str = "transfer (higher is better)",
+    titles: Sequence[str],
     closer: Mapping[str, tuple[float, float, float, float]] | None = None,
 ) -> np.ndarray:
     """Draw the lab's score against the score elsewhere, a panel a suite, task and split, a point a function.
@@ -146,55 +125,43 @@ def lab_against_transfer(
     The lab's axis runs from bad to good, so that agreement rises to the right.
 
     Args:
-        axes: one a panel; a legend of all functions stands beneath the figure.
-        table: suite, task, split, function, lab (lower is better), transfer (higher is better), low, high (of the
-            transfer; NaN where it has no interval), and maybe lab_low and lab_high.
-        titles: one a panel; suite, task and split by default.
-        xlabel: of all panels.
-        ylabel: of the first panel.
-        closer: by suite, the left, right, lower and upper end of what is shown again in an inset, where points crowd.
+        axes: one a panel; a legend is beneath the figure.
+        table: suite, task, split, function, lab (lower is better), transfer (higher is better), and their intervals:
+            lab_low, lab_high, low, high; NaN where there is none.
+        titles: one a panel.
+        closer: by suite, the left, right, lower and upper end of what is repeated in an inset, where points crowd.
     """
-    _want("lab_against_transfer", table, "suite", "task", "split", "function", "lab", "transfer", "low", "high")
-    names = _once(table["function"])
-    groups = list(table.groupby(["suite", "task", "split"], sort=False))
-    axes = _panels("lab_against_transfer", axes, len(groups))
-    words = [f"{suite}: {task}" + f", {NAMES.get(split, split)}" * bool(split) for (suite, task, split), _ in groups]
-    if len(titles or words) != len(groups):
+    columns = ("function", "lab", "lab_low", "lab_high", "transfer", "low", "high")
+    axes, groups = draw.panels("lab_against_transfer", axes, table, ["suite", "task", "split"], *columns)
+    if len(titles) != len(groups):
         raise ValueError(f"lab_against_transfer: wanted {len(groups)} titles, one a panel; got {len(titles)}")
-    looks = {
-        name: {"marker": marker, "ms": 5.5, "lw": 0, "mec": "white", "mew": 0.4, "color": colour(name)}
-        for name, marker in zip(names, itertools.cycle(MARKERS), strict=False)
-    }
-    for ax, ((suite, *_), rows), title in zip(axes, groups, titles or words, strict=True):
+    look = {"ms": 5.5, "lw": 0, "mec": "white", "mew": 0.4}
+    markers = zip(table["function"].unique(), itertools.cycle(MARKERS), strict=False)
+    looks = {name: look | {"marker": marker} for name, marker in markers}
+    for (ax, (suite, *_), rows), title in zip(groups, titles, strict=True):
         _crossed(ax, rows, looks)
-        ax.set(title=title, xlabel=xlabel)
+        ax.set(title=title, xlabel="lab loss, log ratio to ReLU")
         ax.xaxis.set_inverted(True)
         if suite in (closer or {}):
             _closer(ax, rows, looks, closer[suite])
-    axes[0].set_ylabel(ylabel)
-    figure = axes[0].figure
-    columns = max(1, int(figure.get_figwidth() / 1.35))
-    handles = [Line2D([], [], **look, label=label(name)) for name, look in looks.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2)
-    return axes
+    axes[0].set_ylabel("transfer (higher is better)")
+    return draw.legend_beneath(axes, looks)
 
 
 def _crossed(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, dict]) -> None:
-    """Draw points with their intervals either way."""
+    """Draw points with their intervals along both axes."""
     colours = [colour(name) for name in rows["function"]]
     ax.vlines(rows["lab"], rows["low"], rows["high"], colors=colours, lw=0.9)
-    if "lab_low" in rows:
-        ax.hlines(rows["transfer"], rows["lab_low"], rows["lab_high"], colors=colours, lw=0.9)
+    ax.hlines(rows["transfer"], rows["lab_low"], rows["lab_high"], colors=colours, lw=0.9)
     for row in rows.itertuples():
-        ax.plot(row.lab, row.transfer, **looks[row.function], zorder=3)
+        ax.plot(row.lab, row.transfer, color=colour(row.function), zorder=3, **looks[row.function])
 
 
 def _closer(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, dict], ends: tuple[float, float, float, float]) -> None:
-    """Draw a part of a panel again, larger, in its lower middle; a frame shows which."""
+    """Repeat a part of a panel, larger, in its lower middle; a frame shows which."""
     inset = ax.inset_axes((0.36, 0.1, 0.36, 0.38))
     _crossed(inset, rows, looks)
-    left, right, low, high = ends
-    inset.set(xlim=(left, right), ylim=(low, high))
+    inset.set(xlim=ends[:2], ylim=ends[2:])
     inset.tick_params(labelsize=5.5, length=2)
     inset.spines[:].set(visible=True, color="0.6", lw=0.6)
     ax.indicate_inset_zoom(inset, edgecolor="0.6", lw=0.6)

@@ -109,13 +109,13 @@ def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
         for s in "ab"
         for v in (1, 2)
     ]
-    drawn, save = [], bench.plotting.save
+    drawn, save = [], bench.style.save
 
     def spy(figure, *rest):
         drawn.append(figure.get_supxlabel())
         return save(figure, *rest)
 
-    monkeypatch.setattr(bench.plotting, "save", spy)
+    monkeypatch.setattr(bench.style, "save", spy)
     monkeypatch.setitem(bench.PARTS, "growth", lambda which, quick: pd.DataFrame(rows))
     bench.main(["growth", "--folder", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == {f"bench_growth.{end}" for end in ("csv", "md", "pdf", "png")}
@@ -148,7 +148,7 @@ def test_the_gpu_is_measured_where_there_is_one_and_named_it_is_wanted(tmp_path,
     for part in bench.PARTS:
         table = pd.DataFrame({"part": [part]})
         monkeypatch.setitem(bench.PARTS, part, lambda *_, t=table: measured.append(t["part"][0]) or t)
-    monkeypatch.setattr(bench.plotting, "growth", lambda *_: None)
+    monkeypatch.setattr(bench.figures, "growth", lambda *_: None)
     growth = pd.DataFrame({"setting": ["a"], "repeats": [1]})
     monkeypatch.setitem(bench.PARTS, "growth", lambda *_: growth)
     for found in (False, True):

@@ -1,65 +1,40 @@
 """Structure of the figures of one kind of task: what is drawn is what the table holds, and refusals are clear."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
+from samples import dots, drawn, names
 
-from actlab.report.figures import style as plotting
-from actlab.report.figures import tasks
+from actlab.report.figures import style, tasks
 
-
-@pytest.fixture(autouse=True)
-def style():
-    plotting.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
-def estimates():
-    rows = [(panel, level, name, value + shift) for panel, shift in (("clean", 0.0), ("noisy", -0.2))
-            for level in ("mild", "strong") for name, value in (("relu", 0.9), ("gelu", 0.8))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["panel", "level", "function", "value"])
-    return table.assign(low=table["value"] - 0.05, high=table["value"] + 0.02)
-
-
-def test_a_forest_has_a_panel_a_task_a_row_a_function_and_an_interval_an_estimate():
-    axes = plt.subplots(1, 2)[1]
-    tasks.forest(axes, estimates(), {"clean": {"SVC": 0.85}}, "accuracy")
-    assert [ax.get_title() for ax in axes] == ["clean", "noisy"]
-    assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["ReLU", "GELU"]
-    assert not any(tick.get_text() for tick in axes[1].get_yticklabels())
-    drawn = [dots.get_offsets()[:, 0].tolist() for dots in axes[1].collections if isinstance(dots, PathCollection)]
-    assert np.allclose(drawn, [[0.7, 0.6]] * 2)
-    dashed = [line.get_xdata()[0] for line in axes[0].lines if line.get_linestyle() == "--"]
-    assert dashed == [0.85] and not axes[1].lines
-    words = {text.get_text() for legend in axes[0].figure.legends for text in legend.get_texts()}
+def test_a_forest_has_a_panel_a_task_a_row_a_function_and_a_marker_a_level():
+    clean, noisy = drawn("forest")
+    assert [clean.get_title(), noisy.get_title()] == ["clean", "noisy"]
+    assert names(clean) == ["ReLU", "GELU"] and set(names(noisy)) == {""}
+    assert dots(noisy) == [[(0.5, -0.11), (0.6, 0.89)], [(0.7, 0.11), (0.8, 1.11)]]
+    assert [line.get_xdata()[0] for line in clean.lines] == [0.85] and not noisy.lines
+    words = {text.get_text() for legend in clean.figure.legends for text in legend.get_texts()}
     assert words == {"mild", "strong", "SVC"}
 
 
 def test_curves_count_epochs_from_one_and_have_each_functions_colour():
-    table = pd.DataFrame({"panel": "all", "function": ["relu"] * 2 + ["snake"] * 2, "epoch": [0, 1] * 2,
-                          "value": [0.1, 0.2, 0.3, 0.4]})  # fmt: skip
-    ax = tasks.curves(plt.subplots()[1], table.assign(low=table["value"], high=table["value"]))[0]
+    ax, _ = drawn("curves")
     assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2]] * 2
-    assert [to_hex(line.get_color()) for line in ax.lines] == [to_hex(plotting.colour(n)) for n in ("relu", "snake")]
+    assert [to_hex(line.get_color()) for line in ax.lines] == [style.colour(n) for n in ("relu", "snake")]
     assert ax.get_ylabel() == "validation"
 
 
 def test_arrays_are_drawn_with_the_first_row_at_the_top():
-    table = pd.DataFrame({"panel": "edges", "row": [0, 0, 1, 1], "column": [0, 1] * 2, "value": [0.0, 1.0, 0.5, 0.25]})
-    ax = tasks.arrays(plt.subplots()[1], table, {"edges": ("from", "to")})[0]
-    assert ax.collections[0].get_array().ravel().tolist() == [0.0, 1.0, 0.5, 0.25]
+    (ax,) = drawn("arrays")
+    assert ax.collections[0].get_array().ravel().tolist() == [0.0, 0.5, 1.0, 1.5]
     assert ax.get_ylim() == (2, 0) and (ax.get_ylabel(), ax.get_xlabel()) == ("from", "to")
 
 
-def test_pictures_stand_row_by_row_under_their_names():
+def test_pictures_are_in_rows_under_their_names():
     shown = [np.full((4, 4), value) for value in (0.0, 0.25, 0.5, 1.0)]
     axes = tasks.pictures(plt.subplots(2, 2)[1], shown, ["a", "b"], ["clean", "noisy"])
     assert [ax.images[0].get_array()[0, 0] for ax in axes.ravel()] == [0.0, 0.25, 0.5, 1.0]
@@ -69,9 +44,3 @@ def test_pictures_stand_row_by_row_under_their_names():
 def test_too_few_pictures_are_refused():
     with pytest.raises(ValueError, match=r"wanted 4 pictures and axes \[2, 2\]; got 1 and \[2, 2\]"):
         tasks.pictures(plt.subplots(2, 2)[1], [np.zeros((4, 4))], ["a", "b"], ["c", "d"])
-
-
-@pytest.mark.parametrize("figure", [tasks.forest, tasks.curves])
-def test_a_table_without_its_columns_is_refused(figure):
-    with pytest.raises(ValueError, match="wanted"):
-        figure(plt.subplots()[1], estimates()[["panel", "function"]])
