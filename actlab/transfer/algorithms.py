@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +27,9 @@ from actlab.transfer import algorithm_data as data_module
 from actlab.transfer.algorithm_data import Probe, Samples, Trajectories
 from actlab.transfer.algorithm_model import Network, harden
 from actlab.transfer.algorithm_scores import loss, score
-from actlab.transfer.interface import Row, table
-from actlab.transfer.training import Settings, attempt, draw, fit, identity, seeded
+from actlab.transfer.training import Settings, Trial, cut, seeded
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from actlab.transfer.interface import Activation
 
 CLRS_30 = {
@@ -126,82 +123,74 @@ def build(activation: Activation, config: AlgorithmConfig, probes: Sequence[Prob
     return Network(probes, activation, config.width, config.triplets, config.teacher_forcing)
 
 
-def evaluate(
-    activation: Activation,
-    config: AlgorithmConfig,
-    generator: np.random.Generator,
-    checkpoint: Path | None = None,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Trains one network on an algorithm and scores it at the size of training and at a larger one.
-
-    The score is dm-clrs's: the mean over the algorithm's outputs of the share that is right, of F1 for masks. A
-    network whose logits are not all finite has diverged.
-
-    Args:
-        activation: x `[batch, ..., nodes, features]` -> the same shape; stands wherever ReLU would.
-        config: the algorithm, the network and its training.
-        generator: of initial weights, batches and positions.
-        checkpoint: where training keeps its state, and goes on from.
-        progress: whether a terminal shows a bar.
-
-    Returns:
-        A row for each epoch's validation, then one for each test set and evaluation; the columns are
-        `interface.COLUMNS`, `severity` is the number of nodes of a larger size. Where training failed, one row
-        with its outcome stands for the tests.
-
-    Raises:
-        MissingData: where the samples are not there.
-    """
-    splits = load(config)
-    training, validation = splits["train"], splits["validation"]
-    with seeded(draw(generator)):
-        network = build(activation, config, training.probes)
-    network.to(config.device)
-
-    def drawn(epoch: int, epoch_generator: np.random.Generator) -> Iterator[Trajectories]:
-        order = epoch_generator.permutation(len(training))
-        for start in range(0, len(order) - config.batch + 1, config.batch):
-            places = order[start : start + config.batch]
-            yield training.batch(places, training.random_positions(places, epoch_generator), config.device)
-
-    def learn(network: Network, batch: Trajectories) -> torch.Tensor:
-        return loss(training.probes, batch, *network(batch))
-
-    # Drawn once: the same for every function and seed.
-    positions = validation.random_positions(np.arange(len(validation)), np.random.default_rng(0))
-
-    def validate(network: Network) -> float:
-        return network_score(network, validation, config.batch, positions)
-
-    name = run_name(activation, config)
-    fitted = fit(network, drawn, learn, validate, config.settings, generator, checkpoint, name, progress)
-    rows = fitted.rows("score")
-    if fitted.outcome == "scored":
-        rows += _tests(network, splits, config, fitted.epoch)
-    return table("algorithms", config.algorithm, config.seed, rows)
-
-
-def run_name(activation: Activation, config: AlgorithmConfig) -> str:
-    """What `evaluate` calls a run, by the function and the configuration but for its folder."""
-    return identity(activation, replace(config, folder=""))
-
-
 def data_file(config: AlgorithmConfig) -> Path:
     """The file that the samples are read from."""
     return records.ROOT / config.folder / f"{config.algorithm}.npz"
 
 
-def network_score(network: Network, samples: Samples, batch: int | None, positions: np.ndarray | None = None) -> float:
-    """The network's score on samples, `batch` of them at a time or all at once; NaN where a logit is not finite."""
-    size = len(samples) if batch is None else batch
-    outputs = [probe for probe in samples.probes if probe.stage == "output"]
+class Algorithms(Trial):
+    """dm-clrs's score on an algorithm at the size of training and at a larger one.
+
+    It is the mean over the algorithm's outputs of the share that is right, of F1 for masks. A network whose logits are
+    not all finite has diverged. The severity of a shift is its number of nodes.
+    """
+
+    benchmark, metric = "algorithms", "score"
+
+    def __init__(self, config: AlgorithmConfig, generator: np.random.Generator) -> None:
+        self.config, self.data, self.splits = config, config.algorithm, load(config)
+        self.training, held = self.splits["train"], self.splits["validation"]
+        every = np.arange(len(held))
+        # Drawn once: the same for every function and seed.
+        positions = held.random_positions(every, np.random.default_rng(0))
+        self.validation = [(held, places, positions[places]) for places in cut(every, config.batch)]
+
+    def build(self, activation: Activation) -> Network:
+        """`build`, for the algorithm's probes."""
+        return build(activation, self.config, self.training.probes).to(self.config.device)
+
+    def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Trajectories]:
+        """All training samples in whole batches, at random positions."""
+        for places in cut(generator.permutation(len(self.training)), self.config.batch, whole=True):
+            positions = self.training.random_positions(places, generator)
+            yield self.training.batch(places, positions, self.config.device)
+
+    def loss(self, model: Network, batch: Trajectories) -> torch.Tensor:
+        """Of outputs and hints."""
+        return loss(self.training.probes, batch, *model(batch))
+
+    def score(self, model: Network, parts: Iterable[Part]) -> float:
+        """`network_score`."""
+        return network_score(model, parts)
+
+    def tests(self) -> Iterator[tuple[str, int, list[Part]]]:
+        """The size of training, then the larger one."""
+        for split, shift in (("in-distribution", ""), ("ood", "size")):
+            samples = self.splits[split]
+            yield shift, samples.nodes if shift else 0, evenly(samples, self.config.batch)
+
+    def join(self, parts: Sequence[Part]) -> Part:
+        """All samples at once."""
+        return parts[0][0], np.concatenate([places for _, places, _ in parts]), None
+
+
+evaluate = Algorithms.evaluate
+Part = tuple[Samples, np.ndarray, np.ndarray | None]  # samples, those of them that are meant, positions as `batch` has
+
+
+def evenly(samples: Samples, batch: int) -> list[Part]:
+    """All samples at evenly spaced positions, `batch` at a time."""
+    return [(samples, places, None) for places in cut(np.arange(len(samples)), batch)]
+
+
+def network_score(network: Network, parts: Iterable[Part]) -> float:
+    """The network's score on all parts, each of them one batch; NaN where a logit is not finite."""
     device = next(network.parameters()).device
     truths, predictions = [], []
     with torch.no_grad():
-        for start in range(0, len(samples), size):
-            places = np.arange(start, min(start + size, len(samples)))
-            given = samples.batch(places, None if positions is None else positions[places], device)
+        for samples, places, positions in parts:
+            outputs = [probe for probe in samples.probes if probe.stage == "output"]
+            given = samples.batch(places, positions, device)
             logits, _ = network(given)
             if not all(torch.isfinite(value).all() for value in logits.values()):
                 return math.nan
@@ -212,20 +201,6 @@ def network_score(network: Network, samples: Samples, batch: int | None, positio
 
 def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _tests(network: Network, splits: Mapping[str, Samples], config: AlgorithmConfig, epoch: int) -> Iterator[Row]:
-    for split, shift in (("in-distribution", ""), ("ood", "size")):
-        samples = splits[split]
-        severity = samples.nodes if shift else 0
-        sizes = {"batches": config.batch, "whole": None} if config.whole else {"batches": config.batch}
-        result = None
-        for evaluation, batch in sizes.items():
-            # A test set of one batch is its own whole.
-            if result is None or len(samples) > config.batch:
-                result = attempt(lambda samples=samples, batch=batch: network_score(network, samples, batch))
-            value, outcome = result
-            yield Row(split, "score", value, epoch, evaluation, shift, severity, outcome)
 
 
 # --- what a network has to beat -------------------------------------------------------------------
@@ -248,7 +223,7 @@ def baseline(config: AlgorithmConfig, networks: int = 3) -> dict[str, dict[str, 
         with seeded(seed):
             network = build(F.relu, config, splits["train"].probes).to(config.device).eval()
         for i, test in enumerate(tests):
-            scores["untrained"][i] += network_score(network, splits[test], config.batch) / networks
+            scores["untrained"][i] += network_score(network, evenly(splits[test], config.batch)) / networks
     return {name: dict(zip(tests, values, strict=True)) for name, values in scores.items()}
 
 

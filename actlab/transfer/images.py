@@ -22,12 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from actlab.transfer import image_data as data_module
 from actlab.transfer.image_data import CLASSES, SEVERITIES, SHIFTS, Pictures, Splits
-from actlab.transfer.interface import Row, channels_last, table
-from actlab.transfer.training import Settings, attempt, draw, fit, identity, seeded
+from actlab.transfer.interface import channels_last
+from actlab.transfer.training import Settings, Trial, cut, draw
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from actlab.transfer.interface import Activation
 
 
@@ -95,13 +93,11 @@ def build(activation: Activation, config: ImageConfig, channels: int) -> nn.Modu
     Raises:
         ValueError: where the model is not known.
     """
-    classes, function = CLASSES[config.data], channels_last(activation)
+    shape = (channels_last(activation), channels, CLASSES[config.data], config.width, config.blocks)
     if config.model == "vgg":
-        return VGG(function, channels, classes, config.width, config.blocks)
-    if config.model == "resnet":
-        return ResNet(function, channels, classes, config.width, config.blocks, Basic, large=False)
-    if config.model == "resnet-50":
-        return ResNet(function, channels, classes, config.width, config.blocks, Bottleneck, large=True)
+        return VGG(*shape)
+    if config.model in ("resnet", "resnet-50"):
+        return ResNet(*shape, large=config.model == "resnet-50")
     raise ValueError(f"wanted the model vgg, resnet or resnet-50; got {config.model!r}")
 
 
@@ -143,57 +139,41 @@ class VGG(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
-class Basic(nn.Module):
-    """A residual block of two 3x3 convolutions; the function stands between them and after the addition."""
+class Residual(nn.ModuleDict):
+    """A residual block: two 3x3 convolutions, or (`bottleneck`) 1x1, 3x3 and 1x1, the last four times as wide.
 
-    expansion = 1
+    The function stands between them and after the addition. The stride is the first 3x3's, as is now usual.
+    """
 
-    def __init__(self, activation: Activation, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.activation = activation
-        self.first, self.second = Norm(inputs, width, 3, stride), Norm(width, width, 3)
-        self.shortcut = Norm(inputs, width, 1, stride) if stride > 1 or inputs != width else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The block's channels, [batch, channels, height, width]."""
-        return self.activation(self.second(self.activation(self.first(x))) + self.shortcut(x))
-
-
-class Bottleneck(nn.Module):
-    """A residual block of 1x1, 3x3 and 1x1 convolutions; the stride is the 3x3's, as is now usual."""
-
-    expansion = 4
-
-    def __init__(self, activation: Activation, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.activation = activation
-        outputs = width * self.expansion
-        self.first, self.second = Norm(inputs, width, 1), Norm(width, width, 3, stride)
-        self.third = Norm(width, outputs, 1)
-        self.shortcut = Norm(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else nn.Identity()
+    def __init__(self, activation: Activation, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
+        if bottleneck:
+            outputs = 4 * width
+            layers = [Norm(inputs, width, 1), Norm(width, width, 3, stride), Norm(width, outputs, 1)]
+        else:
+            outputs = width
+            layers = [Norm(inputs, width, 3, stride), Norm(width, width, 3)]
+        shortcut = Norm(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else nn.Identity()
+        super().__init__({**dict(zip(("first", "second", "third"), layers, strict=False)), "shortcut": shortcut})
+        self.activation, self.outputs = activation, outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The block's channels, [batch, channels, height, width]."""
-        inner = self.activation(self.second(self.activation(self.first(x))))
-        return self.activation(self.third(inner) + self.shortcut(x))
+        *layers, last, shortcut = self.values()
+        inner = x
+        for layer in layers:
+            inner = self.activation(layer(inner))
+        return self.activation(last(inner) + shortcut(x))
 
 
 class ResNet(nn.Module):
     """A stem, stages of residual blocks, each but the first of stride 2, and a linear layer on the mean over places.
 
-    He, Zhang, Ren and Sun, arXiv 1512.03385. `large` has ImageNet's stem, 7x7 of stride 2 and a maximum; else it is
-    one 3x3 convolution.
+    He, Zhang, Ren and Sun, arXiv 1512.03385. `large` has bottlenecks and ImageNet's stem, 7x7 of stride 2 and a
+    maximum; else the stem is one 3x3 convolution.
     """
 
     def __init__(
-        self,
-        activation: Activation,
-        channels: int,
-        classes: int,
-        width: int,
-        blocks: Sequence[int],
-        block: type[Basic | Bottleneck],
-        large: bool,
+        self, activation: Activation, channels: int, classes: int, width: int, blocks: Sequence[int], large: bool
     ) -> None:
         super().__init__()
         self.activation, self.large = activation, large
@@ -201,8 +181,8 @@ class ResNet(nn.Module):
         layers, inputs = [], width
         for stage, (size, count) in enumerate(zip(widths(width, len(blocks)), blocks, strict=True)):
             for place in range(count):
-                layers.append(block(activation, inputs, size, 2 if stage > 0 and place == 0 else 1))
-                inputs = size * block.expansion
+                layers.append(Residual(activation, inputs, size, 2 if stage > 0 and place == 0 else 1, large))
+                inputs = layers[-1].outputs
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, classes)
 
@@ -216,9 +196,11 @@ class ResNet(nn.Module):
 
 # --- batches --------------------------------------------------------------------------------------
 
+Labelled = tuple[torch.Tensor, torch.Tensor]  # pictures [batch, channels, side, side] from 0 to 1, classes [batch]
+
 
 class Prepared(Dataset):
-    """Batches of pictures as tensors, by the places of their pictures; a variant of each with `seed`."""
+    """Batches of pictures as tensors, by the places of their pictures: corrupted, or with `seed` a variant of each."""
 
     def __init__(
         self, pictures: Pictures, side: int, seed: int | None = None, shift: str = "", severity: int = 0
@@ -226,8 +208,8 @@ class Prepared(Dataset):
         self.pictures, self.side, self.seed = pictures, side, seed
         self.shift, self.severity = shift, severity
 
-    def __getitems__(self, places: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pictures [batch, channels, side, side] from 0 to 1, corrupted if so asked, and labels [batch]."""
+    def __getitems__(self, places: Sequence[int]) -> Labelled:
+        """The pictures at these places."""
         images = data_module.tensor([self._picture(place) for place in places])
         labels = torch.tensor([self.pictures.label(place) for place in places])
         return data_module.corrupt(images, places, self.shift, self.severity), labels
@@ -239,10 +221,9 @@ class Prepared(Dataset):
         return data_module.augmented(image, self.side, np.random.default_rng([self.seed, place]))
 
 
-def batches(prepared: Prepared, order: np.ndarray, batch: int, workers: int, whole_only: bool = False) -> DataLoader:
-    """The pictures in that order, `batch` at a time, the last ones fewer, or left out with `whole_only`."""
-    end = len(order) // batch * batch if whole_only else len(order)
-    parts = [order[start : start + batch].tolist() for start in range(0, end, batch)]
+def batches(prepared: Prepared, order: np.ndarray, batch: int, workers: int, whole: bool = False) -> DataLoader:
+    """The pictures in that order, as `cut` cuts it, read by so many processes."""
+    parts = [places.tolist() for places in cut(order, batch, whole)]
     # A generator of its own: else the loader draws from torch's global one.
     return DataLoader(
         prepared, batch_sampler=parts, num_workers=workers, collate_fn=_as_it_is, generator=torch.Generator()
@@ -262,7 +243,7 @@ class Scale:
 
     @classmethod
     def of(cls, pictures: Pictures, config: ImageConfig, count: int = 1000) -> Scale:
-        """That of the first `count` pictures, evenly spread over the classes' order."""
+        """That of `count` pictures, evenly spread over the classes' order."""
         places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).astype(int)
         images, _ = Prepared(pictures, config.side).__getitems__(places.tolist())
         mean, deviation = images.mean(dim=(0, 2, 3), keepdim=True), images.std(dim=(0, 2, 3), keepdim=True)
@@ -278,73 +259,6 @@ class Scale:
 # --- evaluation -----------------------------------------------------------------------------------
 
 
-def evaluate(
-    activation: Activation,
-    config: ImageConfig,
-    generator: np.random.Generator,
-    checkpoint: Path | None = None,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Trains one model and measures its accuracy, on clean and on corrupted test pictures.
-
-    A picture whose logits are not all finite counts as wrong. The test pictures come in an order that is drawn once,
-    classes mixed, so that functions which see their batch see such batches as in training.
-
-    Args:
-        activation: x `[batch, height, width, channels]` -> the same shape; stands wherever ReLU would.
-        config: the data set, the model and its training.
-        generator: of initial weights, batches and the order of the test pictures.
-        checkpoint: where training keeps its state, and goes on from.
-        progress: whether a terminal shows a bar.
-
-    Returns:
-        A row for each epoch's validation, then one for each test set and evaluation; the columns are
-        `interface.COLUMNS`. Where training failed, one row with its outcome stands for the tests.
-
-    Raises:
-        MissingData: where the data set is not there.
-    """
-    splits = load(config)
-    seed, order = draw(generator), generator.permutation(len(splits.test))
-    scale = Scale.of(splits.train, config)
-    with seeded(seed):
-        model = build(activation, config, scale.mean.shape[1])
-    model.to(config.device, memory_format=torch.channels_last)
-
-    def drawn(epoch: int, epoch_generator: np.random.Generator) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-        training = Prepared(splits.train, config.side, draw(epoch_generator) if config.augment else None)
-        shuffled = epoch_generator.permutation(len(splits.train))
-        return batches(training, shuffled, config.batch, config.workers, whole_only=True)
-
-    def loss(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        images, labels = batch
-        return F.cross_entropy(model(scale(images)), labels.to(config.device))
-
-    # Mixed once, as the test pictures are.
-    mixed = np.random.default_rng(config.split_seed).permutation(len(splits.validation))
-
-    def validate(model: nn.Module) -> float:
-        held = Prepared(splits.validation, config.side)
-        return accuracy(model, scale, batches(held, mixed, config.batch, config.workers))
-
-    name = run_name(activation, config)
-    fitted = fit(model, drawn, loss, validate, config.settings, generator, checkpoint, name, progress)
-    rows = fitted.rows("accuracy")
-    if fitted.outcome == "scored":
-        rows += _tests(model, scale, splits.test, order, config, fitted.epoch)
-    return table("images", config.data, config.seed, rows)
-
-
-def run_name(activation: Activation, config: ImageConfig) -> str:
-    """What `evaluate` calls a run, by the function and the configuration but for its folder."""
-    return identity(activation, replace(config, folder=""))
-
-
-def data_file(config: ImageConfig) -> Path | None:
-    """The file that the data set is read from; None where it is a folder that the user names."""
-    return data_module.mnist_file() if config.data == "MNIST-5k" else None
-
-
 def load(config: ImageConfig) -> Splits:
     """The data set of a configuration, in its splits.
 
@@ -354,32 +268,71 @@ def load(config: ImageConfig) -> Splits:
     return data_module.load(config.data, config.folder, config.train, config.validation, config.test, config.split_seed)
 
 
-def accuracy(model: nn.Module, scale: Scale, loader: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+def data_file(config: ImageConfig) -> Path | None:
+    """The file that the data set is read from; None where it is a folder that the user names."""
+    return data_module.mnist_file() if config.data == "MNIST-5k" else None
+
+
+class Images(Trial):
+    """Accuracy on clean and on corrupted test pictures.
+
+    Validation and test pictures come in an order that is drawn once, classes mixed, so that functions which see their
+    batch see such batches as in training.
+    """
+
+    benchmark, metric = "images", "accuracy"
+
+    def __init__(self, config: ImageConfig, generator: np.random.Generator) -> None:
+        self.config, self.data, self.splits = config, config.data, load(config)
+        self.order = generator.permutation(len(self.splits.test))
+        self.scale = Scale.of(self.splits.train, config)
+        held = self.splits.validation
+        mixed = np.random.default_rng(config.split_seed).permutation(len(held))
+        self.validation = batches(Prepared(held, config.side), mixed, config.batch, config.workers)
+
+    def build(self, activation: Activation) -> nn.Module:
+        """`build`, for the data set's channels."""
+        model = build(activation, self.config, self.scale.mean.shape[1])
+        return model.to(self.config.device, memory_format=torch.channels_last)
+
+    def batches(self, epoch: int, generator: np.random.Generator) -> DataLoader:
+        """All training pictures in whole batches, augmented where the configuration says so."""
+        config, train = self.config, self.splits.train
+        training = Prepared(train, config.side, draw(generator) if config.augment else None)
+        return batches(training, generator.permutation(len(train)), config.batch, config.workers, whole=True)
+
+    def loss(self, model: nn.Module, batch: Labelled) -> torch.Tensor:
+        """The cross-entropy."""
+        images, labels = batch
+        return F.cross_entropy(model(self.scale(images)), labels.to(self.config.device))
+
+    def score(self, model: nn.Module, parts: Iterable[Labelled]) -> float:
+        """The accuracy."""
+        return accuracy(model, self.scale, parts)
+
+    def tests(self) -> Iterator[tuple[str, int, DataLoader]]:
+        """The test pictures, clean and with each corruption."""
+        config = self.config
+        for shift, severity in [("", 0), *itertools.product(config.shifts, config.severities)]:
+            prepared = Prepared(self.splits.test, config.side, None, shift, severity)
+            yield shift, severity, batches(prepared, self.order, config.batch, config.workers)
+
+    def join(self, parts: Sequence[Labelled]) -> Labelled:
+        """All pictures and classes as one batch."""
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+
+evaluate = Images.evaluate
+
+
+def accuracy(model: nn.Module, scale: Scale, parts: Iterable[Labelled]) -> float:
     """The share of pictures whose greatest logit is their class's, all logits being finite."""
     right = total = 0
-    for images, labels in loader:
+    for images, labels in parts:
         logits = model(scale(images))
         hit = (logits.argmax(dim=1) == labels.to(logits.device)) & torch.isfinite(logits).all(dim=1)
         right, total = right + int(hit.sum()), total + len(labels)
     return right / total
-
-
-def _tests(
-    model: nn.Module, scale: Scale, test: Pictures, order: np.ndarray, config: ImageConfig, epoch: int
-) -> Iterator[Row]:
-    shifted = itertools.product(config.shifts, config.severities)
-    for shift, severity in [("", 0), *shifted]:
-        loader = batches(Prepared(test, config.side, None, shift, severity), order, config.batch, config.workers)
-        if config.whole:
-            parts = list(loader)
-            whole = [tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))]
-            sources = {"batches": parts, "whole": whole}
-        else:
-            sources = {"batches": loader}
-        for evaluation, source in sources.items():
-            value, outcome = attempt(lambda source=source: accuracy(model, scale, source))
-            split = "ood" if shift else "in-distribution"
-            yield Row(split, "accuracy", value, epoch, evaluation, shift, severity, outcome)
 
 
 def baseline(config: ImageConfig) -> dict[str, float]:

@@ -1,12 +1,11 @@
-"""What helps in the lab, does it help elsewhere? Images, molecules and algorithms in one shape (paper, section 5).
+"""What images, molecules and algorithms share: one form of records, and of what a function sees (paper, section 5).
 
-`images`, `molecules` and `algorithms` each have `PROFILES`, the configurations of a profile (one a data set), and
-`evaluate(activation, config, generator, checkpoint=None, progress=True)`, which trains one model with that function
-wherever a ReLU would stand and returns a table with the columns `COLUMNS`. All that is random comes from `generator`:
-the same seed gives the same records on one machine, and the same initial weights and batches for every function.
+Each of the three modules has `PROFILES`, the configurations of a profile (one a data set), and
+`evaluate(activation, config, generator, checkpoint=None, progress=True)`, which trains one model with that function in
+place of ReLU and returns a table with the columns `COLUMNS`; `training.Trial` does what is the same in all of them.
 
-A function sees `[batch, ..., features]`: axis 0 is the batch, the last axis the features. Of a convolution the
-features are its channels, which `channels_last` moves to the end and back.
+A function sees `[batch, ..., features]`: axis 0 is the batch, the last axis the features. The features of a
+convolution are its channels, which `channels_last` moves to the end and back.
 """
 
 from __future__ import annotations
@@ -45,40 +44,22 @@ class MissingData(FileNotFoundError):
     """A data set is not where it should be; the message is one line that says how to get it."""
 
     def __init__(self, name: str, folder: Path | str, wanted: Iterable[str], how: str) -> None:
-        """Says what is missing.
-
-        Args:
-            name: the data set.
-            folder: where it was looked for.
-            wanted: the files, or patterns of them, that are missing.
-            how: a command, or a sentence, that gets them.
-        """
+        """Says which data set and which files (or patterns) are missing in which folder, and how to get them."""
         super().__init__(f"{name}: wanted {', '.join(wanted)} in {folder}; came none. {how}")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement of a trained model, before it is known whose.
+    """One measurement of a trained model, without the model's name."""
 
-    Attributes:
-        split: "validation" (once an epoch), "in-distribution" (test) or "ood".
-        metric: "accuracy", "roc_auc" or "score".
-        value: of the metric; NaN where the outcome is not "scored".
-        epoch: after which the model was as it is evaluated, from 0.
-        evaluation: "batches" of the training size, or "whole": the whole test set as one batch.
-        shift: which corruption, rotation or size; "" for none.
-        severity: how strong, as the benchmark counts it; 0 for none.
-        outcome: "scored", "OOM" or "diverged".
-    """
-
-    split: str
-    metric: str
-    value: float
-    epoch: int
-    evaluation: str = "batches"
-    shift: str = ""
-    severity: int = 0
-    outcome: str = "scored"
+    split: str  # "validation" (once an epoch), "in-distribution" (test) or "ood"
+    metric: str  # "accuracy", "roc_auc" or "score"
+    value: float  # NaN where the outcome is not "scored"
+    epoch: int  # whose weights the model had, from 0
+    evaluation: str = "batches"  # of the training size; or "whole": the whole test set as one batch
+    shift: str = ""  # which corruption, rotation or size; "" for none
+    severity: int = 0  # how strong, as the benchmark counts it; 0 for none
+    outcome: str = "scored"  # or "OOM", "diverged"
 
 
 def table(benchmark: str, data: str, seed: int, rows: Iterable[Row]) -> pd.DataFrame:
@@ -91,8 +72,4 @@ def table(benchmark: str, data: str, seed: int, rows: Iterable[Row]) -> pd.DataF
 
 def channels_last(activation: Activation) -> Activation:
     """The function for x `[batch, channels, ...]`: it sees the channels on the last axis, and they are put back."""
-
-    def apply(x: torch.Tensor) -> torch.Tensor:
-        return activation(x.movedim(1, -1)).movedim(-1, 1)
-
-    return apply
+    return lambda x: activation(x.movedim(1, -1)).movedim(-1, 1)

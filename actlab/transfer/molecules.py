@@ -22,13 +22,10 @@ from torch import nn
 from torch_geometric.nn import GINEConv, global_add_pool, global_max_pool, global_mean_pool
 
 from actlab.transfer import molecule_data as data_module
-from actlab.transfer.interface import Row, table
 from actlab.transfer.molecule_data import Batch, Molecules, Split
-from actlab.transfer.training import Settings, attempt, draw, fit, identity, seeded
+from actlab.transfer.training import Settings, Trial, cut
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from actlab.transfer.interface import Activation
 
 
@@ -164,66 +161,6 @@ def build(activation: Activation, config: MoleculeConfig, molecules: Molecules) 
 # --- evaluation -----------------------------------------------------------------------------------
 
 
-def evaluate(
-    activation: Activation,
-    config: MoleculeConfig,
-    generator: np.random.Generator,
-    checkpoint: Path | None = None,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Trains one model and measures its area under the ROC curve, on known and on new scaffolds.
-
-    The test molecules come in an order that is drawn once, so that functions which see their batch see such batches
-    as in training. The split comes from `config.seed` alone, so that `baseline` has the same.
-
-    Args:
-        activation: x `[atoms or bonds of the batch, features]` -> the same shape; stands wherever ReLU would.
-        config: the data set, the model and its training.
-        generator: of initial weights, batches, dropout and the order of the test molecules.
-        checkpoint: where training keeps its state, and goes on from.
-        progress: whether a terminal shows a bar.
-
-    Returns:
-        A row for each epoch's validation, then one for each test set and evaluation; the columns are
-        `interface.COLUMNS`. Where training failed, one row with its outcome stands for the tests.
-
-    Raises:
-        MissingData: where the data set is not there.
-        ValueError: where it is not known, or training has not one whole batch.
-    """
-    molecules, split = load(config)
-    if len(split.train) < config.batch:
-        raise ValueError(f"wanted at least one batch of {config.batch} molecules to train on; got {len(split.train)}")
-    seed = draw(generator)
-    orders = {name: generator.permutation(places) for name, places in _parts(split).items()}
-    with seeded(seed):
-        model = build(activation, config, molecules)
-    model.to(config.device)
-
-    def drawn(epoch: int, epoch_generator: np.random.Generator) -> Iterator[Batch]:
-        order = epoch_generator.permutation(split.train)
-        for start in range(0, len(order) - config.batch + 1, config.batch):  # whole batches alone
-            yield molecules.batch(order[start : start + config.batch], config.device)
-
-    def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-        return F.binary_cross_entropy_with_logits(model(batch), batch.labels)
-
-    def validate(model: nn.Module) -> float:
-        return area(model, molecules, batches(orders["validation"], config.batch), config)
-
-    name = run_name(activation, config)
-    fitted = fit(model, drawn, loss, validate, config.settings, generator, checkpoint, name, progress)
-    rows = fitted.rows("roc_auc")
-    if fitted.outcome == "scored":
-        rows += _tests(model, molecules, orders, config, fitted.epoch)
-    return table("molecules", config.data, config.seed, rows)
-
-
-def run_name(activation: Activation, config: MoleculeConfig) -> str:
-    """What `evaluate` calls a run, by the function and the configuration but for its folder."""
-    return identity(activation, replace(config, folder=""))
-
-
 def data_file(config: MoleculeConfig) -> Path | None:
     """The file that the data set is read from; None where it is a folder that the user names."""
     return data_module.b3db_folder() / data_module.B3DB_FILE if config.data == "B3DB" and not config.folder else None
@@ -252,21 +189,66 @@ def load(config: MoleculeConfig) -> tuple[Molecules, Split]:
     return data_module.graphs(tuple(known["smiles"]), tuple(known["label"])), split
 
 
-def _parts(split: Split) -> dict[str, np.ndarray]:
-    return {"validation": split.validation, "in-distribution": split.test, **split.ood}
+class MoleculeTrial(Trial):
+    """Area under the ROC curve, on known and on new scaffolds.
+
+    The test molecules come in an order that is drawn once, so that functions which see their batch see such batches
+    as in training. The split comes from `config.seed` alone, so that `baseline` has the same.
+    """
+
+    benchmark, metric = "molecules", "roc_auc"
+
+    def __init__(self, config: MoleculeConfig, generator: np.random.Generator) -> None:
+        """Loads the data.
+
+        Raises:
+            ValueError: where training has not one whole batch.
+        """
+        self.config, self.data = config, config.data
+        self.molecules, self.split = load(config)
+        if (count := len(self.split.train)) < config.batch:
+            raise ValueError(f"wanted at least one batch of {config.batch} molecules to train on; got {count}")
+        held, *orders = (
+            generator.permutation(places) for places in (self.split.validation, *_tests(self.split).values())
+        )
+        self.validation, self.orders = batches(held, config.batch), orders
+
+    def build(self, activation: Activation) -> GIN:
+        """`build`, for the data set's features."""
+        return build(activation, self.config, self.molecules).to(self.config.device)
+
+    def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+        """All training molecules in whole batches."""
+        for places in cut(generator.permutation(self.split.train), self.config.batch, whole=True):
+            yield self.molecules.batch(places, self.config.device)
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """The cross-entropy."""
+        return F.binary_cross_entropy_with_logits(model(batch), batch.labels)
+
+    def score(self, model: nn.Module, parts: Iterable[np.ndarray]) -> float:
+        """The area under the ROC curve over the molecules of all parts."""
+        found = [self.molecules.batch(places, self.config.device) for places in parts]
+        logits = torch.cat([model(batch).double().cpu() for batch in found]).numpy()
+        labels = torch.cat([batch.labels.cpu() for batch in found]).numpy()
+        return ogb_area(labels, logits) if self.data == "ogbg-molhiv" else roc_auc(labels, logits)
+
+    def tests(self) -> Iterator[tuple[str, int, list[np.ndarray]]]:
+        """The test in distribution and those of other scaffolds, in the orders drawn."""
+        for name, order in zip(_tests(self.split), self.orders, strict=True):
+            yield "" if name == "in-distribution" else name, 0, batches(order, self.config.batch)
+
+
+evaluate = MoleculeTrial.evaluate
+
+
+def _tests(split: Split) -> dict[str, np.ndarray]:
+    return {"in-distribution": split.test, **split.ood}
 
 
 def batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
     """The places in that order, at most `batch` at a time, in parts as equal as they come: none is a small rest."""
     return np.array_split(order, math.ceil(len(order) / batch))
-
-
-def area(model: nn.Module, molecules: Molecules, parts: Iterable[np.ndarray], config: MoleculeConfig) -> float:
-    """The area under the ROC curve over the molecules of all parts, each part being one batch of the model."""
-    found = [molecules.batch(places, config.device) for places in parts]
-    logits = torch.cat([model(batch).double().cpu() for batch in found]).numpy()
-    labels = torch.cat([batch.labels.cpu() for batch in found]).numpy()
-    return ogb_area(labels, logits) if config.data == "ogbg-molhiv" else roc_auc(labels, logits)
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -297,20 +279,6 @@ def ogb_area(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(answer["rocauc"])
 
 
-def _tests(
-    model: nn.Module, molecules: Molecules, orders: dict[str, np.ndarray], config: MoleculeConfig, epoch: int
-) -> Iterator[Row]:
-    for name, order in orders.items():
-        if name == "validation":
-            continue
-        ood = name != "in-distribution"
-        evaluations = {"batches": batches(order, config.batch)} | ({"whole": [order]} if config.whole else {})
-        for evaluation, parts in evaluations.items():
-            value, outcome = attempt(lambda parts=parts: area(model, molecules, parts, config))
-            split, shift = ("ood", name) if ood else (name, "")
-            yield Row(split, "roc_auc", value, epoch, evaluation, shift, outcome=outcome)
-
-
 def baseline(config: MoleculeConfig) -> dict[str, dict[str, float]]:
     """Areas under the ROC curve of plain scikit-learn classifiers on Morgan fingerprints of the same splits.
 
@@ -327,8 +295,7 @@ def baseline(config: MoleculeConfig) -> dict[str, dict[str, float]]:
     from sklearn.linear_model import LogisticRegression
 
     molecules, split = load(config)
-    parts = _parts(split)
-    del parts["validation"]
+    parts = _tests(split)
     labels = molecules.labels.numpy()
     x = {name: fingerprints(molecules, places) for name, places in {"train": split.train, **parts}.items()}
     models = {
