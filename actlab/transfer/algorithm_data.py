@@ -1,7 +1,7 @@
-"""Trajectories of the algorithms of CLRS-30, as `clrs_sampler` wrote them (Veličković et al., arXiv 2205.15659).
+"""Trajectories of the algorithms of CLRS-30, as data/clrs/sample.py wrote them (Veličković et al., arXiv 2205.15659).
 
-A probe is one quantity of an algorithm: an input, an output, or a hint, which has a value at each step. It stands on
-nodes, on edges or on the graph, and has one of six types. A trajectory's values are, by type:
+A probe is one quantity of an algorithm: an input, an output, or a hint, which has a value at each step. It belongs to
+nodes, to edges or to the graph, and has one of six types. A trajectory's values are, by type:
 
 - scalar: a float;
 - mask: 0 or 1, or -1 where it does not count;
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,24 +27,18 @@ LOCATIONS = ("node", "edge", "graph")
 TYPES = ("scalar", "mask", "mask_one", "categorical", "pointer", "permutation_pointer")
 ONE_HOT = ("mask_one", "categorical", "permutation_pointer")
 SPLITS = ("train", "validation", "in-distribution", "ood")
-NOTHING = -128  # `clrs_sampler.NOTHING`: a one-hot vector of zeros, as hints are after a trajectory's end
+NOTHING = -128  # as data/clrs/sample.py has it: a one-hot vector of zeros, as hints are after a trajectory's end
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One quantity of an algorithm.
-
-    Attributes:
-        name: dm-clrs's.
-        stage, location, type: of `STAGES`, `LOCATIONS` and `TYPES`.
-        classes: of a categorical; else 0.
-    """
+    """One quantity of an algorithm, by dm-clrs's name."""
 
     name: str
-    stage: str
-    location: str
-    type: str
-    classes: int
+    stage: str  # of STAGES
+    location: str  # of LOCATIONS
+    type: str  # of TYPES
+    classes: int  # of a categorical; else 0
 
     def __post_init__(self) -> None:
         for value, known in ((self.stage, STAGES), (self.location, LOCATIONS), (self.type, TYPES)):
@@ -59,20 +53,17 @@ class Probe:
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Trajectories of one algorithm and one size, with types as the module says.
+    """Trajectories of one algorithm and one size: values by name, with types as the module says.
 
-    Attributes:
-        inputs, outputs: by name, [batch, ...]: then [nodes], [nodes, nodes] or nothing, by location, and for a
-            one-hot vector its places.
-        hints: by name, [steps + 1, batch, ...]: at the start and after each step; where they are not known, as in
-            tests, at the start alone.
-        lengths: [batch], 1 + the number of steps of each; what stands after the last is padding.
+    Inputs and outputs are [batch, ...]: then [nodes], [nodes, nodes] or nothing, by location, and for a one-hot vector
+    its places. Hints are [steps + 1, batch, ...], at the start and after each step; where they are not known, as in
+    tests, at the start alone.
     """
 
     inputs: Mapping[str, torch.Tensor]
     hints: Mapping[str, torch.Tensor]
     outputs: Mapping[str, torch.Tensor]
-    lengths: torch.Tensor
+    lengths: torch.Tensor  # [batch], 1 + the number of steps of each; what follows the last is padding
 
     @property
     def nodes(self) -> int:
@@ -87,7 +78,7 @@ class Trajectories:
 
 @dataclass(frozen=True)
 class Samples:
-    """A split, in the small form of its file: what `clrs_sampler.pack` made of each array."""
+    """A split, in the small form of its file."""
 
     probes: tuple[Probe, ...]
     arrays: Mapping[str, np.ndarray]  # "lengths" [samples], "input.NAME", "hint.NAME", "output.NAME"
@@ -104,15 +95,12 @@ class Samples:
         """The first so many samples; None: all."""
         cut = slice(samples)
         arrays = {name: a[:, cut] if name.startswith("hint.") else a[cut] for name, a in self.arrays.items()}
-        return Samples(self.probes, arrays)
+        return replace(self, arrays=arrays)
 
     def batch(self, places: np.ndarray, positions: np.ndarray | None = None, device: str = "cpu") -> Trajectories:
         """The samples at these places, hints cut to the longest of them.
 
-        Args:
-            places: indices.
-            positions: [places, nodes], for the input `pos`; None: dm-clrs's own, evenly spaced.
-            device: of the tensors.
+        `positions` [places, nodes] are for the input `pos`; None: dm-clrs's own, evenly spaced.
         """
         lengths = self.arrays["lengths"][places]
         values = {stage: {} for stage in STAGES}
@@ -123,8 +111,7 @@ class Samples:
             else:
                 array = array[places] if probe.name != "pos" or positions is None else positions
             values[probe.stage][probe.name] = unpack(probe, array, self.nodes).to(device)
-        known = torch.from_numpy(lengths.astype(np.int64)).to(device)
-        return Trajectories(values["input"], values["hint"], values["output"], known)
+        return Trajectories(*values.values(), torch.from_numpy(lengths.astype(np.int64)).to(device))
 
     def random_positions(self, places: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Sorted uniform numbers in place of evenly spaced positions, [places, nodes] (Ibarz et al., 2209.11142).
@@ -146,21 +133,15 @@ def unpack(probe: Probe, array: np.ndarray, nodes: int) -> torch.Tensor:
     if probe.type not in ONE_HOT:
         return values.to(torch.get_default_dtype())
     codes = values.long()
-    place = torch.where(codes < 0, -1 - codes, codes)
-    sign = torch.where(codes < 0, -1.0, 1.0)
     nothing = codes == NOTHING
-    hot = F.one_hot(place.masked_fill(nothing, 0), probe.classes or nodes)
-    return hot * sign.masked_fill(nothing, 0.0).unsqueeze(-1)
+    place = torch.where(codes < 0, -1 - codes, codes).masked_fill(nothing, 0)
+    sign = torch.where(codes < 0, -1.0, 1.0).masked_fill(nothing, 0.0)
+    return F.one_hot(place, probe.classes or nodes) * sign.unsqueeze(-1)
 
 
 def load(folder: Path | str, algorithm: str) -> dict[str, Samples]:
-    """The splits of an algorithm: train, validation, in-distribution (test) and ood.
-
-    Raises:
-        MissingData: where the folder does not have it.
-    """
-    folder = Path(folder)
-    about, file = folder / "README.json", folder / f"{algorithm}.npz"
+    """The splits of an algorithm, by the names in `SPLITS`. Raises MissingData where the folder does not have it."""
+    about, file = Path(folder) / "README.json", Path(folder) / f"{algorithm}.npz"
     how = f"Get it with: make clrs-all CLRS_DATA={folder} (which builds an environment of 2.9 GB)"
     if not about.exists() or not file.exists():
         raise MissingData(f"CLRS-30's {algorithm}", folder, [about.name, file.name], how)
@@ -168,12 +149,9 @@ def load(folder: Path | str, algorithm: str) -> dict[str, Samples]:
     if algorithm not in described:
         raise MissingData(f"CLRS-30's {algorithm}", folder, [f"{algorithm} in {about.name}"], how)
     probes = tuple(Probe(*probe) for probe in described[algorithm]["probes"])
+    arrays: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
     with np.load(file, allow_pickle=False) as kept:
-        arrays = {name: kept[name] for name in kept.files}
-    return {
-        split: Samples(
-            probes,
-            {name.removeprefix(f"{split}/"): array for name, array in arrays.items() if name.startswith(f"{split}/")},
-        )
-        for split in SPLITS
-    }
+        for name in kept.files:
+            split, _, own = name.partition("/")
+            arrays[split][own] = kept[name]
+    return {split: Samples(probes, own) for split, own in arrays.items()}

@@ -200,8 +200,7 @@ def soft_truth(probe: Probe, value: torch.Tensor, nodes: int) -> torch.Tensor:
 def soften(probe: Probe, logits: torch.Tensor) -> torch.Tensor:
     """A predicted hint as it is fed back: probabilities, scalars as they are.
 
-    Raises:
-        ValueError: for a permutation, which no hint of CLRS-30 is.
+    Raises ValueError for a permutation, which no hint of CLRS-30 is.
     """
     if probe.type == "scalar":
         return logits

@@ -1,4 +1,4 @@
-"""Losses and scores of CLRS-30 by type, as dm-clrs 2.0.3 defines them; tests hold both against dm-clrs's own answers.
+"""Losses and scores of CLRS-30 by type, as dm-clrs 2.0.3 defines them; tests compare both with dm-clrs's own answers.
 
 `prediction` is logits in a loss, and hardened (`algorithm_model.harden`) in a score.
 """
@@ -12,20 +12,13 @@ import torch.nn.functional as F
 
 from actlab.transfer.algorithm_data import Probe, Trajectories
 
+Values = Mapping[str, torch.Tensor]  # by the name of the probe
 
-def loss(
-    probes: Sequence[Probe],
-    true: Trajectories,
-    outputs: Mapping[str, torch.Tensor],
-    hints: Mapping[str, torch.Tensor],
-) -> torch.Tensor:
+
+def loss(probes: Sequence[Probe], true: Trajectories, outputs: Values, hints: Values) -> torch.Tensor:
     """The sum of the losses of all outputs and hints.
 
-    Args:
-        probes: of the algorithm.
-        true: with all its hints.
-        outputs: logits by name, [batch, ...].
-        hints: logits by name after each step, [steps, batch, ...].
+    `true` has all its hints; logits are [batch, ...] of outputs and [steps, batch, ...] of hints, after each step.
     """
     terms = [output_loss(p, true.outputs[p.name], outputs[p.name]) for p in probes if p.stage == "output"]
     terms += [hint_loss(p, true.hints[p.name], hints[p.name], true.lengths) for p in probes if p.stage == "hint"]
@@ -35,32 +28,19 @@ def loss(
 def output_loss(probe: Probe, truth: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
     """The mean over what counts, a scalar."""
     each = _each(probe, truth, prediction)
-    if probe.type == "mask":
-        counts = truth != -1
-    elif probe.type in ("mask_one", "categorical"):
-        counts = (truth == 1).any(dim=-1)
-    else:
-        counts = torch.ones_like(each)
+    counts = _counting(probe, truth, each, ("mask_one", "categorical"))
     return (each * counts).sum() / counts.sum()
 
 
 def hint_loss(probe: Probe, truth: torch.Tensor, prediction: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """The mean over what counts in the steps that samples have, a scalar.
 
-    Args:
-        probe: a hint.
-        truth: [steps + 1, batch, ...].
-        prediction: [steps, batch, ...], after each step.
-        lengths: [batch], 1 + the steps of each sample.
+    `truth` is [steps + 1, batch, ...], `prediction` [steps, batch, ...], and `lengths` [batch] are 1 + the steps.
     """
-    later = truth[1:]
-    each = _each(probe, later, prediction)
-    steps = torch.arange(len(later), device=lengths.device)
-    counts = (lengths[None] > steps[:, None] + 1).view(*each.shape[:2], *[1] * (each.ndim - 2)).expand_as(each)
-    if probe.type == "mask":
-        counts = counts & (later != -1)
-    elif probe.type == "categorical":
-        counts = counts & (later == 1).any(dim=-1)
+    each = _each(probe, truth[1:], prediction)
+    steps = torch.arange(len(each), device=lengths.device)
+    running = (lengths[None] > steps[:, None] + 1).view(*each.shape[:2], *[1] * (each.ndim - 2))
+    counts = running & _counting(probe, truth[1:], each, ("categorical",))
     return (each * counts).sum() / counts.sum().clamp(min=1e-12)
 
 
@@ -76,15 +56,15 @@ def _each(probe: Probe, truth: torch.Tensor, prediction: torch.Tensor) -> torch.
     return -(hot * torch.log_softmax(prediction, dim=-1)).sum(dim=-1)
 
 
-def score(
-    probes: Sequence[Probe], truths: Mapping[str, torch.Tensor], predictions: Mapping[str, torch.Tensor]
-) -> float:
-    """The mean of the scores of all outputs, from 0 to 1; a permutation and its mask are one of them.
+def _counting(probe: Probe, truth: torch.Tensor, each: torch.Tensor, vectors: tuple[str, ...]) -> torch.Tensor:
+    """Which of the losses count; `vectors` are the types whose vectors may not."""
+    if probe.type == "mask":
+        return truth != -1
+    return (truth == 1).any(dim=-1) if probe.type in vectors else torch.ones_like(each, dtype=torch.bool)
 
-    Args:
-        probes: of the algorithm.
-        truths, predictions: of the outputs by name, [samples, ...].
-    """
+
+def score(probes: Sequence[Probe], truths: Values, predictions: Values) -> float:
+    """The mean of the scores of all outputs [samples, ...], from 0 to 1; a permutation and its mask are one of them."""
     values = []
     outputs = {probe.name: probe for probe in probes if probe.stage == "output"}
     for name, probe in outputs.items():
@@ -120,9 +100,8 @@ def probe_score(probe: Probe, truth: torch.Tensor, prediction: torch.Tensor) -> 
 def _f1(truth: torch.Tensor, prediction: torch.Tensor) -> float:
     """F1 of all elements together; a precision or a recall over nothing is 1."""
     counts = truth != -1
-    said, is_so = prediction > 0.5, truth > 0.5
-    hits = int((said & is_so & counts).sum())
-    all_said, all_so = int((said & counts).sum()), int((is_so & counts).sum())
+    said, is_so = (prediction > 0.5) & counts, (truth > 0.5) & counts
+    hits, all_said, all_so = (int(which.sum()) for which in (said & is_so, said, is_so))
     precision = hits / all_said if all_said else 1.0
     recall = hits / all_so if all_so else 1.0
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -111,8 +111,7 @@ PROFILES = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 def load(config: AlgorithmConfig) -> dict[str, Samples]:
     """The splits of the configuration's algorithm, no larger than it says.
 
-    Raises:
-        MissingData: where they are not there.
+    Raises MissingData where they are not there.
     """
     splits = data_module.load(records.ROOT / config.folder, config.algorithm)
     return {name: split.first(config.train if name == "train" else config.test) for name, split in splits.items()}
@@ -213,8 +212,7 @@ def baseline(config: AlgorithmConfig, networks: int = 3) -> dict[str, dict[str, 
         config: the algorithm and the network.
         networks: untrained ones, with ReLU and the seeds 0, 1 and so on, over which the score is a mean.
 
-    Raises:
-        MissingData: where the samples are not there.
+    Raises MissingData where the samples are not there.
     """
     splits = load(config)
     tests = ("in-distribution", "ood")

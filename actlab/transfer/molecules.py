@@ -169,9 +169,8 @@ def data_file(config: MoleculeConfig) -> Path | None:
 def load(config: MoleculeConfig) -> tuple[Molecules, Split]:
     """The molecules of a configuration, and their split.
 
-    Raises:
-        MissingData: where the data set is not there.
-        ValueError: where it is not known, or has fewer molecules than asked for.
+    Raises MissingData where the data set is not there; ValueError where it is not known, or has fewer molecules than
+    asked for.
     """
     generator = np.random.default_rng(config.seed)
     if config.data == "ogbg-molhiv":
@@ -199,11 +198,7 @@ class MoleculeTrial(Trial):
     benchmark, metric = "molecules", "roc_auc"
 
     def __init__(self, config: MoleculeConfig, generator: np.random.Generator) -> None:
-        """Loads the data.
-
-        Raises:
-            ValueError: where training has not one whole batch.
-        """
+        """Loads the data. Raises ValueError where training has not one whole batch."""
         self.config, self.data = config, config.data
         self.molecules, self.split = load(config)
         if (count := len(self.split.train)) < config.batch:
@@ -257,8 +252,7 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     Returns:
         The area, or NaN where a score is not finite.
 
-    Raises:
-        ValueError: where the labels are not both there.
+    Raises ValueError where the labels are not both there.
     """
     ones, zeros = int((labels == 1).sum()), int((labels == 0).sum())
     if ones == 0 or zeros == 0:
@@ -288,8 +282,7 @@ def baseline(config: MoleculeConfig) -> dict[str, dict[str, float]]:
     Returns:
         By classifier, then by test: "in-distribution", and the out-of-distribution tests by their shift.
 
-    Raises:
-        MissingData: where the data set is not there.
+    Raises MissingData where the data set is not there.
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression

@@ -47,10 +47,8 @@ PROFILES = {
 def digits(config: ProbeConfig) -> tuple[list[np.ndarray], np.ndarray]:
     """What travels, as `predict` wants it; and the classes of the test pictures [m], which do not.
 
-    The test pictures come in an order that is drawn, since that of the data set tells their classes.
-
-    Raises:
-        MissingData: where the data set is not there.
+    The test pictures come in an order that is drawn, since that of the data set tells their classes. Raises MissingData
+    where the data set is not there.
     """
     splits = image_data.load(config.data, "", config.train, config.validation, config.test, config.split_seed)
     order = np.random.default_rng(config.split_seed).permutation(len(splits.test))
@@ -83,9 +81,7 @@ def accuracies(
     Returns:
         Columns function, seed, picture (its place), right, ended, error; in the order of the programs.
 
-    Raises:
-        Refused: where a program breaks a rule of the candidate language.
-        MissingData: where the data set is not there.
+    Raises Refused where a program breaks a rule of the candidate language; MissingData where the data set is not there.
     """
     store = store or Store()
     tables, missing = {}, {}

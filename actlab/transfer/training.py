@@ -101,8 +101,8 @@ def run_name(activation: Activation, config: Any) -> str:
 class Trial(ABC):
     """The data of one configuration, a model for it and its score: what a benchmark fills in, and `evaluate` runs.
 
-    The constructor, of a configuration and a generator, loads the data and draws once what all epochs share. A configuration is a dataclass with at least
-    `settings`, `whole` and `seed`. What `score` takes at a time is a part: a batch, or what tells which samples it has.
+    The constructor, of a configuration and a generator, loads the data and draws what all epochs share. A configuration
+    is a dataclass with at least `settings`, `whole` and `seed`. A part is a batch, or says which samples it has.
     """
 
     benchmark: ClassVar[str]  # its name and its score's, as in the records
@@ -159,8 +159,7 @@ class Trial(ABC):
             A row for each epoch's validation, then one for each test set and evaluation; the columns are
             `interface.COLUMNS`. Where training failed, one row with its outcome stands for the tests.
 
-        Raises:
-            MissingData: where the data set is not there.
+        Raises MissingData where the data set is not there.
         """
         seed = draw(generator)
         trial = cls(config, generator)
@@ -220,8 +219,7 @@ def fit(
         name: of the run, as `run_name` gives it; a checkpoint of another name is refused.
         progress: whether a terminal shows a bar.
 
-    Raises:
-        ValueError: where the checkpoint is of another run, or the optimiser is not known.
+    Raises ValueError where the checkpoint is of another run, or the optimiser is not known.
     """
     seed = draw(generator)
     optimiser = _optimiser(model, settings)
@@ -261,11 +259,7 @@ def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
 
 
 def _epoch(model, optimiser, batches, loss, validate, settings, seed, epoch) -> float:
-    """Trains for one epoch and returns its validation.
-
-    Raises:
-        Diverged: where a loss or the validation is not finite.
-    """
+    """Trains for one epoch and returns its validation. Raises Diverged where a loss or the validation is not finite."""
     for group in optimiser.param_groups:
         group["lr"] = settings.rate(epoch)
     generator = np.random.default_rng([seed, epoch])
@@ -303,7 +297,7 @@ class _State:
     def over(self, settings: Settings) -> bool:
         """Whether training failed, has all its epochs, or has not become better for too long."""
         epochs = len(self.history)
-        tired = settings.patience is not None and 0 < epochs and epochs - 1 - self.best_epoch >= settings.patience
+        tired = settings.patience is not None and epochs > 0 and epochs - 1 - self.best_epoch >= settings.patience
         return self.outcome != "scored" or epochs >= settings.epochs or tired
 
     def add(self, score: float) -> None:
@@ -326,9 +320,8 @@ class _State:
     def load(self, path: Path) -> None:
         """Takes over a checkpoint.
 
-        Raises:
-            ValueError: where it is of another run.
-            ChangedCode: where it was made by code that computes something else.
+        Raises ValueError where it is of another run; ChangedCode where it was made by code that computes something
+        else.
         """
         device = next(self.model.parameters()).device
         kept = torch.load(path, map_location=device, weights_only=True)
