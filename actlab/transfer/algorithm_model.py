@@ -15,7 +15,7 @@ step at which a sample ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actlab.transfer.algorithm_data import LOCATIONS, Probe, Trajectories
+from actlab.transfer.algorithm_data import LOCATIONS, STAGES, Probe, Trajectories
+from actlab.transfer.algorithm_scores import Values
 
 if TYPE_CHECKING:
     from actlab.transfer.interface import Activation
-
-Values = Mapping[str, torch.Tensor]  # by the name of the probe
 
 TEMPERATURE = 0.1  # of Sinkhorn's operator, here and below as in dm-clrs
 DECODE_STEPS, HARDEN_STEPS = 10, 25
@@ -38,42 +37,34 @@ class Network(nn.Module):
     """Predicts an algorithm's outputs, and the hints after each step, from its inputs and its hints at the start."""
 
     def __init__(
-        self,
-        probes: Sequence[Probe],
-        activation: Activation,
-        width: int,
-        triplets: int,
-        teacher_forcing: float = 0.0,
+        self, probes: Sequence[Probe], activation: Activation, width: int, triplets: int, teacher_forcing: float = 0.0
     ) -> None:
         """Draws the weights from torch's own generator.
 
         Args:
             probes: of the algorithm.
             activation: x `[batch, ..., features]` -> the same shape.
-            width: features of nodes, edges and graph.
-            triplets: features of a triplet.
+            width, triplets: features of nodes, edges and graph, and of a triplet.
             teacher_forcing: in training, the probability with which a sample's true hints, not the predicted ones,
                 are encoded at a step.
         """
         super().__init__()
-        inputs, hints, outputs = ([p for p in probes if p.stage == stage] for stage in ("input", "hint", "output"))
-        self.inputs, self.hints, self.width, self.teacher_forcing = inputs, hints, width, teacher_forcing
-        self.encode_inputs, self.encode_hints = Encoder(inputs, width), Encoder(hints, width)
+        self.inputs, self.hints, outputs = ([p for p in probes if p.stage == stage] for stage in STAGES)
+        self.width, self.teacher_forcing = width, teacher_forcing
+        self.encode_inputs, self.encode_hints = Encoder(self.inputs, width), Encoder(self.hints, width)
         self.process = Processor(activation, width, triplets)
-        self.decode_hints, self.decode_outputs = Decoder(hints, width), Decoder(outputs, width)
+        self.decode_hints, self.decode_outputs = Decoder(self.hints, width), Decoder(outputs, width)
 
     def forward(self, given: Trajectories) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Logits of the outputs, [batch, ...], and of the hints after each step, [steps, batch, ...].
 
-        Args:
-            given: its inputs, lengths and hints at the start; with teacher forcing also the later hints. The outputs
-                are not read.
+        The outputs that are `given` are not read, and of the hints those at the start alone but for teacher forcing.
         """
         batch, nodes, device = len(given.lengths), given.nodes, given.lengths.device
-        known = {probe.name: soft_truth(probe, given.inputs[probe.name], nodes) for probe in self.inputs}
+        known = {p.name: soft_truth(p, given.inputs[p.name], nodes) for p in self.inputs}
         inputs = self.encode_inputs(known, nodes)
         hidden = torch.zeros(batch, nodes, self.width, device=device)
-        hints = {probe.name: soft_truth(probe, given.hints[probe.name][0], nodes) for probe in self.hints}
+        hints = {p.name: soft_truth(p, given.hints[p.name][0], nodes) for p in self.hints}
         steps: list[dict[str, torch.Tensor]] = []
         outputs: dict[str, torch.Tensor] = {}
         for step in range(given.steps):
@@ -92,19 +83,21 @@ class Network(nn.Module):
             steps.append(self.decode_hints(*read, noise=False))
             if ends:
                 for name, value in self.decode_outputs(*read, noise=self.training).items():
-                    here = ending.view(-1, *[1] * (value.ndim - 1))
-                    outputs[name] = torch.where(here, value, outputs[name]) if name in outputs else value
+                    outputs[name] = _where(ending, value, outputs[name]) if name in outputs else value
         return outputs, {probe.name: torch.stack([values[probe.name] for values in steps]) for probe in self.hints}
 
     def _forced(self, predicted: Values, given: Trajectories, step: int) -> dict[str, torch.Tensor]:
         """Hints of which some samples' are the true ones."""
         chosen = torch.rand(len(given.lengths), device=given.lengths.device) < self.teacher_forcing
-        hints = {}
-        for probe in self.hints:
-            value = predicted[probe.name]
-            true = soft_truth(probe, given.hints[probe.name][step], given.nodes)
-            hints[probe.name] = torch.where(chosen.view(-1, *[1] * (value.ndim - 1)), true, value)
-        return hints
+        return {
+            p.name: _where(chosen, soft_truth(p, given.hints[p.name][step], given.nodes), predicted[p.name])
+            for p in self.hints
+        }
+
+
+def _where(samples: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """One tensor for these samples [batch], the other for the rest."""
+    return torch.where(samples.view(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 # --- encoders -------------------------------------------------------------------------------------
@@ -112,21 +105,16 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Edges:
-    """Features of edges as what they are linear in: `columns` `weight`^T + `bias`, [..., width].
+    """Features of edges as what they are linear in: `columns` `weight`^T + `bias`, [..., width]."""
 
-    Attributes:
-        columns: the probes' channels, [..., channels], in place of a width of features.
-        weight, bias: [width, channels] and [width], of the encoders.
-    """
-
-    columns: torch.Tensor
-    weight: torch.Tensor
-    bias: torch.Tensor
+    columns: torch.Tensor  # the probes' channels, [..., channels]
+    weight: torch.Tensor  # of the encoders, [width, channels]
+    bias: torch.Tensor  # [width]
 
     def __add__(self, other: Edges) -> Edges:
         """The sum of the features of both."""
-        pairs = ((self.columns, other.columns), (self.weight, other.weight))
-        return Edges(*(torch.cat(pair, dim=-1) for pair in pairs), self.bias + other.bias)
+        columns, weight = torch.cat([self.columns, other.columns], -1), torch.cat([self.weight, other.weight], -1)
+        return Edges(columns, weight, self.bias + other.bias)
 
     def read(self, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """A linear map of the features, [..., outputs]; `weight` is [outputs, width]."""
@@ -141,12 +129,8 @@ class Encoder(nn.Module):
         self.probes, self.width = probes, width
         self.maps = nn.ModuleDict()
         for location in LOCATIONS:
-            deviations = [
-                deviation
-                for probe in probes
-                if place(probe) == location
-                for deviation in [_deviation(probe, width)] * channels(probe)
-            ]
+            own = [(_deviation(p, width), channels(p)) for p in probes if place(p) == location]
+            deviations = [deviation for deviation, count in own for _ in range(count)]
             if deviations:
                 self.maps[location] = linear(len(deviations), width)
                 with torch.no_grad():
@@ -155,14 +139,14 @@ class Encoder(nn.Module):
     def forward(self, values: Values, nodes: int) -> tuple[torch.Tensor, Edges, torch.Tensor]:
         """[batch, nodes, width], [batch, nodes, nodes, width] and [batch, width] of values as `soft_truth` has them."""
         some = next(iter(values.values()))
-        shapes = {"node": (nodes,), "edge": (nodes, nodes), "graph": ()}
         encoded = []
-        for location, shape in shapes.items():
-            columns = [column for p in self.probes if place(p) == location for column in _columns(p, values)]
+        for location, shape in {"node": (nodes,), "edge": (nodes, nodes), "graph": ()}.items():
+            columns = [column for p in self.probes if place(p) == location for column in _columns(p, values[p.name])]
             joined = torch.cat([some.new_zeros(some.shape[0], *shape, 0), *columns], dim=-1)
-            layer = self.maps[location] if columns else None
-            weight = layer.weight if columns else some.new_zeros(self.width, 0)
-            bias = layer.bias if columns else some.new_zeros(self.width)
+            if columns:
+                weight, bias = self.maps[location].weight, self.maps[location].bias
+            else:
+                weight, bias = some.new_zeros(self.width, 0), some.new_zeros(self.width)
             encoded.append(Edges(joined, weight, bias) if location == "edge" else F.linear(joined, weight, bias))
         return tuple(encoded)
 
@@ -185,11 +169,11 @@ def _deviation(probe: Probe, width: int) -> float:
     return 1 / math.sqrt(width if small else probe.classes or 1)
 
 
-def _columns(probe: Probe, values: Values) -> Iterable[torch.Tensor]:
-    value = values[probe.name]
+def _columns(probe: Probe, value: torch.Tensor) -> Iterator[torch.Tensor]:
     if probe.pointer and probe.location == "edge":
-        return value.mean(dim=1).unsqueeze(-1), value.mean(dim=2).unsqueeze(-1)
-    return (value if probe.type == "categorical" else value.unsqueeze(-1),)
+        yield from (value.mean(dim=1).unsqueeze(-1), value.mean(dim=2).unsqueeze(-1))
+    else:
+        yield value if probe.type == "categorical" else value.unsqueeze(-1)
 
 
 def soft_truth(probe: Probe, value: torch.Tensor, nodes: int) -> torch.Tensor:
@@ -198,10 +182,7 @@ def soft_truth(probe: Probe, value: torch.Tensor, nodes: int) -> torch.Tensor:
 
 
 def soften(probe: Probe, logits: torch.Tensor) -> torch.Tensor:
-    """A predicted hint as it is fed back: probabilities, scalars as they are.
-
-    Raises ValueError for a permutation, which no hint of CLRS-30 is.
-    """
+    """A predicted hint as it is fed back: probabilities, scalars as they are. No hint of CLRS-30 is a permutation."""
     if probe.type == "scalar":
         return logits
     if probe.type == "mask":
@@ -247,14 +228,12 @@ class Processor(nn.Module):
     def forward(
         self, node: torch.Tensor, edge: Edges, graph: torch.Tensor, hidden: torch.Tensor, triplets: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """[batch, nodes, width] and [batch, nodes, nodes, width], from the encoded features and the hidden ones.
+        """New hidden features [batch, nodes, width] and, where wanted, features of edges from `triplets`; else None.
 
         Args:
-            node: [batch, nodes, width].
+            node, graph, hidden: [batch, nodes, width], [batch, width] and [batch, nodes, width] of the step before.
             edge: [batch, nodes, nodes, width].
-            graph: [batch, width].
-            hidden: [batch, nodes, width], of the step before.
-            triplets: whether the features of edges from triplets are wanted; None stands for them where not.
+            triplets: whether the features of edges from triplets [batch, nodes, nodes, width] are wanted.
         """
         act = self.activation
         receiver, sender, own, gate, *corners = self.of_nodes(torch.cat([node, hidden], dim=-1))
@@ -263,7 +242,7 @@ class Processor(nn.Module):
         pairs = None
         if triplets:
             corners[2] = corners[2] + whole_triplets
-            pairs = act(self.of_triplets(self._triplets(corners, edge, weights[1:], biases[1:])))
+            pairs = act(self.of_triplets(_triplets(corners, edge, weights[1:], biases[1:])))
 
         messages = (receiver + whole).unsqueeze(1) + sender.unsqueeze(2) + edge.read(weights[0], biases[0])
         messages = highest(self.second(act(self.first(act(messages)))))
@@ -272,20 +251,17 @@ class Processor(nn.Module):
         opened = torch.sigmoid(self.gate(act(gate + to_gate)))
         return new * opened + hidden * (1 - opened), pairs
 
-    def _triplets(
-        self,
-        corners: Sequence[torch.Tensor],
-        edge: Edges,
-        weights: Sequence[torch.Tensor],
-        biases: Sequence[torch.Tensor],
-    ) -> torch.Tensor:
-        """max over i of one[i] + two[j] + three[k] + (i, j) + (i, k) + (j, k), as [batch, j, k, triplets]."""
-        # Nodes first and samples beside features, so that sums run over long rows.
-        one, two, three = (corner.transpose(0, 1) for corner in corners)
-        turned = Edges(edge.columns.permute(1, 2, 0, 3).contiguous(), edge.weight, edge.bias)
-        one_two, one_three, two_three = (turned.read(w, b) for w, b in zip(weights, biases, strict=True))
-        best = max_plus(one.unsqueeze(1) + one_two, one_three)
-        return (best + (two.unsqueeze(1) + three + two_three)).permute(2, 0, 1, 3)
+
+def _triplets(
+    corners: Sequence[torch.Tensor], edge: Edges, weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """max over i of one[i] + two[j] + three[k] + (i, j) + (i, k) + (j, k), as [batch, j, k, triplets]."""
+    # Nodes first and samples beside features, so that sums run over long rows.
+    one, two, three = (corner.transpose(0, 1) for corner in corners)
+    turned = Edges(edge.columns.permute(1, 2, 0, 3).contiguous(), edge.weight, edge.bias)
+    one_two, one_three, two_three = (turned.read(w, b) for w, b in zip(weights, biases, strict=True))
+    best = max_plus(one.unsqueeze(1) + one_two, one_three)
+    return (best + (two.unsqueeze(1) + three + two_three)).permute(2, 0, 1, 3)
 
 
 # --- maxima ---------------------------------------------------------------------------------------
@@ -294,12 +270,9 @@ class Processor(nn.Module):
 # a CPU.
 
 
-def highest(x: torch.Tensor) -> torch.Tensor:
-    """x.amax(dim=1), its gradient shared alike by equals."""
-    return _Highest.apply(x)
-
-
 class _Highest(torch.autograd.Function):
+    """x.amax(dim=1), its gradient shared alike by equals."""
+
     @staticmethod
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
         best = x.amax(dim=1)
@@ -313,12 +286,9 @@ class _Highest(torch.autograd.Function):
         return same.mul_((grad / same.sum(dim=1)).unsqueeze(1))
 
 
-def larger(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """torch.maximum(x, y), its gradient shared alike by equals."""
-    return _Larger.apply(x, y)
-
-
 class _Larger(torch.autograd.Function):
+    """torch.maximum(x, y), its gradient shared alike by equals."""
+
     @staticmethod
     def forward(ctx, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x, y)
@@ -331,16 +301,12 @@ class _Larger(torch.autograd.Function):
         return to_x.sum_to_size(x.shape), (grad - to_x).sum_to_size(y.shape)
 
 
-def max_plus(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """max over i of a[i, j, ...] + b[i, k, ...], as [j, k, ...].
-
-    The sums are made for one i at a time: all of them would be 2 GB for a batch of 32 at 64 nodes and 8 features. Of
-    equal sums the first counts for the gradient.
-    """
-    return _MaxPlus.apply(a, b)
-
-
 class _MaxPlus(torch.autograd.Function):
+    """max over i of a[i, j, ...] + b[i, k, ...], as [j, k, ...]; of equal sums the first counts for the gradient.
+
+    The sums are made for one i at a time: all of them would be 2 GB for a batch of 32 at 64 nodes and 8 features.
+    """
+
     @staticmethod
     def forward(ctx, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         learning = any(ctx.needs_input_grad)
@@ -365,6 +331,9 @@ class _MaxPlus(torch.autograd.Function):
         return to_a.transpose(0, 1), to_b
 
 
+highest, larger, max_plus = _Highest.apply, _Larger.apply, _MaxPlus.apply
+
+
 # --- decoders -------------------------------------------------------------------------------------
 
 
@@ -387,10 +356,8 @@ class Decoder(nn.Module):
         """Logits by name: [batch, ...] as the truth, with places for a one-hot vector and for a pointer.
 
         Args:
-            node: [batch, nodes, 3 width].
-            edge: [batch, nodes, nodes, width].
-            triplets: [batch, nodes, nodes, width]; None will do where `reads_edges` is not so.
-            graph: [batch, width].
+            node, edge, graph: [batch, nodes, 3 width], [batch, nodes, nodes, width] and [batch, width].
+            triplets: as `edge`; needed where `reads_edges` is so.
             noise: whether permutations get Gumbel noise, as in training.
         """
         nodes, edges = iter(self.of_nodes(node)), iter(self._read_edges(edge, triplets))
