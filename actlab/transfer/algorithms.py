@@ -206,13 +206,9 @@ def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tens
 
 
 def baseline(config: AlgorithmConfig, networks: int = 3) -> dict[str, dict[str, float]]:
-    """Test scores, by split, of the best constant answer and of untrained networks.
+    """Test scores, by split, of the best constant answer and of untrained networks, over so many of which it is a mean.
 
-    Args:
-        config: the algorithm and the network.
-        networks: untrained ones, with ReLU and the seeds 0, 1 and so on, over which the score is a mean.
-
-    Raises MissingData where the samples are not there.
+    The networks have ReLU and the seeds 0, 1 and so on. Raises MissingData where the samples are not there.
     """
     splits = load(config)
     tests = ("in-distribution", "ood")

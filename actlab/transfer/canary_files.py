@@ -1,4 +1,4 @@
-"""Small files in the layouts of the benchmarks' data sets, drawn from fixed generators: what `canary_transfer` reads.
+"""Small files in the layouts of the benchmarks' data sets, drawn from fixed generators: what `canary` reads.
 
 Only the molecules of B3DB's layout are real ones.
 """
@@ -11,9 +11,12 @@ import json
 import pickle
 import struct
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
+
+from actlab.transfer.algorithm_data import NOTHING, Probe
 
 # --- pictures -------------------------------------------------------------------------------------
 
@@ -121,91 +124,65 @@ def molhiv(folder: Path, molecules: int = 30) -> None:
 
 # --- algorithms -----------------------------------------------------------------------------------
 
-Probes = Sequence[tuple[str, str, str, str, int]]  # name, stage, location, type, classes
-POSITION = ("pos", "input", "node", "scalar", 0)
-KEY = ("key", "input", "node", "scalar", 0)  # tells nodes at equal positions apart
-KINDS: Probes = (  # every type at every place where CLRS-30 has it
-    POSITION,
-    ("one", "input", "node", "mask_one", 0),
-    ("kind", "input", "node", "categorical", 3),
-    ("order", "input", "node", "pointer", 0),
-    ("weight", "input", "edge", "scalar", 0),
-    ("way", "input", "edge", "pointer", 0),
-    ("target", "input", "graph", "scalar", 0),
-    ("hint_scalar", "hint", "node", "scalar", 0),
-    ("hint_mask", "hint", "node", "mask", 0),
-    ("hint_one", "hint", "node", "mask_one", 0),
-    ("hint_kind", "hint", "node", "categorical", 3),
-    ("hint_pointer", "hint", "node", "pointer", 0),
-    ("hint_edge", "hint", "edge", "scalar", 0),
-    ("hint_edge_kind", "hint", "edge", "categorical", 3),
-    ("hint_way", "hint", "edge", "pointer", 0),
-    ("hint_graph", "hint", "graph", "categorical", 3),
-    ("hint_flag", "hint", "graph", "mask", 0),
-    ("scalar", "output", "node", "scalar", 0),
-    ("mask", "output", "node", "mask", 0),
-    ("one_node", "output", "node", "mask_one", 0),
-    ("pointer", "output", "node", "pointer", 0),
-    ("pred", "output", "node", "permutation_pointer", 0),
-    ("pred_mask", "output", "node", "mask_one", 0),
-    ("edge_kind", "output", "edge", "categorical", 3),
-    ("edge_mask", "output", "edge", "mask", 0),
-    ("graph", "output", "graph", "categorical", 3),
-)
-ALGORITHMS: dict[str, Probes] = {
-    "kinds": KINDS,
-    "nodes": (POSITION, KEY, ("hint", "hint", "node", "mask", 0), ("out", "output", "node", "mask", 0)),
-    "ways": (
-        POSITION,
-        KEY,
-        ("hint", "hint", "node", "mask", 0),
-        ("way", "output", "edge", "pointer", 0),
-        ("pred", "output", "node", "permutation_pointer", 0),
-        ("pred_mask", "output", "node", "mask_one", 0),
-        ("mask", "output", "node", "mask", 0),
-        ("kind", "output", "graph", "categorical", 3),
+POSITION = "pos input node scalar"
+KEY = "key input node scalar"  # tells nodes at equal positions apart
+HINT = "hint hint node mask"
+ORDER = ("pred output node permutation_pointer", "pred_mask output node mask_one")
+ALGORITHMS = {  # probes: name, stage, location, type; a categorical has three classes
+    "kinds": (  # every type at every place where CLRS-30 has it
+        POSITION, "one input node mask_one", "kind input node categorical", "order input node pointer",
+        "weight input edge scalar", "way input edge pointer", "target input graph scalar",
+        "hint_scalar hint node scalar", "hint_mask hint node mask", "hint_one hint node mask_one",
+        "hint_kind hint node categorical", "hint_pointer hint node pointer", "hint_edge hint edge scalar",
+        "hint_edge_kind hint edge categorical", "hint_way hint edge pointer", "hint_graph hint graph categorical",
+        "hint_flag hint graph mask", "scalar output node scalar", "mask output node mask",
+        "one_node output node mask_one", "pointer output node pointer", *ORDER, "edge_kind output edge categorical",
+        "edge_mask output edge mask", "graph output graph categorical",
     ),
-}
+    "nodes": (POSITION, KEY, HINT, "out output node mask"),
+    "ways": (POSITION, KEY, HINT, "way output edge pointer", *ORDER, "mask output node mask", "kind output graph categorical"),
+}  # fmt: skip
 STEPS = 3  # of the longest trajectory
-NOTHING = -128  # a one-hot vector of zeros
 
 
 def clrs(folder: Path) -> None:
     """A folder of trajectories as `make clrs-data` writes it: of algorithms that nobody ran, all their values drawn."""
     folder.mkdir()
     generator = np.random.default_rng(5)
-    described = {name: {"probes": probes} for name, probes in ALGORITHMS.items()}
+    every = {
+        name: [Probe(*words.split(), classes=3 * words.endswith("categorical")) for words in probes]
+        for name, probes in ALGORITHMS.items()
+    }
+    described = {name: {"probes": [astuple(probe) for probe in probes]} for name, probes in every.items()}
     (folder / "README.json").write_text(json.dumps({"algorithms": described}))
     sizes = {"train": (6, 4), "validation": (4, 4), "in-distribution": (5, 4), "ood": (5, 6)}  # samples, nodes
-    for name, probes in ALGORITHMS.items():
+    for name, probes in every.items():
         arrays = {}
         for split, (samples, nodes) in sizes.items():
             arrays[f"{split}/lengths"] = np.array([1, 2, 3, 4, 4, 2], dtype=np.int16)[:samples]
             for probe in probes:
-                steps = () if probe[1] != "hint" else (STEPS + 1,) if split == "train" else (1,)
-                drawn = _drawn(probe, (*steps, samples), nodes, generator)
-                arrays[f"{split}/{probe[1]}.{probe[0]}"] = drawn
+                steps = () if probe.stage != "hint" else (STEPS + 1,) if split == "train" else (1,)
+                arrays[f"{split}/{probe.stage}.{probe.name}"] = _drawn(probe, (*steps, samples), nodes, generator)
         np.savez(folder / f"{name}.npz", **arrays)
 
 
-def _drawn(probe: tuple, shape: tuple[int, ...], nodes: int, generator: np.random.Generator) -> np.ndarray:
+def _drawn(probe: Probe, shape: tuple[int, ...], nodes: int, generator: np.random.Generator) -> np.ndarray:
     """Values of a probe, in the small form of the files."""
-    name, stage, location, kind, classes = probe
-    if name == "pos":  # of two sequences
+    if probe.name == "pos":  # of two sequences
         return np.broadcast_to(np.tile(np.arange(nodes // 2) / nodes, 2), (*shape, nodes)).astype(np.float32)
-    if kind == "mask_one":
+    if probe.type == "mask_one":
         values = generator.integers(nodes, size=shape)
-    elif kind == "permutation_pointer":
+    elif probe.type == "permutation_pointer":
         values = generator.permuted(np.broadcast_to(np.arange(nodes), (*shape, nodes)), axis=-1)
     else:
-        full = (*shape, *{"node": (nodes,), "edge": (nodes, nodes), "graph": ()}[location])
-        if kind == "scalar":
+        full = (*shape, *{"node": (nodes,), "edge": (nodes, nodes), "graph": ()}[probe.location])
+        if probe.type == "scalar":
             return generator.random(full).astype(np.float32)
-        values = generator.integers({"mask": 2, "categorical": classes, "pointer": nodes}[kind], size=full)
-    if stage != "input" and kind in ("mask", "mask_one", "categorical"):  # some of the last sample do not count
-        last = values[:, -1] if stage == "hint" else values[-1:]
-        off = generator.random(last.shape) < 0.5
-        last[off] = -1 if kind == "mask" else NOTHING if stage == "hint" else -1 - last[off]
+        values = generator.integers({"mask": 2, "categorical": probe.classes, "pointer": nodes}[probe.type], size=full)
+    if probe.stage != "input" and probe.type in ("mask", "mask_one", "categorical"):  # some of the last sample
+        last = values[:, -1] if probe.stage == "hint" else values[-1:]
+        off = generator.random(last.shape) < 0.5  # do not count
+        last[off] = -1 if probe.type == "mask" else NOTHING if probe.stage == "hint" else -1 - last[off]
     return values.astype(np.int8)
 
 

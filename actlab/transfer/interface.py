@@ -35,9 +35,6 @@ COLUMNS = [
     "value",
     "outcome",
 ]
-SPLITS = ("validation", "in-distribution", "ood")
-EVALUATIONS = ("batches", "whole")
-OUTCOMES = ("scored", "OOM", "diverged")
 
 
 class MissingData(FileNotFoundError):

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -66,40 +67,26 @@ BOND_FEATURES: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """The graphs of some molecules as one graph.
+    """The graphs of some molecules as one graph; codes are those of the values of the features."""
 
-    Attributes:
-        atoms: codes of the atoms' features, [atoms, features].
-        bonds: codes of the bonds' features, [2 * bonds, features]: a bond stands in both directions.
-        ends: from which atom to which each of them goes, [2, 2 * bonds].
-        molecule: to which molecule of the batch each atom belongs, [atoms].
-        labels: 0 or 1, [molecules].
-    """
-
-    atoms: torch.Tensor
-    bonds: torch.Tensor
-    ends: torch.Tensor
-    molecule: torch.Tensor
-    labels: torch.Tensor
+    atoms: torch.Tensor  # codes, [atoms, features]
+    bonds: torch.Tensor  # codes, [2 * bonds, features]: a bond is there in both directions
+    ends: torch.Tensor  # from which atom to which each of them goes, [2, 2 * bonds]
+    molecule: torch.Tensor  # to which molecule of the batch each atom belongs, [atoms]
+    labels: torch.Tensor  # 0 or 1, [molecules]
 
 
 @dataclass(frozen=True)
 class Molecules:
-    """Labelled molecules, one after the other in tensors: `Batch` of all of them, but `ends` count in each molecule.
-
-    Attributes:
-        atom_counts, bond_counts: of each molecule, [molecules]; a bond counts twice, once a direction.
-        atom_codes, bond_codes: how many values each feature has.
-        smiles: of each molecule, as text.
-    """
+    """Labelled molecules, one after the other in tensors as in `Batch`, but `ends` count in each molecule."""
 
     atoms: torch.Tensor
     bonds: torch.Tensor
     ends: torch.Tensor
     labels: torch.Tensor
-    atom_counts: torch.Tensor
-    bond_counts: torch.Tensor
-    atom_codes: tuple[int, ...]
+    atom_counts: torch.Tensor  # of each molecule, [molecules]
+    bond_counts: torch.Tensor  # the same; a bond counts twice, once a direction
+    atom_codes: tuple[int, ...]  # how many values each feature has
     bond_codes: tuple[int, ...]
     smiles: tuple[str, ...] = field(repr=False)
 
@@ -137,6 +124,22 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
     ood: dict[str, np.ndarray]
+
+    @classmethod
+    def drawn(
+        cls, inside: np.ndarray, sizes: Sequence[int], ood: dict[str, np.ndarray], generator: np.random.Generator
+    ) -> Split:
+        """In-distribution parts out of `inside`: validation and test of these sizes, and training with what is left."""
+        parts = np.split(generator.permutation(inside), np.cumsum(sizes[:2]))
+        validation, test, train = (np.sort(part) for part in parts)
+        return cls(train, validation, test, ood)
+
+
+def _sizes(shares: Sequence[float], count: int) -> list[int]:
+    sizes = [round(share * count) for share in shares]
+    if min(shares) < 0 or sum(sizes) >= count:
+        raise ValueError(f"wanted shares that leave molecules for training; got {tuple(shares)} of {count}")
+    return sizes
 
 
 # --- B3DB -----------------------------------------------------------------------------------------
@@ -218,24 +221,20 @@ def scaffold_split(
 
     Args:
         scaffolds: of each molecule.
-        shares: of all molecules: validation, in-distribution test, out-of-distribution test.
+        shares: of all molecules: validation, in-distribution test, out-of-distribution test; what they leave is for
+            training, and there must be some.
         generator: of the draws.
-
-    Raises ValueError where the shares leave nothing to train on.
     """
-    validation, test, ood = (round(share * len(scaffolds)) for share in shares)
-    if min(shares) < 0 or validation + test + ood >= len(scaffolds):
-        raise ValueError(f"wanted shares that leave molecules for training; got {shares} of {len(scaffolds)}")
+    sizes = _sizes(shares, len(scaffolds))
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(scaffolds):
         groups.setdefault(name, []).append(place)
     names, outside = sorted(groups), []
     for index in generator.permutation(len(names)):
-        if len(outside) + len(groups[names[index]]) <= ood:
+        if len(outside) + len(groups[names[index]]) <= sizes[2]:
             outside += groups[names[index]]
-    inside = generator.permutation(np.setdiff1d(np.arange(len(scaffolds)), outside))
-    parts = np.split(inside, [validation, validation + test])
-    return Split(np.sort(parts[2]), np.sort(parts[0]), np.sort(parts[1]), {"scaffold": np.sort(outside).astype(int)})
+    inside = np.setdiff1d(np.arange(len(scaffolds)), outside)
+    return Split.drawn(inside, sizes, {"scaffold": np.sort(outside).astype(int)}, generator)
 
 
 @functools.lru_cache(maxsize=2)
@@ -275,36 +274,23 @@ def graphs(smiles: tuple[str, ...], labels: tuple[int, ...]) -> Molecules:
 def _of_atom(atom: Any) -> tuple[Any, ...]:
     rings = atom.GetOwningMol().GetRingInfo()
     return (
-        atom.GetAtomicNum(),
-        atom.GetTotalDegree(),
-        atom.GetFormalCharge(),
-        atom.GetTotalNumHs(),
-        atom.GetNumRadicalElectrons(),
-        str(atom.GetHybridization()),
-        atom.GetIsAromatic(),
-        atom.IsInRing(),
-        rings.MinAtomRingSize(atom.GetIdx()),
-        rings.NumAtomRings(atom.GetIdx()),
-    )
+        atom.GetAtomicNum(), atom.GetTotalDegree(), atom.GetFormalCharge(), atom.GetTotalNumHs(),
+        atom.GetNumRadicalElectrons(), str(atom.GetHybridization()), atom.GetIsAromatic(), atom.IsInRing(),
+        rings.MinAtomRingSize(atom.GetIdx()), rings.NumAtomRings(atom.GetIdx()),
+    )  # fmt: skip
 
 
-def _steps(molecule: Any) -> list[tuple[int | None, ...]]:
+def _steps(molecule: Any) -> Iterator[tuple[int | None, ...]]:
     """Of each atom, the steps in which its parts in logP and in the polar area and its partial charge lie."""
     from rdkit.Chem.rdMolDescriptors import _CalcCrippenContribs, _CalcTPSAContribs
     from rdkit.Chem.rdPartialCharges import ComputeGasteigerCharges
 
     ComputeGasteigerCharges(molecule)
     charges = [atom.GetDoubleProp("_GasteigerCharge") for atom in molecule.GetAtoms()]
-    return [
-        (
-            min(max(math.floor((log_p + 1) / 0.2), 0), 9),
-            min(math.ceil(area / 5), 6),
-            min(max(math.floor((charge + 0.5) / 0.1), 0), 9) if math.isfinite(charge) else None,
-        )
-        for (log_p, _), area, charge in zip(
-            _CalcCrippenContribs(molecule), _CalcTPSAContribs(molecule), charges, strict=True
-        )
-    ]
+    parts = zip(_CalcCrippenContribs(molecule), _CalcTPSAContribs(molecule), charges, strict=True)
+    for (log_p, _), area, charge in parts:
+        of_charge = min(max(math.floor((charge + 0.5) / 0.1), 0), 9) if math.isfinite(charge) else None
+        yield min(max(math.floor((log_p + 1) / 0.2), 0), 9), min(math.ceil(area / 5), 6), of_charge
 
 
 def _of_bond(bond: Any) -> tuple[Any, ...]:
@@ -326,39 +312,34 @@ def offline_ogb() -> Iterator[None]:
 
     ogb asks through the package `outdated`, which asks for its own as well, and does without where there is none.
     """
-    missing = object()
-    module, ignored = sys.modules.get("outdated", missing), os.environ.get("OUTDATED_IGNORE")
-    sys.modules["outdated"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["outdated"]
-        if module is not missing:
-            sys.modules["outdated"] = module
-        _restore("OUTDATED_IGNORE", ignored)  # which ogb sets
+    before = sys.modules.get("outdated")
+    with patch.dict(os.environ):  # in which ogb sets OUTDATED_IGNORE
+        sys.modules["outdated"] = None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            sys.modules.pop("outdated", None)
+            if before is not None:
+                sys.modules["outdated"] = before
 
 
 @contextlib.contextmanager
-def _as_ogb_needs() -> Iterator[None]:
-    """Within it torch.load reads pickles of any class, as ogb 1.3.6 needs for the file that it wrote itself."""
+def _reading() -> Iterator[None]:
+    """Within it torch.load reads pickles of any class, as ogb 1.3.6 needs for the file that it wrote itself.
+
+    Without a terminal nothing is written: ogb prints, and shows bars.
+    """
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", f".*{name}", UserWarning)  # torch says that the variable is set
-            # ogb makes tensors of what pandas 3 gives it read-only; it only copies them
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-            yield
-    finally:
-        _restore(name, before)
-
-
-def _restore(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, {name: "1"}))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", f".*{name}", UserWarning)  # torch says that the variable is set
+        # ogb makes tensors of what pandas 3 gives it read-only; it only copies them
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        if not sys.stderr.isatty():
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        yield
 
 
 @functools.lru_cache(maxsize=1)
@@ -366,13 +347,11 @@ def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
     """ogbg-molhiv and its official split, through ogb's own loader; kept for the next call.
 
     The loader writes its `processed` folder beside the raw files, and reads it again as a pickle: it should be the
-    user's own.
-
-    Args:
-        folder: ogb's root; the data set lies in its `ogbg_molhiv`.
-
-    Raises MissingData where files are not there. ogb itself would ask, or load them from the network.
+    user's own. The data set lies in the `ogbg_molhiv` of `folder`. Raises MissingData where files are not there; ogb
+    itself would ask, or load them from the network.
     """
+    import pandas as pd
+
     home = folder / "ogbg_molhiv"
     lacking = [name for name in MOLHIV_FILES if not (home / name).exists()]
     if lacking:
@@ -385,7 +364,7 @@ def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
     with offline_ogb():
         from ogb.graphproppred import PygGraphPropPredDataset
         from ogb.utils.features import get_atom_feature_dims, get_bond_feature_dims
-    with _as_ogb_needs(), _quiet():
+    with _reading():
         dataset = PygGraphPropPredDataset("ogbg-molhiv", root=str(folder))
         split = {part: places.numpy() for part, places in dataset.get_idx_split().items()}
         items = list(dataset)
@@ -398,25 +377,9 @@ def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
         torch.tensor([item.num_edges for item in items]),
         tuple(get_atom_feature_dims()),
         tuple(get_bond_feature_dims()),
-        _molhiv_smiles(home),
+        tuple(pd.read_csv(home / "mapping" / "mol.csv.gz")["smiles"]),
     )
     return molecules, split
-
-
-def _molhiv_smiles(home: Path) -> tuple[str, ...]:
-    import pandas as pd
-
-    return tuple(pd.read_csv(home / "mapping" / "mol.csv.gz")["smiles"])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a terminal nothing is written: ogb prints, and shows bars."""
-    if sys.stderr.isatty():
-        yield
-        return
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
 
 
 def molhiv_split(official: dict[str, np.ndarray], shares: tuple[float, float], generator: np.random.Generator) -> Split:
@@ -427,15 +390,8 @@ def molhiv_split(official: dict[str, np.ndarray], shares: tuple[float, float], g
 
     Args:
         official: ogb's "train", "valid" and "test".
-        shares: of the training molecules: validation, in-distribution test.
+        shares: of the training molecules: validation, in-distribution test; they must leave some.
         generator: of the draws.
-
-    Raises ValueError where the shares leave nothing to train on.
     """
-    inside = generator.permutation(official["train"])
-    validation, test = (round(share * len(inside)) for share in shares)
-    if min(shares) < 0 or validation + test >= len(inside):
-        raise ValueError(f"wanted shares that leave molecules for training; got {shares} of {len(inside)}")
-    parts = [np.sort(part) for part in np.split(inside, [validation, validation + test])]
     ood = {"scaffold": official["test"], "scaffold-validation": official["valid"]}
-    return Split(parts[2], parts[0], parts[1], ood)
+    return Split.drawn(official["train"], _sizes(shares, len(official["train"])), ood, generator)

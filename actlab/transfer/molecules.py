@@ -120,15 +120,9 @@ class GIN(nn.Module):
     """
 
     def __init__(
-        self,
-        activation: Activation,
-        atom_codes: Sequence[int],
-        bond_codes: Sequence[int],
-        width: int,
-        layers: int,
-        dropout: float,
-        readout_dropout: float,
-    ) -> None:
+        self, activation: Activation, atom_codes: Sequence[int], bond_codes: Sequence[int], width: int, layers: int,
+        dropout: float, readout_dropout: float,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.activation = activation
         self.atoms = Sum(atom_codes, width)
@@ -203,10 +197,8 @@ class MoleculeTrial(Trial):
         self.molecules, self.split = load(config)
         if (count := len(self.split.train)) < config.batch:
             raise ValueError(f"wanted at least one batch of {config.batch} molecules to train on; got {count}")
-        held, *orders = (
-            generator.permutation(places) for places in (self.split.validation, *_tests(self.split).values())
-        )
-        self.validation, self.orders = batches(held, config.batch), orders
+        self.validation = batches(generator.permutation(self.split.validation), config.batch)
+        self.orders = {name: generator.permutation(places) for name, places in _tests(self.split).items()}
 
     def build(self, activation: Activation) -> GIN:
         """`build`, for the data set's features."""
@@ -230,7 +222,7 @@ class MoleculeTrial(Trial):
 
     def tests(self) -> Iterator[tuple[str, int, list[np.ndarray]]]:
         """The test in distribution and those of other scaffolds, in the orders drawn."""
-        for name, order in zip(_tests(self.split), self.orders, strict=True):
+        for name, order in self.orders.items():
             yield "" if name == "in-distribution" else name, 0, batches(order, self.config.batch)
 
 
@@ -249,10 +241,7 @@ def batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     """The chance that a molecule of label 1 has a higher score than one of label 0, ties counting half.
 
-    Returns:
-        The area, or NaN where a score is not finite.
-
-    Raises ValueError where the labels are not both there.
+    It is NaN where a score is not finite. Raises ValueError where the labels are not both there.
     """
     ones, zeros = int((labels == 1).sum()), int((labels == 0).sum())
     if ones == 0 or zeros == 0:
@@ -276,13 +265,9 @@ def ogb_area(labels: np.ndarray, scores: np.ndarray) -> float:
 def baseline(config: MoleculeConfig) -> dict[str, dict[str, float]]:
     """Areas under the ROC curve of plain scikit-learn classifiers on Morgan fingerprints of the same splits.
 
-    The fingerprints are of radius 2 with 2048 bits; settings are ours. The network is told more of an atom than they
-    are: its partial charge, say.
-
-    Returns:
-        By classifier, then by test: "in-distribution", and the out-of-distribution tests by their shift.
-
-    Raises MissingData where the data set is not there.
+    By classifier, then by test: "in-distribution", and the out-of-distribution tests by their shift. The fingerprints
+    are of radius 2 with 2048 bits; settings are ours. The network is told more of an atom than they are: its partial
+    charge, say. Raises MissingData where the data set is not there.
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
