@@ -119,7 +119,7 @@ records: $(STAMP) ## say of each family of committed records what made them and 
 	$(PY) -m actlab records
 
 # dm-clrs brings TensorFlow and JAX: an environment of its own, 2.9 GB. What it writes is committed.
-CLRS_PY := build/clrs/env/bin/python actlab/transfer/clrs_sampler.py
+CLRS_PY := build/clrs/env/bin/python data/clrs/sample.py
 CLRS_LAPTOP := insertion_sort,binary_search,bfs,bellman_ford,activity_selector,lcs_length
 CLRS_DATA ?= build/clrs/data
 

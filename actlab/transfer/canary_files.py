@@ -140,7 +140,10 @@ ALGORITHMS = {  # probes: name, stage, location, type; a categorical has three c
         "edge_mask output edge mask", "graph output graph categorical",
     ),
     "nodes": (POSITION, KEY, HINT, "out output node mask"),
-    "ways": (POSITION, KEY, HINT, "way output edge pointer", *ORDER, "mask output node mask", "kind output graph categorical"),
+    "ways": (
+        POSITION, KEY, HINT, "way output edge pointer", *ORDER, "mask output node mask",
+        "kind output graph categorical",
+    ),
 }  # fmt: skip
 STEPS = 3  # of the longest trajectory
 

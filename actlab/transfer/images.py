@@ -88,10 +88,7 @@ PROFILES = {"smoke": (SMOKE,), "laptop": (LAPTOP,), "paper": (FASHION_MNIST, CIF
 
 
 def build(activation: Activation, config: ImageConfig, channels: int) -> nn.Module:
-    """The untrained model of a configuration, for pictures of so many channels.
-
-    Raises ValueError where the model is not known.
-    """
+    """The untrained model of a configuration, for pictures of so many channels."""
     shape = (channels_last(activation), channels, CLASSES[config.data], config.width, config.blocks)
     if config.model == "vgg":
         return VGG(*shape)
@@ -100,9 +97,9 @@ def build(activation: Activation, config: ImageConfig, channels: int) -> nn.Modu
     raise ValueError(f"wanted the model vgg, resnet or resnet-50; got {config.model!r}")
 
 
-def widths(width: int, stages: int) -> list[int]:
-    """Channels of each stage: doubled from stage to stage, up to eight times the first."""
-    return [width * min(2**stage, 8) for stage in range(stages)]
+def stages(width: int, blocks: Sequence[int]) -> list[tuple[int, int]]:
+    """Channels of each stage, doubled from stage to stage up to eight times the first, and its number of blocks."""
+    return [(width * min(2**stage, 8), count) for stage, count in enumerate(blocks)]
 
 
 class Norm(nn.Sequential):
@@ -123,11 +120,12 @@ class VGG(nn.Module):
     def __init__(self, activation: Activation, channels: int, classes: int, width: int, blocks: Sequence[int]) -> None:
         super().__init__()
         self.activation = activation
-        outputs = widths(width, len(blocks))
-        sizes = [[size] * count for size, count in zip(outputs, blocks, strict=True)]
-        before = iter(itertools.chain([channels], *sizes))
-        self.stages = nn.ModuleList(nn.ModuleList(Norm(next(before), n, 3) for n in stage) for stage in sizes)
-        self.head = nn.Linear(outputs[-1], classes)
+        self.stages, inputs = nn.ModuleList(), channels
+        for outputs, count in stages(width, blocks):
+            sizes = [inputs, *[outputs] * count]
+            self.stages.append(nn.ModuleList(Norm(*pair, 3) for pair in itertools.pairwise(sizes)))
+            inputs = outputs
+        self.head = nn.Linear(inputs, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [batch, classes] of pictures [batch, channels, height, width]."""
@@ -178,7 +176,7 @@ class ResNet(nn.Module):
         self.activation, self.large = activation, large
         self.stem = Norm(channels, width, 7, 2) if large else Norm(channels, width, 3)
         layers, inputs = [], width
-        for stage, (size, count) in enumerate(zip(widths(width, len(blocks)), blocks, strict=True)):
+        for stage, (size, count) in enumerate(stages(width, blocks)):
             for place in range(count):
                 layers.append(Residual(activation, inputs, size, 2 if stage > 0 and place == 0 else 1, large))
                 inputs = layers[-1].outputs
@@ -210,7 +208,7 @@ class Prepared(Dataset):
     def __getitems__(self, places: Sequence[int]) -> Labelled:
         """The pictures at these places."""
         images = data_module.tensor([self._picture(place) for place in places])
-        labels = torch.tensor([self.pictures.label(place) for place in places])
+        labels = torch.from_numpy(self.pictures.at(list(places)).targets)
         return data_module.corrupt(images, places, self.shift, self.severity), labels
 
     def _picture(self, place: int) -> np.ndarray:
@@ -233,23 +231,17 @@ def _as_it_is(batch):
     return batch
 
 
-@dataclass(frozen=True)
 class Scale:
-    """What brings pixels to mean 0 and variance 1 a channel, on the model's device."""
+    """Brings pixels to mean 0 and variance 1 a channel, over pictures evenly spread over the classes' order."""
 
-    mean: torch.Tensor
-    deviation: torch.Tensor
-
-    @classmethod
-    def of(cls, pictures: Pictures, config: ImageConfig, count: int = 1000) -> Scale:
-        """That of `count` pictures, evenly spread over the classes' order."""
+    def __init__(self, pictures: Pictures, config: ImageConfig, count: int = 1000) -> None:
         places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).astype(int)
         images, _ = Prepared(pictures, config.side).__getitems__(places.tolist())
-        mean, deviation = images.mean(dim=(0, 2, 3), keepdim=True), images.std(dim=(0, 2, 3), keepdim=True)
-        return cls(mean.to(config.device), deviation.to(config.device))
+        self.mean = images.mean(dim=(0, 2, 3), keepdim=True).to(config.device)
+        self.deviation = images.std(dim=(0, 2, 3), keepdim=True).to(config.device)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """The pictures [batch, channels, height, width], scaled."""
+        """The pictures [batch, channels, height, width], scaled, on the model's device."""
         scaled = (images.to(self.mean.device) - self.mean) / self.deviation
         # The channels last in memory too: what `channels_last` hands to the function is then no copy.
         return scaled.contiguous(memory_format=torch.channels_last)
@@ -280,7 +272,7 @@ class Images(Trial):
     def __init__(self, config: ImageConfig, generator: np.random.Generator) -> None:
         self.config, self.data, self.splits = config, config.data, load(config)
         self.order = generator.permutation(len(self.splits.test))
-        self.scale = Scale.of(self.splits.train, config)
+        self.scale = Scale(self.splits.train, config)
         held = self.splits.validation
         mixed = np.random.default_rng(config.split_seed).permutation(len(held))
         self.validation = batches(Prepared(held, config.side), mixed, config.batch, config.workers)
@@ -331,10 +323,7 @@ def accuracy(model: nn.Module, scale: Scale, parts: Iterable[Labelled]) -> float
 
 
 def baseline(config: ImageConfig) -> dict[str, float]:
-    """Test accuracy of plain scikit-learn classifiers on the same splits' pixels, from 0 to 1, with settings of ours.
-
-    Raises MissingData where the data set is not there.
-    """
+    """Test accuracy of plain scikit-learn classifiers on the same splits' pixels, from 0 to 1; settings are ours."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
 

@@ -1,8 +1,8 @@
 """Samples CLRS-30 with dm-clrs, and asks dm-clrs for the answers that our network, losses and scores are held against.
 
 `make clrs-data` runs this file as a script in an environment of its own: dm-clrs brings TensorFlow and JAX, 2.9 GB.
-It imports nothing of actlab; `algorithm_data` reads what it writes. Sizes and counts of samples are CLRS-30's own but
-where `README.json` beside the data says otherwise, and a split's samples are the first of those that dm-clrs draws
+It imports nothing of actlab; `actlab.transfer.algorithm_data` reads what it writes. Sizes and counts of samples are
+CLRS-30's own but where `README.json` says otherwise, and a split's samples are the first of those that dm-clrs draws
 from that seed. Seeds 1 (train), 2 (validation) and 3 (OOD) are CLRS-30's; 4 (in-distribution test) is ours.
 
 An array of a trajectory is kept as small as its type allows; `pack` says how.
@@ -215,7 +215,7 @@ def main(arguments: list[str]) -> None:
         return
     about["source"] = "sampled with dm-clrs, Apache License 2.0"
     about["command"] = " ".join(
-        ["python clrs_sampler.py --data FOLDER"]
+        ["python data/clrs/sample.py --data FOLDER"]
         + [f"--{key} {getattr(options, key)}" for key in ("algorithms", "train", "test") if getattr(options, key)]
     )
     about["sizes"] = {split: size for split, (size, _) in SPLITS.items()}
