@@ -47,8 +47,7 @@ PROFILES = {
 def digits(config: ProbeConfig) -> tuple[list[np.ndarray], np.ndarray]:
     """What travels, as `predict` wants it; and the classes of the test pictures [m], which do not.
 
-    The test pictures come in an order that is drawn, since that of the data set tells their classes. Raises MissingData
-    where the data set is not there.
+    The test pictures come in an order that is drawn, since that of the data set tells their classes.
     """
     splits = image_data.load(config.data, "", config.train, config.validation, config.test, config.split_seed)
     order = np.random.default_rng(config.split_seed).permutation(len(splits.test))
@@ -73,15 +72,13 @@ def accuracies(
     or wanted too much memory) or was killed. All but the killed are kept in the store.
 
     Args:
-        programs: source by name.
+        programs: source by name; Refused is raised where one breaks a rule of the candidate language.
         config: of the probe.
         workers: sandboxes, of one thread each; 0 for one a core. The table does not depend on their number.
         store: where answers are kept, under everything that made them.
 
     Returns:
         Columns function, seed, picture (its place), right, ended, error; in the order of the programs.
-
-    Raises Refused where a program breaks a rule of the candidate language; MissingData where the data set is not there.
     """
     store = store or Store()
     tables, missing = {}, {}
@@ -104,16 +101,15 @@ def _computed(
     missing: Mapping[Ask, dict[str, Any]], config: ProbeConfig, workers: int
 ) -> Iterator[tuple[Ask, pd.DataFrame]]:
     """Answers that are not there yet, judged, as they come."""
-    if not missing:
-        return
-    arrays, truth = digits(config)
-    calls = {
-        ask: {"source": about["source"], "config": asdict(config), "seed": about["seed"]}
-        for ask, about in missing.items()
-    }
-    answers = _confined(calls, arrays, config.seconds, 8 * len(truth), min(workers, len(calls)))
-    for ask, outcome in tqdm(answers, total=len(calls), desc="networks on digits", disable=None):
-        yield ask, judged(outcome, truth)
+    if missing:
+        arrays, truth = digits(config)
+        calls = {
+            ask: {"source": about["source"], "config": asdict(config), "seed": about["seed"]}
+            for ask, about in missing.items()
+        }
+        answers = _confined(calls, arrays, config.seconds, 8 * len(truth), min(workers, len(calls)))
+        for ask, outcome in tqdm(answers, total=len(calls), desc="networks on digits", disable=None):
+            yield ask, judged(outcome, truth)
 
 
 def _confined(
@@ -144,11 +140,9 @@ def _confined(
 
 
 def judged(outcome: Outcome, truth: np.ndarray) -> pd.DataFrame:
-    """What an outcome is worth: columns picture, right, ended, error; nothing that a process sends is trusted.
+    """An outcome of `classify` against the truth [m]: columns picture, right, ended, error.
 
-    Args:
-        outcome: of a sandbox's `classify`.
-        truth: classes of the test pictures, [m].
+    Nothing that a process sends is trusted.
     """
     ended, error, classes = outcome.ended, outcome.error, np.full(len(truth), NO_CLASS)
     match outcome.head, [array.shape for array in outcome.arrays]:
@@ -166,7 +160,7 @@ def judged(outcome: Outcome, truth: np.ndarray) -> pd.DataFrame:
 
 
 def elites(laboratory: Laboratory, path: Path, config: ProbeConfig) -> pd.DataFrame:
-    """Every elite of a run: what it is worth on both suites of the lab, and on pictures (Figure 3).
+    """Every elite of a run: its scores on both suites of the lab, and on pictures (Figure 3).
 
     Returns:
         The columns of `runs.transfer`, and accuracy, accuracy_low, accuracy_high (crossed t over seeds and
@@ -183,8 +177,8 @@ def elites(laboratory: Laboratory, path: Path, config: ProbeConfig) -> pd.DataFr
     return runs.transfer(laboratory, path).join(pd.DataFrame(rows))
 
 
-def parting(laboratory: Laboratory, path: Path, config: ProbeConfig) -> pd.DataFrame:
-    """Where the score that a search sees and pictures part: each new best of a run against the one before.
+def overfit_steps(laboratory: Laboratory, path: Path, config: ProbeConfig) -> pd.DataFrame:
+    """Where a search overfits: each new best of a run against the one before, by fitness and on pictures.
 
     Returns:
         Columns id, before (the best until then), search (how much the fitness rose), accuracy (the mean difference to
@@ -202,14 +196,9 @@ def parting(laboratory: Laboratory, path: Path, config: ProbeConfig) -> pd.DataF
 
 
 def agreement(scores: pd.DataFrame, score: str) -> stats.RankCorrelation | None:
-    """How far a score of the lab ranks programs as their accuracy does; bootstrap over programs.
+    """How far a score of the lab, the column `score`, ranks programs of `elites` as their accuracy does.
 
-    Args:
-        scores: as `elites` has them.
-        score: the column, fitness or held_out.
-
-    Returns:
-        The rank correlations, or None where there are fewer than four programs, or all are equal.
+    The bootstrap is over programs; None where there are fewer than four, or all are equal.
     """
     if len(scores) < 4 or min(scores[column].nunique() for column in (score, "accuracy")) < 2:
         return None

@@ -90,15 +90,9 @@ def _train(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, config: Pro
 
 
 def classify(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
-    """The job of a sandbox: `predict` with a program.
+    """The job of a sandbox: `predict` with a program, and how it `ended`, scored or diverged.
 
-    Args:
-        request: `source`; `config`, the fields of a ProbeConfig; and `seed`.
-        arrays: as `predict` wants them.
-        data: not used.
-
-    Returns:
-        How it `ended`, scored or diverged; and the classes, where it was scored.
+    The request has `source`, `config` (the fields of a ProbeConfig) and `seed`; the sandbox's data is not used.
     """
     function, config = compile_program(check(request["source"])), ProbeConfig(**request["config"])
     classes = predict(function, config, request["seed"], *arrays)

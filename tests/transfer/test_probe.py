@@ -266,7 +266,7 @@ def test_every_elite_has_its_accuracy_with_an_interval_over_seeds_and_pictures(l
 
 
 def test_a_new_best_that_is_surely_worse_on_pictures_is_flagged(lab):
-    table = probe.parting(lab, "run", TINY)
+    table = probe.overfit_steps(lab, "run", TINY)
     assert table[["id", "before"]].to_numpy().tolist() == [[1, 0], [2, 1]]
     np.testing.assert_allclose(table["search"], [0.4, 0.5])
     np.testing.assert_allclose(table["accuracy"], [5 / 8, -7 / 8])
