@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from actlab import activations
 from actlab.core import records
-from actlab.transfer import algorithms, interface
+from actlab.transfer import algorithms, interface, training
 from actlab.transfer.algorithm_data import NOTHING, Probe, Samples, load, unpack
 from actlab.transfer.algorithm_model import (
     Edges,
@@ -66,7 +66,7 @@ def numbered(stem, count):
 
 
 def drawn_weights(probes, width, triplets):
-    """dm-clrs's parameters as `clrs_sampler.answers` draws them: in the order of their names."""
+    """dm-clrs's parameters as data/clrs/sample.py draws them: in the order of their names."""
     h, t = width, triplets
     shapes = {f"{PROCESSOR}/mlp/~/linear_{i}": (h, h) for i in (0, 1)}
     sizes = [(2 * h, h)] * 2 + [(h, h)] * 2 + [(2 * h, h), (h, h)] + [(2 * h, t)] * 3 + [(h, t)] * 4
@@ -492,15 +492,6 @@ def test_the_same_seed_gives_the_same_records_and_another_others():
     assert not run().value.equals(run(seed=1).value)
 
 
-def test_a_run_is_named_by_its_function_and_its_configuration_but_for_the_folder(tmp_path):
-    name = algorithms.run_name(F.relu, SMOKE)
-    assert algorithms.run_name(lambda x: F.relu(x), replace(SMOKE, folder="elsewhere")) == name
-    others = [algorithms.run_name(torch.tanh, SMOKE), algorithms.run_name(F.relu, replace(SMOKE, seed=1))]
-    assert len({name, *others}) == 3
-    run(checkpoint=tmp_path / "relu.pt")
-    assert torch.load(tmp_path / "relu.pt", weights_only=True)["run"].startswith(f"{name}:")
-
-
 def test_functions_meet_the_same_weights_and_batches():
     weights, batches = [], []
 
@@ -511,8 +502,8 @@ def test_functions_meet_the_same_weights_and_batches():
             return original(network, drawn, *rest)
 
         with pytest.MonkeyPatch.context() as patch:
-            original = algorithms.fit
-            patch.setattr(algorithms, "fit", fit)
+            original = training.fit
+            patch.setattr(training, "fit", fit)
             run(function)
 
     noting(F.relu)

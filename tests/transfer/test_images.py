@@ -22,7 +22,7 @@ from PIL import Image
 from torch.overrides import TorchFunctionMode
 
 from actlab import activations
-from actlab.transfer import image_data, images, interface
+from actlab.transfer import image_data, images, interface, training
 from actlab.transfer.images import CIFAR_10, IMAGENET, LAPTOP, LAPTOP_RESNET, SMOKE
 from actlab.transfer.interface import MissingData
 from actlab.transfer.training import Settings
@@ -111,7 +111,7 @@ def test_the_function_sees_batch_height_width_channels(config, channels, places)
 def test_all_models_start_from_the_same_weights_whatever_the_function():
     first, second = [], []
     for kept, function in ((first, F.relu), (second, torch.sin)):
-        with images.seeded(5):
+        with training.seeded(5):
             kept.extend(images.build(function, LAPTOP, 1).parameters())
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -196,15 +196,6 @@ def test_the_checkpoint_of_another_function_is_refused_and_the_folder_of_the_dat
         evaluate(torch.sin, checkpoint=path)
 
 
-def test_a_run_is_named_by_its_function_and_its_configuration_but_for_the_folder(tmp_path):
-    name = images.run_name(F.relu, TINY)
-    assert images.run_name(lambda x: F.relu(x), replace(TINY, folder="elsewhere")) == name
-    others = [images.run_name(torch.tanh, TINY), images.run_name(F.relu, replace(TINY, seed=1))]
-    assert len({name, *others}) == 3
-    evaluate(checkpoint=tmp_path / "relu.pt")
-    assert torch.load(tmp_path / "relu.pt", weights_only=True)["run"].startswith(f"{name}:")
-
-
 def test_divergence_is_a_row_and_not_an_error():
     table = evaluate(lambda x: x * torch.inf)
     assert table[["split", "outcome"]].values.tolist() == [["in-distribution", "diverged"]]
@@ -246,7 +237,7 @@ def test_pixels_are_scaled_to_mean_0_and_variance_1_a_channel():
     pixels = generator.integers(0, (50, 100, 250), size=(40, 8, 8, 3)).astype(np.uint8)
     pictures = image_data.Pictures.all(pixels, [0] * 40)
     config = replace(TINY, side=8)
-    scaled = images.Scale.of(pictures, config)(image_data.tensor(pixels))
+    scaled = images.Scale(pictures, config)(image_data.tensor(pixels))
     assert scaled.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
     assert scaled.std(dim=(0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
 
@@ -500,7 +491,7 @@ def test_cifar_10_is_read_from_its_original_batches(tmp_path, inner):
     image = train.image(23)
     assert image.shape == (32, 32, 3)
     assert image[2, 5].tolist() == [row[2 * 32 + 5], row[1024 + 2 * 32 + 5], row[2048 + 2 * 32 + 5]]
-    assert train.label(23) == 3
+    assert train.targets[23] == 3
 
 
 def test_a_batch_that_python_3_wrote_is_read_too(tmp_path):
@@ -600,7 +591,7 @@ def test_imagenet_is_read_from_parquet_and_unpacked_into_the_same_class_folders(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "train", "val"]
     for before, after in zip(parquet, image_data.imagenet(tmp_path), strict=True):
         assert isinstance(after.images, image_data.ClassFolders)
-        first, second = (sorted((p.label(k), p.image(k)[0, 0, 0]) for k in range(len(p))) for p in (before, after))
+        first, second = (sorted((p.targets[k], p.image(k)[0, 0, 0]) for k in range(len(p))) for p in (before, after))
         assert first == second
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2

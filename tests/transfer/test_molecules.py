@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch_geometric.nn import GINEConv
 
 from actlab import activations
-from actlab.transfer import molecule_data, molecules
+from actlab.transfer import molecule_data, molecules, training
 from actlab.transfer.interface import COLUMNS
 from actlab.transfer.molecules import GIN, MoleculeConfig, evaluate
 from actlab.transfer.training import Settings
@@ -179,23 +179,6 @@ def test_the_whole_set_as_one_batch_is_left_out_where_it_is_not_wanted(tiny):
     pd.testing.assert_frame_equal(without, table[table["evaluation"] != "whole"].reset_index(drop=True))
 
 
-def test_a_runs_name_hangs_on_function_and_settings_but_not_on_the_folder(tiny, monkeypatch):
-    name = molecules.run_name(F.relu, tiny)
-    assert name == molecules.run_name(torch.relu, replace(tiny, folder="elsewhere"))
-    others = [molecules.run_name(F.gelu, tiny), molecules.run_name(F.relu, replace(tiny, seed=1))]
-    assert len({name, *others}) == 3
-    asked = []
-
-    def fit(model, drawn, loss, validate, settings, generator, checkpoint, name, progress):
-        asked.append(name)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(molecules, "fit", fit)
-    with pytest.raises(KeyboardInterrupt):
-        run(F.relu, tiny)
-    assert asked == [name]
-
-
 def test_the_same_seed_gives_the_same_records_to_the_bit(tiny):
     pd.testing.assert_frame_equal(run(F.gelu, tiny), run(F.gelu, tiny), check_exact=True)
     assert not run(F.gelu, tiny).equals(run(F.gelu, tiny, seed=1))
@@ -209,7 +192,7 @@ def test_functions_share_initial_weights_and_batches(tiny, monkeypatch):
         met.append([weights, *(batch.atoms for batch in drawn(0, generator))])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(molecules, "fit", fit)
+    monkeypatch.setattr(training, "fit", fit)
     for activation in (F.relu, torch.sin):
         with pytest.raises(KeyboardInterrupt):
             run(activation, tiny)

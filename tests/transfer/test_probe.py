@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from test_choice import entry, held
+from search.test_selection import entry, held
 
 from actlab import activations
 from actlab.core import records, stats
@@ -284,7 +284,7 @@ def test_agreement_is_the_rank_correlation_of_a_score_with_accuracy():
 
 
 def test_the_choice_knows_nothing_of_the_probe():
-    assert "benchmarks" not in (records.PACKAGE / "choice.py").read_text()
+    assert "actlab.transfer" not in (records.PACKAGE / "search" / "selection.py").read_text()
     assert selection.final(RUN.entries, RUN.moves, profile("smoke").fitness).id == 2  # the worst one on pictures
 
 

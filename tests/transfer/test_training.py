@@ -1,6 +1,7 @@
 """The training loop of the benchmarks: the schedule, the best epoch, checkpoints, and how a training ends."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from actlab import activations
-from actlab.transfer import training
+from actlab.transfer import interface, training
 from actlab.transfer.training import Settings
 
 SMALL = Settings(epochs=6, learning_rate=1e-2)
@@ -216,8 +217,9 @@ def test_another_error_is_not_taken_for_lack_of_memory():
 
 
 def test_what_torch_says_when_no_machine_could_hold_a_tensor_is_lack_of_memory():
-    with pytest.raises(training.OutOfMemory), training.memory_errors():
+    with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
+    assert training.out_of_memory(caught.value)
 
 
 @pytest.mark.parametrize("validation", [math.nan, math.inf])
@@ -267,8 +269,92 @@ def test_an_attempt_tells_a_value_from_its_failures():
     assert (math.isnan(value), outcome) == (True, "OOM")
 
 
-def test_an_identity_hangs_on_the_function_and_the_settings():
+# A benchmark's run
+
+
+@dataclass(frozen=True)
+class LineConfig:
+    """Of the smallest benchmark."""
+
+    folder: str = ""
+    data: str = "line"
+    settings: Settings = SMALL
+    whole: bool = True
+    seed: int = 3
+
+
+class Line(training.Trial):
+    """The smallest benchmark: a line, its score the share of points that a network is near to."""
+
+    benchmark, metric, data = "lines", "near", "line"
+
+    def __init__(self, config, generator):
+        self.problem, self.order = Problem(), generator.permutation(32)
+        self.validation = training.cut(self.order, 10)
+
+    def build(self, activation):
+        model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 1))
+        model[0].register_forward_hook(lambda module, given, output: activation(output))
+        return model
+
+    def batches(self, epoch, generator):
+        return self.problem.batches(epoch, generator)
+
+    def loss(self, model, batch):
+        return self.problem.loss(model, batch)
+
+    def score(self, model, parts):
+        given = [model(self.problem.x[part]) - self.problem.y[part] for part in parts]
+        return float((torch.cat(given).abs() < 1).float().mean())
+
+    def tests(self):
+        yield "", 0, training.cut(self.order, 10)
+        yield "half", 2, training.cut(self.order[:16], 10)
+
+
+def line(activation=torch.relu, seed=0, checkpoint=None, **config):
+    return Line.evaluate(activation, LineConfig(**config), np.random.default_rng(seed), checkpoint, progress=False)
+
+
+def test_a_run_has_a_row_an_epoch_and_each_test_in_batches_and_as_a_whole():
+    table = line()
+    assert table.columns.tolist() == interface.COLUMNS
+    assert table[["split", "shift", "severity", "evaluation"]].values.tolist() == [
+        *[["validation", "", 0, "batches"]] * 6,
+        ["in-distribution", "", 0, "batches"],
+        ["in-distribution", "", 0, "whole"],
+        ["ood", "half", 2, "batches"],
+        ["ood", "half", 2, "whole"],
+    ]
+    assert (table["benchmark"].unique(), table["metric"].unique(), table["seed"].unique()) == ("lines", "near", 3)
+    assert set(line(whole=False)["evaluation"]) == {"batches"}
+
+
+def test_each_part_is_one_batch_and_the_whole_set_is_one_too():
+    sizes = []
+
+    def seen(x):
+        if x.ndim == 2:  # else it is what names the run
+            sizes.append(len(x))
+        return torch.relu(x)
+
+    line(seen, settings=Settings(epochs=1))
+    # four training batches, the validation, and both tests in batches and as a whole
+    assert sizes == [8] * 4 + [10, 10, 10, 2] + [10, 10, 10, 2, 32] + [10, 6, 16]
+
+
+def test_a_run_is_named_by_its_function_and_its_configuration_but_for_the_folder(tmp_path):
     gelu, relu = activations.gelu, activations.relu
-    one = training.identity(gelu, SMALL)
-    assert one == training.identity(lambda x: gelu(x), SMALL)
-    assert len({one, training.identity(relu, SMALL), training.identity(gelu, Settings(epochs=7))}) == 3
+    name = training.run_name(relu, LineConfig())
+    assert name == training.run_name(lambda x: relu(x), LineConfig(folder="elsewhere"))
+    others = [training.run_name(gelu, LineConfig()), training.run_name(relu, LineConfig(seed=1))]
+    assert len({name, *others}) == 3
+    line(relu, checkpoint=tmp_path / "relu.pt")
+    assert torch.load(tmp_path / "relu.pt", weights_only=True)["run"].startswith(f"{name}:")
+
+
+@pytest.mark.parametrize(("whole", "ends"), [(False, [10, 10, 2]), (True, [10, 10])])
+def test_an_order_is_cut_into_batches(whole, ends):
+    parts = training.cut(np.arange(22), 10, whole)
+    assert [len(part) for part in parts] == ends
+    assert np.concatenate(parts).tolist() == list(range(sum(ends)))
