@@ -240,7 +240,7 @@ def test_without_dask_the_line_says_how_to_install_it(monkeypatch):
             pass
 
 
-def test_a_nursery_that_runs_takes_new_data_lets_go_of_old_and_keeps_what_it_holds():
+def test_a_fork_server_that_runs_takes_new_data_lets_go_of_old_and_keeps_what_it_holds():
     blind, other = SUITES["search"].blind, SUITES["far"].blind
     request = {"source": check(PROGRAMS[1]).source, "lab": asdict(LAB), "seed": 0}
 
@@ -250,13 +250,13 @@ def test_a_nursery_that_runs_takes_new_data_lets_go_of_old_and_keeps_what_it_hol
 
     with Sandbox({"a": blind}, Limits(), worker) as box:
         first = ended("a")
-        nursery = box._process.pid
+        server = box._process.pid
         box.hold({"a": blind, "b": other})
         box.hold({"b": other, "c": blind})
         assert ended("c") == first != ended("b")
         assert "KeyError" in ended("a")
-        assert box._process.pid == nursery
-        os.killpg(nursery, signal.SIGKILL)
+        assert box._process.pid == server
+        os.killpg(server, signal.SIGKILL)
         box.hold({"b": other, "c": blind, "d": blind})
         assert ended("d") == first
 
