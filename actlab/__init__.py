@@ -46,7 +46,7 @@ def face(package: str, path: Iterable[str], whole: str | None = None) -> Face:
 
     def names() -> list[str]:
         own = {} if whole is None else vars(inner())
-        shown = [name for name, value in own.items() if getattr(value, "__module__", "") == f"{package}.{whole}"]
+        shown = [name for name, value in own.items() if getattr(value, "__module__", "").startswith(f"{package}.")]
         return sorted([*modules, *(name for name in shown if not name.startswith("_"))])
 
     return modules, get, names

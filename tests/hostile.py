@@ -620,10 +620,10 @@ RAW = {
                                  "raised " + "?" * 400),
     "claims to have raised a number": Raw("head = {'raised': 7}", "answered"),
     # the way back, through frames and modules
-    "writes to the nursery's stream": Raw(
+    "writes to the fork server's stream": Raw(
         "frame = sys._getframe()\nwhile 'answers' not in frame.f_locals: frame = frame.f_back\n"
         "stream = frame.f_locals['answers']\nstream.write(b'x' * 10 ** 5); stream.flush()", "failed", "raised OSError"),
-    "returns into the nursery's loop": Raw("os._exit = lambda status: None\nraise SystemExit", "killed",
+    "returns into the fork server's loop": Raw("os._exit = lambda status: None\nraise SystemExit", "killed",
                                            "left with exit status 1"),
     "patches what packs its answer": Raw("messages.pack.__code__ = (lambda *_: b'junk').__code__", "killed",
                                          "sent no answer"),

@@ -1,7 +1,4 @@
-"""The zoo's functions as modules whose constants are trained (ours; the paper's constants are fixed numbers).
-
-It needs torch alone, as `actlab.activations` does.
-"""
+"""The zoo's functions as modules whose constants are trained (ours; the paper's are fixed numbers); torch alone."""
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +29,7 @@ class LearnableActivation(nn.Module):
     """A zoo function with constants that are parameters of the module, scalars under their own names.
 
     The state dict holds the learned constants, the repr shows all. Weight decay would pull them to 0: give them a
-    parameter group of their own without it.
-
-    Attributes:
-        activation: the function's entry in the registry.
-        fixed: the constants that are not learned.
+    parameter group of their own without it. `activation` is the entry in the registry, `fixed` are the other constants.
     """
 
     def __init__(
@@ -81,8 +74,7 @@ def learnable(name: str, *learned: str, device=None, dtype=None, **starts: float
     Args:
         name: a name in the registry.
         *learned: the constants to learn; by default all that have a gradient.
-        device: of the parameters, as in torch's own modules.
-        dtype: of the parameters; float32 by default.
+        device, dtype: of the parameters, as in torch's own modules; float32 by default.
         **starts: where constants start (or stay, if they are not learned); by default at the published values.
 
     Raises:

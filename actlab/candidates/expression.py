@@ -1,7 +1,4 @@
-"""An expression of x as a candidate program, and the expressions that sliders write (ours).
-
-Nothing is run here: what comes out is text, which `program.check` then takes or refuses.
-"""
+"""An expression of x as the text of a candidate program, and the expressions that sliders write (ours)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from actlab.candidates.language import ALLOWED, BUILTINS, Refused
 
 @dataclass(frozen=True)
 class Form:
-    """What sliders set: base(x) + amplitude exp(-decay x^2) sin(frequency x) + slope x [ours]."""
+    """The settings of sliders: base(x) + amplitude exp(-decay x^2) sin(frequency x) + slope x [ours]."""
 
     base: str = "gelu"  # a name in the zoo
     constants: Mapping[str, float] = field(default_factory=dict)  # of the base, where they differ from its own
@@ -38,7 +35,7 @@ def expression_of(form: Form) -> str:
 
 
 def source_of(text: str) -> str:
-    """A candidate program: of an expression of x, or the text as it is where it is none.
+    """The candidate program of an expression of x; other text is returned as it is. Nothing is run.
 
     An expression may name torch's functions without `torch.`, and the zoo's with their constants, such as
     `0.5*snake(x, frequency=2) + tanh(x)`; the zoo's are written out.
@@ -62,14 +59,15 @@ def source_of(text: str) -> str:
 
 
 class _Homes(ast.NodeTransformer):
-    """Gives bare names their home: torch, F, or a definition that is lifted from the zoo."""
+    """Puts `torch.` or `F.` before bare names, and lifts definitions from the zoo."""
 
     def __init__(self, tree: ast.Expression) -> None:
         self.helpers: dict[str, ast.stmt] = {}  # by name, each before its callers
         self.whole: str | None = None  # the program, where the expression is nothing but a function of the zoo
         self._body, self._lifted = tree.body, {}
-        stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-        self._known = {*stored, *(n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)), *BUILTINS}
+        nodes = list(ast.walk(tree))
+        stored = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        self._known = {*stored, *(n.arg for n in nodes if isinstance(n, ast.arg)), *BUILTINS}
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         home = next((home for home in ("torch", "F") if node.id in ALLOWED[home]), None)

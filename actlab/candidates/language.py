@@ -1,12 +1,13 @@
-"""The language of candidates: what a program may be written with, and what to write instead of the rest (ours).
+"""The language of candidates: an allow-list of what a program may be written with, and advice for the rest (ours).
 
-The rules list what is there, not what is barred. Nothing is run here, and nothing of torch is needed.
+Nothing is run here, and torch is not needed.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from types import EllipsisType
@@ -19,7 +20,7 @@ MAX_LOOPS = 10_000  # steps of loops within loops; at run time, loop steps and c
 
 MODULES = ("torch", "math", "F")
 BUILTINS = ("abs", "enumerate", "float", "int", "len", "list", "max", "min", "range", "reversed", "sum", "tuple", "zip")
-ITERATORS = ("enumerate", "reversed", "zip")  # what they make is used up in one pass, hence would be state
+ITERATORS = ("enumerate", "reversed", "zip")  # their results are used up in one pass, hence would be state
 CONSUMERS = ("enumerate", "list", "max", "min", "reversed", "sum", "tuple", "zip")
 
 
@@ -56,7 +57,7 @@ ALLOWED = {
         normalize pad relu relu6 selu sigmoid silu softmax softmin softplus softshrink softsign tanh tanhshrink
         threshold
     """),
-    # Of whatever stands before the dot, so that no name here may change a list: sort is a function alone.
+    # Of whatever precedes the dot, so that no name here may change a list: sort is a function alone.
     "tensor": _BOTH
     | ATTRIBUTES
     | _words("""
@@ -90,9 +91,9 @@ class Refused(ValueError):
 def short(what: ast.AST | str, length: int = 50) -> str:
     """Source text in one line of printable characters, cut where it is long."""
     if isinstance(what, ast.AST):
-        large = any(isinstance(n, ast.Constant) and isinstance(n.value, int) and n.value.bit_length() > 999
-                    for n in ast.walk(what))  # fmt: skip # which str() itself refuses
-        what = "a huge number" if large else ast.unparse(what)
+        numbers = [n.value for n in ast.walk(what) if isinstance(n, ast.Constant) and isinstance(n.value, int)]
+        huge = any(n.bit_length() > 999 for n in numbers)  # which str() itself refuses
+        what = "a huge number" if huge else ast.unparse(what)
     words = " ".join(what.split())
     text = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in words)
     return text if len(text) <= length else text[: length - 3] + "..."
@@ -130,7 +131,6 @@ _SYNTAX = {  # by the name of the node: what it is, what to write instead
     "Nonlocal": ("nonlocal", "give values to functions as arguments, and return results"),
     "JoinedStr": ("an f-string", "leave it out: text does nothing here"),
     "Import": ("an import inside a block", "leave it out: torch, math and F are there"),
-    "ImportFrom": ("an import inside a block", "leave it out: torch, math and F are there"),
     "Pass": ("pass", "leave it out, with what it stands in"),
     "Expr": ("a value that nothing uses", "assign it to a name, return it, or leave it out; comments begin with #"),
     "Delete": ("del", "leave it out"),
@@ -142,9 +142,12 @@ _SYNTAX = {  # by the name of the node: what it is, what to write instead
     "AnnAssign": ("an annotation without a value", "write name = value, or leave it out"),
     "Match": ("match", "use if over constants"),
     "Yield": ("yield", "return a value"),
-    "YieldFrom": ("yield", "return a value"),
     "LShift": ("the operator <<", "write n * 2"),
     "RShift": ("the operator >>", "write n // 2"),
+}
+_NO_TARGETS = {  # of assignments
+    ast.Subscript: "assign to a name; choose elements by torch.where",
+    ast.Starred: "give each part a name: a, b = ...",
 }
 _RANDOM = re.compile(r"rand|normal$|bernoulli|dropout|multinomial|poisson|seed|uniform|exponential|shuffle|Generator")
 _TO_NUMBERS = _words("item tolist numpy cpu data")
@@ -173,8 +176,11 @@ class _Rules(ast.NodeVisitor):
         if type(node) not in _NODES:
             name = type(node).__name__
             default = name, "use functions, assignments, `for k in range(3):`, if over constants, and expressions"
-            rule, advice = _SYNTAX.get(name.removeprefix("Async").removesuffix("Star"), default)
+            name = name.removeprefix("Async").removesuffix("Star").removesuffix("From")
+            rule, advice = _SYNTAX.get(name, default)
             self._refuse(node, f"{rule} is not part of the candidate language", advice)
+        if type(node) in _NO_TARGETS and not isinstance(node.ctx, ast.Load):
+            self._refuse(node, f"assignment to {short(node)}", _NO_TARGETS[type(node)])
         super().visit(node)
 
     def _refuse(self, node: ast.AST, rule: str, advice: str) -> NoReturn:
@@ -211,8 +217,8 @@ class _Rules(ast.NodeVisitor):
         if name in MODULES or name in BUILTINS:
             self._refuse(node, f"the name {name} is taken", f"choose another name, such as {name}_1")
         if not _NAME.fullmatch(name):
-            self._refuse(node, f"the name {short(name)}", "write ASCII letters, digits and _, with one _ in front"
-                         " at most, as in alpha_1")  # fmt: skip
+            advice = "write ASCII letters, digits and _, with one _ in front at most, as in alpha_1"
+            self._refuse(node, f"the name {short(name)}", advice)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if not isinstance(node.ctx, ast.Load):
@@ -233,8 +239,8 @@ class _Rules(ast.NodeVisitor):
             if where not in ALLOWED:
                 self._refuse(node, f"{short(name)} of {where} is not on the allow-list", f"write {where} alone")
             if name not in ALLOWED[where]:
-                self._refuse(node, f"{short(name)} of {where} is not on the allow-list",
-                             _advice_for_function(where, name, path[-1]))  # fmt: skip
+                advice = _advice_for_function(where, name, path[-1])
+                self._refuse(node, f"{short(name)} of {where} is not on the allow-list", advice)
             where = f"{where}.{name}"
         if where in ALLOWED:
             self._refuse(node, f"{where} as a value", f"call one of its functions, as in {_EXAMPLES[where]}")
@@ -253,46 +259,28 @@ class _Rules(ast.NodeVisitor):
             known = known | self.parameters
         for keyword in node.keywords:
             if keyword.arg not in known:
-                self._refuse(keyword, f"the keyword {short(keyword.arg or '**')} is not on the allow-list",
-                             _advice_for_keyword(keyword.arg))  # fmt: skip
+                rule = f"the keyword {short(keyword.arg or '**')} is not on the allow-list"
+                self._refuse(keyword, rule, _advice_for_keyword(keyword.arg))
         full = ".".join(path or ())
-        limit = POSITIONAL.get(full)
-        if limit is not None and len(node.args) > limit:
-            self._refuse(node, f"more than {limit} positional arguments of {full}",
-                         "leave the others out: nothing is changed in place")  # fmt: skip
+        if len(node.args) > (limit := POSITIONAL.get(full, math.inf)):
+            advice = "leave the others out: nothing is changed in place"
+            self._refuse(node, f"more than {limit} positional arguments of {full}", advice)
         self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
             for part in ast.walk(target):
                 if not isinstance(part, ast.Name | ast.Tuple | ast.List | ast.expr_context):
-                    self._refuse(node, f"assignment to {short(target)}",
-                                 "assign to a name; choose elements by torch.where")  # fmt: skip
-        self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self._refuse(node, f"assignment to {short(node)}", "assign to a name; choose elements by torch.where")
-        self.generic_visit(node)
-
-    def visit_Starred(self, node: ast.Starred) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self._refuse(node, f"assignment to {short(node)}", "give each part a name: a, b = ...")
+                    self._refuse(node, f"assignment to {short(target)}", _NO_TARGETS[ast.Subscript])
         self.generic_visit(node)
 
     def visit_For(self, node: ast.For) -> None:
         if node.orelse:
             self._refuse(node, "else after for", "write it after the loop")
-        outside = self._enter_loop(node, node.iter)
-        self.generic_visit(node)
-        self.steps = outside
+        self._loop(node, node.iter)
 
     def visit_ListComp(self, node: ast.ListComp) -> None:
-        outside = self.steps
-        for part in node.generators:
-            self._enter_loop(node, part.iter)
-        self.generic_visit(node)
-        self.steps = outside
+        self._loop(node, *(part.iter for part in node.generators))
 
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> None:
         if id(node) not in self.passed:
@@ -304,24 +292,26 @@ class _Rules(ast.NodeVisitor):
             self._refuse(node.iter, "async is not part of the candidate language", "leave it out")
         self.generic_visit(node)
 
-    def _enter_loop(self, node: ast.AST, over: ast.expr) -> int:
-        """Multiplies the steps of the loops around by those over an expression; returns what they were."""
-        outside, count = self.steps, self.bounds.count(over)
-        self.passed.add(id(over))
-        if count is None:
-            self._refuse(node, f"a loop over {short(over)}",
-                         "loop over a range or a tuple of constants: `for k in range(5):`")  # fmt: skip
-        self.steps *= max(count, 1)
-        if self.steps > MAX_LOOPS:
-            self._refuse(node, f"{self.steps} steps of loops within one another", f"stay within {MAX_LOOPS}")
-        return outside
+    def _loop(self, node: ast.AST, *over: ast.expr) -> None:
+        """Checks a loop over some expressions, one within another, in the steps of the loops around it."""
+        outside = self.steps
+        for iterated in over:
+            self.passed.add(id(iterated))
+            if (count := self.bounds.count(iterated)) is None:
+                advice = "loop over a range or a tuple of constants: `for k in range(5):`"
+                self._refuse(node, f"a loop over {short(iterated)}", advice)
+            self.steps *= max(count, 1)
+            if self.steps > MAX_LOOPS:
+                self._refuse(node, f"{self.steps} steps of loops within one another", f"stay within {MAX_LOOPS}")
+        self.generic_visit(node)
+        self.steps = outside
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         if isinstance(node.op, ast.Pow):
             base, exponent = self.bounds.interval(node.left), self.bounds.interval(node.right)
             if base and exponent and not small_power(max(map(abs, base)), exponent[1]):
-                self._refuse(node, f"the integer power {short(node)}",
-                             f"stay below 2 ** {MAX_BITS}, or write a float: 2.0 ** 100")  # fmt: skip
+                advice = f"stay below 2 ** {MAX_BITS}, or write a float: 2.0 ** 100"
+                self._refuse(node, f"the integer power {short(node)}", advice)
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:

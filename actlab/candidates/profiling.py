@@ -1,7 +1,7 @@
 """What a candidate is, found by running it: behaviour, cost, traits, fingerprint (ours). For a confined process only.
 
-Everything here is read off a few probes: a program that tells them from its training could still be another function
-there. Probes therefore come in several shapes, types and sizes, the lab's own among them.
+Everything here is measured on a few probes, and a program that recognises them could be another function in training.
+Probes therefore come in several shapes, types and sizes, the lab's own among them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from actlab.candidates.program import Function, check, compile_program
 
 GRID = 10.0  # traits are read off on [-GRID, GRID]
 SHAPES = ((64, 32), (64, 64), (256, 32), (16, 5, 24))  # of x, where cost is counted; the greatest counts
-MAX_OPERATIONS = 2_000  # of tensors in one call, views too: what no count of FLOPs sees is the time to start each
+MAX_OPERATIONS = 2_000  # of tensors in one call, views too: each takes time to start, which no count of FLOPs shows
 
 # FLOPs an element of the largest tensor that an operation reads or writes [ours]. Views are free; what moves or makes
 # elements costs as much as what adds them; a function of torch's own costs about what its series does.
@@ -61,7 +61,7 @@ _KINDS = {
     16.0: "lgamma digamma i0 special_i0 special_i0e special_bessel_j0 special_bessel_j1",
 }
 WEIGHTS = {name: weight for weight, names in _KINDS.items() for name in names.split()}
-UNLISTED = 20.0  # FLOPs an element of an operation that has no weight: dearer than any that has
+UNLISTED = 20.0  # FLOPs an element of an operation that has no weight: more than any that has
 SORTS = ("sort", "median", "nanmedian", "topk", "kthvalue")  # 2 log2(n) an element
 TRANSFORMS = ("_fft_r2c", "_fft_c2r", "_fft_c2c")  # 5 log2(n) a complex element, half of it a real one
 PRODUCTS = ("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "vdot")  # 2 m n k
@@ -71,18 +71,14 @@ _SQUARES = {0.5: 4.0, -0.5: 4.0, 1.0: 1.0, 2.0: 1.0, 3.0: 2.0, -1.0: 4.0, -2.0: 
 
 @dataclass(frozen=True)
 class Description:
-    """A candidate's behaviour.
+    """A candidate's behaviour."""
 
-    `fingerprint` is the same for two spellings of one function; `flops` are per element, `flops_relu` and
-    `flops_gelu` the same in units of ReLU's and GELU's; `error` says why the candidate is no activation, or is None.
-    """
-
-    fingerprint: str | None
-    flops: float
-    flops_relu: float
-    flops_gelu: float
+    fingerprint: str | None  # the same for two spellings of one function
+    flops: float  # per element
+    flops_relu: float  # in units of ReLU's
+    flops_gelu: float  # in units of GELU's
     traits: dict[str, Any]
-    error: str | None
+    error: str | None  # why the candidate is no activation
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -90,14 +86,10 @@ class Description:
 
 
 def describe(source: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Description:
-    """Runs a program on probes and says what it is.
+    """Runs a program on probes and describes it.
 
-    Args:
-        source: a program that `program.check` accepts.
-        shapes: of x, where its cost is counted; those that it will be trained at should be among them.
-
-    Returns:
-        Its description; with `error`, where it raises, or is not a smooth enough, finite, pure function of x.
+    Its cost is counted on x of some `shapes`, which should include those of its training. The description has an
+    `error` where it raises, or is not a smooth enough, finite, pure function of x.
 
     Raises:
         Refused: where `check` does not accept it.
@@ -105,7 +97,7 @@ def describe(source: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Descrip
     program = check(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # so that what is found does not hang on the caller's filters
+            warnings.simplefilter("ignore")  # so that the result does not depend on the caller's filters
             function = compile_program(program)
             error = misbehaviour(function)
             if error is None:
@@ -118,7 +110,7 @@ def describe(source: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Descrip
     return Description(None, float("nan"), float("nan"), float("nan"), {}, error)
 
 
-_HINTS = {  # what is said, by torch or Python: what to write instead
+_HINTS = {  # what torch or Python says: what to write instead
     r"Boolean value of Tensor|data-dependent control flow|ambiguous": (
         "no branch on tensor values: write torch.where(x > 0, a, b) for if, torch.maximum for max, & and | for and, or"
     ),
@@ -131,7 +123,7 @@ _HINTS = {  # what is said, by torch or Python: what to write instead
 
 
 def _explained(raised: Exception, where: str = "") -> str:
-    """What was raised, in one line, with a hint what to write instead where there is one."""
+    """What was raised, in one line, with a hint where there is one."""
     text = " ".join(str(raised).split())
     hint = next((f"; {hint}" for said, hint in _HINTS.items() if re.search(said, text)), "")
     return f"raised {type(raised).__name__}{where}: {text[:200]}{hint}"
@@ -150,10 +142,10 @@ def _grid() -> torch.Tensor:
 
 
 def misbehaviour(function: Function) -> str | None:
-    """The first rule of the contract that a function breaks, and what to do about it, or None.
+    """The first rule of the contract that a function breaks, with advice, or None.
 
-    Under gradients and without them (training and evaluation), in float64 and float32, on a grid over [-10, 10], on
-    batches [batch, features] and [batch, ..., features], and in a stack under vmap.
+    With and without gradients (training and evaluation), in float64 and float32, on a grid over [-10, 10], on batches
+    [batch, features] and [batch, ..., features], and in a stack under vmap.
 
     Raises:
         Exception: whatever the function raises on a batch [batch, features].
@@ -177,15 +169,14 @@ def misbehaviour(function: Function) -> str | None:
 def _misbehaviour_on(function: Function, x: torch.Tensor) -> str | None:
     before = x.clone()
     x = x.clone().requires_grad_()
-    y = function(x)
-    if not isinstance(y, torch.Tensor) or y.shape != x.shape or y.dtype != x.dtype:
-        came = f"{tuple(y.shape)} {y.dtype}" if isinstance(y, torch.Tensor) else type(y).__name__
-        hint = ""
-        if isinstance(y, torch.Tensor) and y.shape == x.shape:
-            hint = "; return y.real of a complex result" if y.is_complex() else "; return y.to(x.dtype)"
-        elif isinstance(y, torch.Tensor):
-            hint = "; keep a statistic's axis by keepdim=True, and use it beside x"
-        return f"wanted the shape and type of x, {tuple(x.shape)} {x.dtype}; got {came}{hint}"
+    y, wanted = function(x), f"wanted the shape and type of x, {tuple(x.shape)} {x.dtype}; got"
+    if not isinstance(y, torch.Tensor):
+        return f"{wanted} {type(y).__name__}"
+    if y.shape != x.shape or y.dtype != x.dtype:
+        hint = "return y.real of a complex result" if y.is_complex() else "return y.to(x.dtype)"
+        if y.shape != x.shape:
+            hint = "keep a statistic's axis by keepdim=True, and use it beside x"
+        return f"{wanted} {tuple(y.shape)} {y.dtype}; {hint}"
     if not y.requires_grad:
         return "wanted a result that depends on x differentiably; got one without a gradient; use x without .detach()"
     (slope,) = torch.autograd.grad(y.sum(), x, allow_unused=True)
@@ -216,7 +207,7 @@ def _misbehaviour_on(function: Function, x: torch.Tensor) -> str | None:
 
 
 def _misbehaviour_in_float32(function: Function, x: torch.Tensor) -> str | None:
-    """A function that tells its types apart is not one function; rounding may make a few elements differ."""
+    """Results in both types should agree; rounding may make a few elements differ."""
     with torch.no_grad():
         wide, narrow = function(x), function(x.float()).double()
     off = (wide - narrow).abs() > 0.01 * wide.abs().clamp(min=float(wide.abs().mean()))
@@ -252,8 +243,7 @@ class _Count(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.flops, self.operations = 0.0, 0
-        self.seen: set[str] = set()  # names of operations
-        self.unlisted: set[str] = set()  # of those without a weight
+        self.seen: set[str] = set()  # names of operations that are no views
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.operations += 1
@@ -261,31 +251,33 @@ class _Count(TorchDispatchMode):
             raise RuntimeError(f"wanted at most {MAX_OPERATIONS} tensor operations in one call; got more")
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        self.seen.add(name)
         if name not in VIEWS:
-            self.flops += self._flops(name, args, result)
+            self.seen.add(name)
+            self.flops += _flops(name, args, result)
         return result
 
-    def _flops(self, name: str, args: Sequence, result: Any) -> float:
-        inputs = [*_tensors(args)]
-        tensors = [*inputs, *_tensors([result])]
-        # a complex operation is about four real ones
-        elements = max((t.numel() * (4 if t.is_complex() else 1) for t in tensors), default=0)
-        if name in PRODUCTS:
-            inner = inputs[-1].shape[-2] if inputs[-1].dim() > 1 else inputs[-1].shape[-1]
-            return max(2.0 * inner * result.numel(), LEAST)
-        if name in SORTS:
-            return 2.0 * math.log2(max(2, max(inputs[0].shape, default=1))) * max(elements, LEAST)
-        if name in TRANSFORMS:
-            points = max(t.numel() * (2 if t.is_complex() else 1) for t in tensors)  # two real ones a complex one
-            return 2.5 * math.log2(max(2, *(s for t in tensors for s in t.shape))) * max(points, LEAST)
-        weight = WEIGHTS.get(name, WEIGHTS.get(name.removesuffix("_")))
-        if weight is None:
-            weight = UNLISTED
-            self.unlisted.add(name)
-        if name == "pow" and len(args) > 1 and isinstance(args[1], int | float):
-            weight = _SQUARES.get(float(args[1]), weight)
-        return weight * max(elements, LEAST)
+
+def weight_of(name: str) -> float:
+    """FLOPs an element of an operation."""
+    return WEIGHTS.get(name, WEIGHTS.get(name.removesuffix("_"), UNLISTED))
+
+
+def _flops(name: str, args: Sequence, result: Any) -> float:
+    inputs = _tensors(args)
+    tensors = [*inputs, *_tensors([result])]
+    if name in PRODUCTS:
+        inner = inputs[-1].shape[-2] if inputs[-1].dim() > 1 else inputs[-1].shape[-1]
+        return max(2.0 * inner * result.numel(), LEAST)
+    if name in TRANSFORMS:
+        points = max(t.numel() * (2 if t.is_complex() else 1) for t in tensors)  # two real ones a complex one
+        return 2.5 * math.log2(max(2, *(s for t in tensors for s in t.shape))) * max(points, LEAST)
+    weight = weight_of(name)
+    if name in SORTS:
+        weight = 2.0 * math.log2(max(2, max(inputs[0].shape, default=1)))
+    elif name == "pow" and len(args) > 1 and isinstance(args[1], int | float):
+        weight = _SQUARES.get(float(args[1]), weight)
+    # a complex operation is about four real ones
+    return weight * max([LEAST, *(t.numel() * (4 if t.is_complex() else 1) for t in tensors)])
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:
@@ -300,11 +292,7 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 
 def flops_an_element(function: Function, shapes: Sequence[tuple[int, ...]] = SHAPES) -> float:
-    """FLOPs of one forward pass an element of x, by the documented weights: the most over shapes and types.
-
-    Args:
-        function: x -> tensor of the same shape.
-        shapes: of x; a program that is cheap at one shape alone is not cheap.
+    """FLOPs of one forward pass an element of x, by the documented weights: the most over shapes of x and types.
 
     Raises:
         RuntimeError: where a call takes more than `MAX_OPERATIONS` operations.
@@ -329,7 +317,7 @@ def _references(shapes: tuple[tuple[int, ...], ...]) -> tuple[float, float]:
 
 
 def traits(function: Function) -> dict[str, Any]:
-    """Traits of a function, read off in float64 on a grid: column [points, 1] of [-10, 10], and a random batch.
+    """Traits of a function in float64, on a grid, a column [points, 1] of [-10, 10], and on a random batch.
 
     `pointwise`: no output changes when another element does. `parity`: odd, even or neither. `monotone`: never falls,
     or never rises. `bounded`: both ends are. `oscillations`: how often the slope changes its sign. `left` and `right`:
@@ -342,17 +330,13 @@ def traits(function: Function) -> dict[str, Any]:
         y, mirrored = function(grid)[:, 0], function(-grid)[:, 0]
         left, right = (_end(function, side, float(y.abs().max())) for side in (-1.0, 1.0))
         pointwise = _is_pointwise(function)
-    size = y.abs().max()
-    slope = torch.diff(y)
+    size, slope = y.abs().max(), torch.diff(y)
     signs = torch.sign(slope[slope.abs() > 1e-9 * size])
-    parity = "neither"
-    if torch.allclose(y, -mirrored, atol=1e-9 * float(size), rtol=0):
-        parity = "odd"
-    elif torch.allclose(y, mirrored, atol=1e-9 * float(size), rtol=0):
-        parity = "even"
+    mirrors = (("odd", -mirrored), ("even", mirrored))
+    parities = [name for name, other in mirrors if torch.allclose(y, other, atol=1e-9 * float(size), rtol=0)]
     return {
         "pointwise": pointwise,
-        "parity": parity,
+        "parity": (*parities, "neither")[0],
         "monotone": bool((signs >= 0).all() or (signs <= 0).all()),
         "bounded": all(end.startswith("constant") or end == "oscillating" for end in (left, right)),
         "oscillations": int((signs[1:] != signs[:-1]).sum()),
@@ -439,9 +423,8 @@ def fingerprint(function: Function) -> str:
     """Hash of a function's values in float64, to `RESOLUTION`: equal for two spellings of one function.
 
     Values are rounded relative to the greatest in their band of |x|, or in their batch. Any rounding has edges, where
-    the last bit of a value decides. Here that needs a value within its own rounding error of an edge, about 1e-9 of a
-    step: probes are generic numbers, so that simple functions take no round values there, and edges stand where round
-    values such as 0, 1/2 and 1 do not lie.
+    the last bit of a value decides; here for values within about 1e-9 of a step. Simple functions take no round values
+    at the probes, which are generic numbers, and round values such as 0, 1/2 and 1 are not at an edge.
     """
     generator = np.random.default_rng(11)
     column = np.concatenate([generator.uniform(low, high, 24) for low, high in itertools.pairwise(BANDS)])

@@ -1,9 +1,8 @@
 """A candidate program: Python source that defines `activation(x)`, checked against an allow-list (rules ours).
 
 `check` reads source and never runs it. `compile_program` runs its top level: that, and the function that it returns,
-belong in a confined process. The rules list what is there, not what is barred; the names that a program can write hold
-the listed functions alone, never a module; and what no reading can bound (growth of integers, calls within calls) is
-counted while it runs.
+belong in a confined process. The names that a program can write refer to the listed functions alone, never to a module;
+what cannot be bounded by reading (growth of integers, calls within calls) is counted while it runs.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ class Program:
 
 
 def check(source: str) -> Program:
-    """The program that `source` holds; reads it and runs nothing.
+    """The program in `source`; reads it and runs nothing.
 
     Raises:
-        Refused: where the source breaks a rule of the candidate language; the first such place.
+        Refused: at the first place where the source breaks a rule of the candidate language.
     """
     if len(source) > MAX_CHARACTERS:
         raise Refused(f"{len(source)} characters", 1, f"write at most {MAX_CHARACTERS}")
@@ -73,9 +72,8 @@ def check(source: str) -> Program:
 def compile_program(program: Program) -> Function:
     """The program's function, x -> tensor. Runs the program's top level: call it in a confined process.
 
-    The names torch, math and F hold the listed functions and nothing else. A call of the function raises
-    RuntimeError where its loop steps and calls go beyond `MAX_LOOPS`, OverflowError where an integer or a list does
-    beyond its bound.
+    A call of the function raises RuntimeError beyond `MAX_LOOPS` loop steps and calls, OverflowError where an integer
+    or a list exceeds its bound.
     """
     work = _Work()
     namespace: dict[str, Any] = {"__builtins__": {**_BUILTINS, "__import__": _loaded_torch}, **_NAMESPACES, **_GUARDS}
@@ -104,8 +102,8 @@ def _parsed(source: str) -> ast.Module:
 
 def _not_python(error: Exception) -> Refused:
     reason = error.msg if isinstance(error, SyntaxError) else str(error)
-    near = getattr(error, "text", None) or ""
-    advice = f"mend the syntax near `{short(near)}`" if near.strip() else "mend the syntax"
+    near = short(getattr(error, "text", None) or "")
+    advice = f"mend the syntax near `{near}`" if near else "mend the syntax"
     return Refused(f"not Python ({short(reason, 120)})", getattr(error, "lineno", 1) or 1, advice)
 
 
@@ -124,50 +122,38 @@ def _bound_size(tree: ast.AST) -> None:
 
 
 def _is_import(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Import):
-        keys = [("import", alias.name, alias.asname) for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
-        keys = [("." * node.level + (node.module or ""), alias.name, alias.asname) for alias in node.names]
-    else:
+    if not isinstance(node, ast.Import | ast.ImportFrom):
         return False
-    for key in keys:
-        if key not in IMPORTS:
-            home = {"torch.nn.functional": "F"}.get(key[0], key[0])
+    whence = "import" if isinstance(node, ast.Import) else "." * node.level + (node.module or "")
+    for name, alias in ((part.name, part.asname) for part in node.names):
+        if (whence, name, alias) not in IMPORTS:
+            home = {"torch.nn.functional": "F"}.get(whence, whence)
             advice = "only `import torch`, `import math` and `import torch.nn.functional as F` are there"
-            if key[1] in ALLOWED.get(home, ()) or key[:2] == ("torch", "Tensor"):
-                advice = f"write {home}.{key[1]} where it is used"
-            renamed = f" as {key[2]}" if key[2] else ""
-            raise Refused(f"import of {short(key[1] + renamed)}", node.lineno, advice)
+            if name in ALLOWED.get(home, ()) or (whence, name) == ("torch", "Tensor"):
+                advice = f"write {home}.{name} where it is used"
+            renamed = f" as {alias}" if alias else ""
+            raise Refused(f"import of {short(name + renamed)}", node.lineno, advice)
     return True
 
 
 class _Strip(ast.NodeTransformer):
     """Removes docstrings and annotations, which do nothing."""
 
-    def visit_Module(self, node: ast.Module) -> ast.Module:
-        self.generic_visit(node)
-        node.body = node.body[_has_docstring(node) :]
+    def visit(self, node: ast.AST) -> ast.AST:
+        """What is left of a node, after its children."""
+        node = self.generic_visit(node)
+        match node:
+            case ast.Module(body=[ast.Expr(value=ast.Constant()), *body]):
+                node.body = body
+            case ast.FunctionDef(body=[ast.Expr(value=ast.Constant()), *body]):
+                node.body = body or [ast.Return(ast.Constant(None), lineno=node.lineno, col_offset=0)]
+            case ast.AnnAssign(value=ast.expr()):  # the rules refuse one without a value
+                return ast.copy_location(ast.Assign([node.target], node.value), node)
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
         return node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        self.generic_visit(node)
-        nothing = ast.Return(ast.Constant(None), lineno=node.lineno, col_offset=0)
-        node.body = node.body[_has_docstring(node) :] or [nothing]
-        node.returns = None
-        return node
-
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        node.annotation = None
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
-        if node.value is None:
-            return node  # which the rules refuse
-        return ast.copy_location(ast.Assign([node.target], self.visit(node.value)), node)
-
-
-def _has_docstring(node: ast.Module | ast.FunctionDef) -> bool:
-    return bool(node.body) and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
 
 
 # --- running ---
@@ -243,37 +229,22 @@ _GUARDS = {"__plus__": _add, "__times__": _multiply, "__power__": _power, _DISPL
 class _Guard(ast.NodeTransformer):
     """Puts counters into loops and functions, and bounds into what makes integers and lists grow."""
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        self.generic_visit(node)
-        name = _OPERATORS.get(type(node.op))
-        return node if name is None else _call(name, node.left, node.right)
-
-    def visit_For(self, node: ast.For) -> ast.For:
-        self.generic_visit(node)
-        node.iter = _call(_STEPS, node.iter)
+    def visit(self, node: ast.AST) -> ast.AST:
+        """A node with its guard, after its children."""
+        node = self.generic_visit(node)
+        match node:
+            case ast.BinOp() if type(node.op) in _OPERATORS:
+                return _call(_OPERATORS[type(node.op)], node.left, node.right)
+            case ast.For() | ast.comprehension():
+                node.iter = _call(_STEPS, node.iter)
+            case ast.FunctionDef():
+                node.body = [ast.Expr(_call(_TICK)), *node.body]
+            case ast.Lambda():
+                node.body = ast.BoolOp(ast.And(), [_call(_TICK), node.body])
+            case ast.List(ctx=ast.Load()) | ast.Tuple(ctx=ast.Load()):
+                grows = any(isinstance(n, ast.Starred) for n in node.elts)
+                return _call(_DISPLAY, node) if grows else node
         return node
-
-    def visit_comprehension(self, node: ast.comprehension) -> ast.comprehension:
-        self.generic_visit(node)
-        node.iter = _call(_STEPS, node.iter)
-        return node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        self.generic_visit(node)
-        node.body = [ast.Expr(_call(_TICK)), *node.body]
-        return node
-
-    def visit_Lambda(self, node: ast.Lambda) -> ast.Lambda:
-        self.generic_visit(node)
-        node.body = ast.BoolOp(ast.And(), [_call(_TICK), node.body])
-        return node
-
-    def visit_List(self, node: ast.List | ast.Tuple) -> ast.expr:
-        self.generic_visit(node)
-        grows = isinstance(node.ctx, ast.Load) and any(isinstance(n, ast.Starred) for n in node.elts)
-        return _call(_DISPLAY, node) if grows else node
-
-    visit_Tuple = visit_List
 
 
 def _call(name: str, *arguments: ast.expr) -> ast.Call:
@@ -292,7 +263,7 @@ def _code(tree: ast.Module) -> Any:
 
 
 class _Names:
-    """What one of the names torch, math and F holds; it cannot be changed."""
+    """What one of the names torch, math and F refers to; it cannot be changed."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         self.__dict__.update(names)
@@ -323,18 +294,20 @@ def _small(function: Callable, name: str, greatest: int) -> Callable:
     return call
 
 
+_GREATEST = {"factorial": 20, "comb": 60}  # arguments whose result stays below 2 ** 63
+
+
 def _namespace(where: str, module: ModuleType) -> _Names:
     names = {}
     for name in ALLOWED[where]:
         full, found = f"{where}.{name}", getattr(module, name)
         if full in ALLOWED:
-            names[name] = _namespace(full, found)
-        elif where == "math" and name in ("factorial", "comb"):
-            names[name] = _small(found, name, {"factorial": 20, "comb": 60}[name])
-        elif callable(found) and not isinstance(found, torch.dtype):
-            names[name] = found if where == "math" else _listed(found, full, POSITIONAL.get(full))
-        else:
-            names[name] = found
+            found = _namespace(full, found)
+        elif where == "math" and name in _GREATEST:
+            found = _small(found, name, _GREATEST[name])
+        elif where != "math" and callable(found) and not isinstance(found, torch.dtype):
+            found = _listed(found, full, POSITIONAL.get(full))
+        names[name] = found
     return _Names(names)
 
 

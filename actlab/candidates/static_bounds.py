@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
+from collections import defaultdict
+from operator import add, floordiv, mul, sub
 from typing import Any
 
 MAX_BITS = 63  # of an integer that is computed
 MAX_CHAIN = 30  # names that stand for one another
+
+Interval = tuple[int, int]  # the least and the greatest whole number
 
 
 class Bounds:
@@ -17,170 +21,161 @@ class Bounds:
     """
 
     def __init__(self, tree: ast.Module) -> None:
-        self.bindings: dict[str, list[tuple[str, ast.expr | None]]] = {}  # how ("is" or "in") and what
+        self.bindings: dict[str, list[tuple[str, ast.expr | None]]] = defaultdict(list)  # how ("is" or "in") and what
         self.known: dict[tuple[str, str], Any] = {}
-        self.calls: dict[str, list[ast.Call]] = {}
+        self.calls: dict[str, list[ast.Call]] = defaultdict(list)
         self.chain = 0
         nodes = list(ast.walk(tree))
         functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
         called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-        # names used other than in a call
-        self.values = {n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in called and _is_load(n)}
+        self.values: set[str] = set()  # names used other than in a call
         for node in nodes:
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                self.calls.setdefault(node.func.id, []).append(node)
-            elif isinstance(node, ast.Assign):
-                for target in node.targets:
-                    self._bind(target, "is", node.value)
-            elif isinstance(node, ast.For | ast.comprehension):
-                self._bind(node.target, "in", node.iter)
-            elif isinstance(node, ast.Lambda):
-                for argument in ast.walk(node.args):
-                    if isinstance(argument, ast.arg):
-                        self._note(argument.arg, "is", None)
+            match node:
+                case ast.Name(ctx=ast.Load()) if id(node) not in called:
+                    self.values.add(node.id)
+                case ast.Call(func=ast.Name(id=name)):
+                    self.calls[name].append(node)
+                case ast.Assign():
+                    for target in node.targets:
+                        self._bind(target, "is", node.value)
+                case ast.For() | ast.comprehension():
+                    self._bind(node.target, "in", node.iter)
+                case ast.Lambda():
+                    for argument in ast.walk(node.args):
+                        if isinstance(argument, ast.arg):
+                            self.bindings[argument.arg].append(("is", None))
         for node in functions:
-            self._note(node.name, "is", None)
+            self.bindings[node.name].append(("is", None))
         for node in functions:
             self._bind_arguments(node)
 
-    def _note(self, name: str, how: str, what: ast.expr | None) -> None:
-        self.bindings.setdefault(name, []).append((how, what))
-
     def _bind(self, target: ast.expr, how: str, value: ast.expr | None) -> None:
         if isinstance(target, ast.Name):
-            self._note(target.id, how, value)
+            self.bindings[target.id].append((how, value))
         elif isinstance(target, ast.Tuple | ast.List):
-            parts: list[tuple[str, ast.expr | None]] = [("is", None)] * len(target.elts)
-            if how == "is" and isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts):
-                parts = [("is", part) for part in value.elts]
-            elif how == "in" and is_call(value, "zip") and len(value.args) == len(target.elts):
-                parts = [("in", part) for part in value.args]
-            elif how == "in" and is_call(value, "enumerate") and len(value.args) == 1 and not value.keywords:
-                length = ast.Call(ast.Name("len", ast.Load()), value.args, [])
-                parts[0] = "in", ast.Call(ast.Name("range", ast.Load()), [length], [])
+            length = len(target.elts)
+            parts: list[tuple[str, ast.expr | None]] = [("is", None)] * length
+            match how, value:
+                case "is", ast.Tuple(elts=items) | ast.List(elts=items) if len(items) == length:
+                    parts = [("is", part) for part in items]
+                case "in", ast.Call(func=ast.Name(id="zip"), args=items) if len(items) == length:
+                    parts = [("in", part) for part in items]
+                case "in", ast.Call(func=ast.Name(id="enumerate"), args=[_] as items, keywords=[]) if parts:
+                    count = ast.Call(ast.Name("len", ast.Load()), items, [])
+                    parts[0] = "in", ast.Call(ast.Name("range", ast.Load()), [count], [])
             for part, (kind, what) in zip(target.elts, parts, strict=True):
                 self._bind(part, kind, what if not isinstance(what, ast.Starred) else None)
 
     def _bind_arguments(self, node: ast.FunctionDef) -> None:
         """Binds a function's arguments to their defaults and to what its calls give, where it is only called."""
-        names = [argument.arg for argument in node.args.args]
-        given: dict[str, list[ast.expr]] = {argument.arg: [] for argument in [*node.args.args, *node.args.kwonlyargs]}
-        for name, default in zip(names[len(names) - len(node.args.defaults) :], node.args.defaults, strict=True):
-            given[name].append(default)
-        for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-            given[argument.arg] += [default] if default else []
+        names, keyword_only = ([argument.arg for argument in n] for n in (node.args.args, node.args.kwonlyargs))
+        defaults = node.args.defaults
+        given: dict[str, list[ast.expr]] = {name: [] for name in (*names, *keyword_only)}
+        found = [*zip(names[len(names) - len(defaults) :], defaults, strict=True)]
+        found += [(name, default) for name, default in zip(keyword_only, node.args.kw_defaults, strict=True) if default]
         plain = node.name not in self.values and len(self.bindings[node.name]) == 1
         for call in self.calls.get(node.name, []):
             plain = plain and not any(isinstance(value, ast.Starred) for value in call.args)
-            for name, value in zip(names, call.args, strict=False):
-                given[name].append(value)
-            for keyword in call.keywords:
-                if keyword.arg in given:
-                    given[keyword.arg].append(keyword.value)
+            found += zip(names, call.args, strict=False)
+            found += [(keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg in given]
+        for name, value in found:
+            given[name].append(value)
         for name, values in given.items():
-            for value in values if plain and values else [None]:
-                self._note(name, "is", value)
+            self.bindings[name] += [("is", value) for value in (values if plain and values else [None])]
 
-    def interval(self, node: ast.expr | None) -> tuple[int, int] | None:
+    def interval(self, node: ast.expr | None) -> Interval | None:
         """The least and the greatest whole number that an expression may be."""
         found = None
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            found = node.value, node.value
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            inner = self.interval(node.operand)
-            found = inner and (-inner[1], -inner[0])
-        elif isinstance(node, ast.BinOp):
-            left, right = self.interval(node.left), self.interval(node.right)
-            found = left and right and _combined(node.op, left, right)
-        elif is_call(node, "len") and len(node.args) == 1:
-            length = self.count(node.args[0])
-            found = None if length is None else (0, length)
-        elif isinstance(node, ast.Name):
-            found = self._of_name("interval", node.id)
+        match node:
+            case ast.Constant(value=value) if type(value) is int:
+                found = value, value
+            case ast.UnaryOp(op=ast.USub()):
+                inner = self.interval(node.operand)
+                found = inner and (-inner[1], -inner[0])
+            case ast.BinOp():
+                left, right = self.interval(node.left), self.interval(node.right)
+                found = left and right and _combined(node.op, left, right)
+            case ast.Call(func=ast.Name(id="len"), args=[items]):
+                length = self.count(items)
+                found = None if length is None else (0, length)
+            case ast.Name(id=name):
+                found = self._of_name("interval", name)
         return found if found and max(map(abs, found)).bit_length() <= MAX_BITS else None
 
     def count(self, node: ast.expr | None) -> int | None:
         """The greatest number of items that an expression may have."""
-        if isinstance(node, ast.Tuple | ast.List):
-            parts = [self.count(n.value) if isinstance(n, ast.Starred) else 1 for n in node.elts]
-            return None if None in parts else sum(parts)
-        if isinstance(node, ast.ListComp | ast.GeneratorExp):
-            parts = [self.count(generator.iter) for generator in node.generators]
-            return None if None in parts else min(math.prod(parts), 2**MAX_BITS)
-        if isinstance(node, ast.Name):
-            return self._of_name("count", node.id)
-        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
-            return self.count(node.value)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            parts = [self.count(node.left), self.count(node.right)]
-            return None if None in parts else sum(parts)
-        if is_call(node, "range") and 1 <= len(node.args) <= 3 and not node.keywords:
-            return _length([self.interval(argument) for argument in node.args])
-        if is_call(node, "enumerate", "reversed", "list", "tuple", "zip") and node.args:
-            parts = [self.count(argument) for argument in node.args]
-            return None if None in parts else min(parts) if node.func.id == "zip" else parts[0]
+        match node:
+            case ast.Tuple() | ast.List():
+                return _all_of(sum, [self.count(n.value) if isinstance(n, ast.Starred) else 1 for n in node.elts])
+            case ast.ListComp() | ast.GeneratorExp():
+                steps = _all_of(math.prod, [self.count(generator.iter) for generator in node.generators])
+                return steps and min(steps, 2**MAX_BITS)
+            case ast.Name(id=name):
+                return self._of_name("count", name)
+            case ast.Subscript(slice=ast.Slice()):
+                return self.count(node.value)
+            case ast.BinOp(op=ast.Add()):
+                return _all_of(sum, [self.count(node.left), self.count(node.right)])
+            case ast.Call(func=ast.Name(id="range"), args=[_] | [_, _] | [_, _, _], keywords=[]):
+                return _length([self.interval(argument) for argument in node.args])
+            case ast.Call(func=ast.Name(id="zip"), args=[_, *_]):
+                return _all_of(min, [self.count(argument) for argument in node.args])
+            case ast.Call(func=ast.Name(id="enumerate" | "reversed" | "list" | "tuple"), args=[_, *_]):
+                return _all_of(max, [self.count(argument) for argument in node.args])
         return None
 
-    def items(self, node: ast.expr | None) -> tuple[int, int] | None:
+    def items(self, node: ast.expr | None) -> Interval | None:
         """The least and the greatest whole number among the items of an expression."""
-        if isinstance(node, ast.Tuple | ast.List):
-            return _hull([self.interval(n) for n in node.elts])
-        if is_call(node, "range") and 1 <= len(node.args) <= 3 and not node.keywords:
-            return _hull([(0, 0), *(self.interval(argument) for argument in node.args)])
-        if is_call(node, "reversed", "list", "tuple") and node.args:
-            return self.items(node.args[0])
-        return self._of_name("items", node.id) if isinstance(node, ast.Name) else None
+        match node:
+            case ast.Tuple() | ast.List():
+                return _hull([self.interval(n) for n in node.elts])
+            case ast.Call(func=ast.Name(id="range"), args=[_] | [_, _] | [_, _, _], keywords=[]):
+                return _hull([(0, 0), *(self.interval(argument) for argument in node.args)])
+            case ast.Call(func=ast.Name(id="reversed" | "list" | "tuple"), args=[items, *_]):
+                return self.items(items)
+            case ast.Name(id=name):
+                return self._of_name("items", name)
+        return None
 
     def _of_name(self, question: str, name: str) -> Any:
+        """The answer of `interval`, `count` or `items` for all that is bound to a name."""
         key = question, name
         if key not in self.known:
-            self.known[key] = None  # what a name that is bound to itself is
+            self.known[key] = None  # for a name that is bound to itself
             if self.chain == MAX_CHAIN:
                 return None
             self.chain += 1
             found = []
             for how, what in self.bindings.get(name, [("is", None)]):
-                if how == "in":
-                    found.append(self.items(what) if question == "interval" else None)
-                else:
+                if how == "is":
                     found.append(getattr(self, question)(what))
-            if question == "count":
-                self.known[key] = None if None in found else max(found)
-            else:
-                self.known[key] = _hull(found)
+                else:
+                    found.append(self.items(what) if question == "interval" else None)
+            self.known[key] = _all_of(max, found) if question == "count" else _hull(found)
             self.chain -= 1
         return self.known[key]
 
 
-def _is_load(node: ast.Name) -> bool:
-    return isinstance(node.ctx, ast.Load)
+def _all_of(function: Any, values: list[int | None]) -> int | None:
+    return None if None in values else function(values)
 
 
-def is_call(node: ast.expr | None, *names: str) -> bool:
-    """Whether a node calls one of the functions of these names."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
-
-
-def _hull(intervals: list[tuple[int, int] | None]) -> tuple[int, int] | None:
+def _hull(intervals: list[Interval | None]) -> Interval | None:
     if not intervals or None in intervals:
         return None
     return min(low for low, _ in intervals), max(high for _, high in intervals)
 
 
-def _combined(operator: ast.operator, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int] | None:
+_OPERATORS = {ast.Add: add, ast.Sub: sub, ast.Mult: mul, ast.FloorDiv: floordiv, ast.Pow: pow}
+
+
+def _combined(operator: ast.operator, left: Interval, right: Interval) -> Interval | None:
     """The bounds of a + b, a - b, a * b, a // b and a ** b, at the corners of their operands' bounds."""
-    pairs = [(a, b) for a in left for b in right]
-    if isinstance(operator, ast.Add):
-        return left[0] + right[0], left[1] + right[1]
-    if isinstance(operator, ast.Sub):
-        return left[0] - right[1], left[1] - right[0]
-    if isinstance(operator, ast.Mult):
-        return min(a * b for a, b in pairs), max(a * b for a, b in pairs)
-    if isinstance(operator, ast.FloorDiv) and right[0] > 0:
-        return min(a // b for a, b in pairs), max(a // b for a, b in pairs)
-    if isinstance(operator, ast.Pow) and min(left[0], right[0]) >= 0 and small_power(left[1], right[1]):
-        return min(a**b for a, b in pairs), max(a**b for a, b in pairs)
-    return None
+    unknown = type(operator) not in _OPERATORS or (isinstance(operator, ast.FloorDiv) and right[0] <= 0)
+    if isinstance(operator, ast.Pow):
+        unknown = min(left[0], right[0]) < 0 or not small_power(left[1], right[1])
+    corners = [] if unknown else [_OPERATORS[type(operator)](a, b) for a in left for b in right]
+    return None if unknown else (min(corners), max(corners))
 
 
 def small_power(base: int, exponent: int) -> bool:
@@ -190,14 +185,13 @@ def small_power(base: int, exponent: int) -> bool:
     return exponent < 0 or (base**exponent).bit_length() <= MAX_BITS
 
 
-def _length(bounds: list[tuple[int, int] | None]) -> int | None:
+def _length(bounds: list[Interval | None]) -> int | None:
     """The greatest length of a range whose arguments have these bounds."""
     if None in bounds:
         return None
     if len(bounds) == 1:
         bounds = [(0, 0), *bounds]
-    start, stop = bounds[:2]
-    step = bounds[2] if len(bounds) == 3 else (1, 1)
+    start, stop, step = (*bounds, (1, 1))[:3]
     if step[0] > 0:
         return max(0, -(-(stop[1] - start[0]) // step[0]))
     if step[1] < 0:

@@ -1,7 +1,7 @@
-"""The canary of the lab: a tiny training in float64 whose numbers notice when the lab's code computes something else.
+"""The canary of the lab: a tiny training in float64 whose numbers change when the lab's code computes something else.
 
-A committed record of the lab is valid as long as these numbers are, to 1e-10 relative: float64 keeps rounding, other
-chunks and wider vectors far below that, and Adam's epsilon far above it. All tasks, functions and sizes here are ours.
+A committed record of the lab is valid as long as these numbers are, to 1e-10 relative: in float64, rounding, other
+chunks and wider vectors stay far below that, and a change of Adam's epsilon far above. All sizes here are ours.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ ENDS = {"0.8125": "killed", "0.4375": "failed"}  # how a training ends, by a con
 
 
 class InProcess(Evaluator):
-    """An evaluator that runs its jobs in this process, one at a time, as soon as they are asked for.
+    """An evaluator that runs each job in this process at once, unconfined: for programs of our own.
 
-    Nothing confines the programs and nothing ends them: it is for programs of our own, such as the zoo's and the
-    grammar's. Those with a constant of `ENDS` end as a sandbox would end them.
+    Programs with a constant of `ENDS` end as a sandbox would end them.
     """
 
     def _send(self, call: Call) -> Future[Outcome | None]:
@@ -62,7 +61,7 @@ class InProcess(Evaluator):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch works in one thread within, as in a sandbox: two are slower on tensors that are this small."""
+    """Within, torch uses one thread, as in a sandbox: two are slower on tensors this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -80,26 +79,26 @@ def values() -> dict[str, float | int | str]:
     """The canary's numbers by name: floats that hold to 1e-10 relative, whole numbers and words that hold exactly."""
     with one_thread():
         given = suites()
-        return {
-            **_equations(),
-            **_data(given),
-            **_losses(given),
-            **_descriptions(given),
-            **_networks(given["search"]),
-            **_learned(given["held-out"]),
-            **_observed(given["search"]),
-        }
+        search, held_out = given["search"], given["held-out"]
+        return (
+            _equations()
+            | _data(given)
+            | _losses(given)
+            | _descriptions(given)
+            | _networks(search)
+            | (_learned(held_out) | _observed(search))
+        )
 
 
 def summary(name: str, array: np.ndarray | torch.Tensor) -> dict[str, float]:
-    """The size of an array, and a weighted sum that a change of one element or of their order moves."""
+    """The sum of an array's absolute values, and a weighted sum that depends on every element and on their order."""
     flat = np.asarray(array, dtype=np.float64).ravel()
     weights = 1 + np.arange(flat.size) / flat.size
     return {f"{name} size": float(np.abs(flat).sum()), f"{name} sum": float(weights @ flat)}
 
 
 def _equations() -> dict[str, float]:
-    """Every Feynman equation at five places of its box, no two variables at the same part of theirs."""
+    """Every Feynman equation at five points of its box, its variables at different fractions of their ranges."""
     found = {}
     for equation in feynman.EQUATIONS:
         low, high = np.array(equation.low), np.array(equation.high)
@@ -123,10 +122,7 @@ def _data(given: Mapping[str, tasks.Suite]) -> dict[str, float]:
 
 
 def _losses(given: Mapping[str, tasks.Suite]) -> dict[str, float | str]:
-    """Scores of functions of each kind: piecewise, rewritten, periodic, of a batch, of a spectrum, and a divergent one.
-
-    Joined are the scores of two halves of a suite.
-    """
+    """Scores of functions of each kind: piecewise, smooth, periodic, batch-dependent and divergent; and joined ones."""
     asked = [("relu", suite, LAB, 0, None) for suite in given]
     asked += [("gelu", "search", LAB, 0, None), ("gelu", "held-out", DEEP, 1, None)]
     asked += [("gelu-erf", "calibration", LAB, 2, None), ("snake", tasks.INSIDE, DEEP, 0, None)]
@@ -163,7 +159,7 @@ def _score(name: str, score: Score) -> dict[str, float | str]:
 
 
 def _descriptions(given: Mapping[str, tasks.Suite]) -> dict[str, float | str]:
-    """What the probes find; values and slopes of a function that sees its batch; and programs that end early."""
+    """Descriptions; values and slopes of a function that sees its batch; and programs that end early."""
     found: dict[str, float | str] = {}
     batch = np.random.default_rng(5).normal(size=(4, 3))
     with InProcess(given, FITNESS, 1) as evaluator:
@@ -207,7 +203,7 @@ def _learned(suite: tasks.Suite) -> dict[str, float]:
 
 
 def _observed(suite: tasks.Suite) -> dict[str, float]:
-    """What is noted on the way of a training, and the powers of what is learned."""
+    """What is recorded during a training, and the power spectra of what is learned."""
     function, identity = spectra.subject("gelu-tanh@0.2")
     found = {"subject": f"{identity} {spectra.subject('gelu-sine')[1]}"}
     for part, table in spectra._observed(function, suite, replace(LAB, depth=2), 1).items():

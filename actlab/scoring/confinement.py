@@ -1,14 +1,15 @@
-"""What holds a process that runs a candidate: resource limits, seccomp and Landlock, where the system has them (ours).
+"""What confines a process that runs a candidate: resource limits, seccomp and Landlock, where available (ours).
 
 A confined process can compute, and write to a pipe that is already open. It cannot open a file or a socket, start a
-process or a thread, signal another process, or map executable memory; it has so much memory and processor time. It
-needs no file, since the process that it is forked from has loaded whatever a candidate can reach.
+process or a thread, signal another process, or map executable memory; its memory and CPU time are limited. It needs no
+file, since the process that forks it has loaded whatever a candidate can reach.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import importlib
 import math
 import os
 import signal
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 try:
     import resource
@@ -23,7 +25,7 @@ except ImportError:  # Windows
     resource = None
 
 FILES = 16  # open files
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 # System calls that computing, allocating, writing to an open pipe and ending need: everything else is refused.
 CALLS = """
     read write writev close lseek fstat brk mmap munmap mremap mprotect madvise futex sched_yield sched_getaffinity
@@ -35,13 +37,15 @@ MADV_HWPOISON = 100  # this advice and those beyond it break pages on purpose, w
 
 
 def memory_in_use() -> int | None:
-    """Bytes of address space of this process; None where the system does not tell."""
+    """Bytes of address space of this process; None where the system does not say."""
     status = Path("/proc/self/statm")
     return int(status.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else None
 
 
 class Confinement:
-    """What this system offers, made ready once; `apply` then takes about two milliseconds in a forked child.
+    """The confinements of this system, prepared once; `apply` then takes about two milliseconds in a forked child.
+
+    `missing` has the reason for each that is not active.
 
     Args:
         memory: bytes that the confined process may allocate beyond what this one holds now.
@@ -49,52 +53,40 @@ class Confinement:
     """
 
     def __init__(self, memory: int, without: Sequence[str] = ()) -> None:
-        self.memory = memory
-        self.missing: dict[str, str] = {name: "left out" for name in without}
-        self._apply_landlock = self._prepare("landlock", _landlock)
-        self._apply_seccomp = self._prepare("seccomp", _seccomp)
+        self.memory, self.missing = memory, dict.fromkeys(without, "left out")
+        self._parts: dict[str, Callable[[], None]] = {}  # what applies each, in the order in which they are applied
+        for name, prepare in (("landlock", _landlock), ("seccomp", _seccomp)):
+            try:
+                if name not in self.missing:
+                    self._parts[name] = prepare()
+            except _Unavailable as reason:
+                self.missing[name] = str(reason)
         if resource is None:
             self.missing.setdefault("limits", "this system has no resource limits")
 
-    def _prepare(self, name: str, prepare: Callable[[], Callable[[], None]]) -> Callable[[], None] | None:
-        if name in self.missing:
-            return None
-        try:
-            return prepare()
-        except _Unavailable as reason:
-            self.missing[name] = str(reason)
-            return None
-
     @property
     def active(self) -> tuple[str, ...]:
-        """The parts that hold, of limits, seccomp and landlock."""
+        """The parts that are applied, of limits, seccomp and landlock."""
         return tuple(name for name in ("limits", "seccomp", "landlock") if name not in self.missing)
 
     def apply(self, seconds: float) -> None:
-        """Confines this process, for good.
-
-        Args:
-            seconds: of processor time from now on, after which the kernel ends it.
-        """
+        """Confines this process, for good; the kernel ends it after so many `seconds` of CPU time from now on."""
         if "limits" in self.active:
             used, processor = memory_in_use(), math.ceil(time.process_time() + seconds) + 1
             limits = {"CORE": 0, "FSIZE": 0, "NOFILE": FILES, "NPROC": 0, "CPU": processor}
             limits |= {"AS": used + self.memory} if used is not None else {}
             for name, limit in limits.items():
                 _lower(getattr(resource, f"RLIMIT_{name}"), limit)
-            if sys.platform == "linux":  # a limit of 0 keeps no core from a program that collects them
-                _libc().prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-        for apply in (self._apply_landlock, self._apply_seccomp):
-            if apply is not None:
-                apply()
+            prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # a limit of 0 keeps no core from a program that collects them
+        for apply in self._parts.values():
+            apply()
 
     def try_out(self) -> None:
-        """Has a forked child apply each part; one that the system refuses there is missing, and said to be."""
-        parts = {"landlock": self._apply_landlock, "seccomp": self._apply_seccomp}
-        for name, apply in parts.items():
-            if apply is not None and not _works(apply):
+        """Applies each part in a forked child of its own; one that the system refuses there becomes missing."""
+        for name, apply in list(self._parts.items()):
+            if not _works(apply):
                 self.missing[name] = "this system refuses it"
-        self._apply_landlock, self._apply_seccomp = (parts[n] if n not in self.missing else None for n in parts)
+                del self._parts[name]
 
 
 def _works(apply: Callable[[], None]) -> bool:
@@ -112,14 +104,15 @@ def _works(apply: Callable[[], None]) -> bool:
 
 def die_with_parent(parent: int) -> None:
     """Has the kernel end this process with the one that forked it, where it can; `parent` is that one's number."""
-    if sys.platform == "linux":
-        _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before
         os._exit(1)
 
 
-class _Unavailable(Exception):
-    """Why a part is not to be had here."""
+def prctl(*arguments: int) -> None:
+    """Linux's system call of that name; nothing elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(*arguments)
 
 
 def _lower(which: int, limit: int) -> None:
@@ -128,18 +121,22 @@ def _lower(which: int, limit: int) -> None:
     resource.setrlimit(which, (limit, limit))
 
 
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+class _Unavailable(Exception):
+    """Why this system lacks a part."""
+
+
+def _imported(package: str, part: str) -> ModuleType:
+    if sys.platform != "linux":
+        raise _Unavailable(f"{part} is Linux's")
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise _Unavailable(f"the package {package} is not installed") from error
 
 
 def _landlock() -> Callable[[], None]:
     """No file may be opened, made, removed or renamed."""
-    if sys.platform != "linux":
-        raise _Unavailable("Landlock is Linux's")
-    try:
-        import landlock
-    except ImportError as error:
-        raise _Unavailable("the package landlock is not installed") from error
+    landlock = _imported("landlock", "Landlock")
     try:
         landlock.landlock_abi_version()
     except landlock.LandlockError as error:
@@ -155,12 +152,8 @@ def _landlock() -> Callable[[], None]:
 
 def _seccomp() -> Callable[[], None]:
     """Only `CALLS`; no executable memory; signals to this very process alone."""
-    if sys.platform != "linux":
-        raise _Unavailable("seccomp is Linux's")
     try:
-        import pyseccomp as seccomp
-    except ImportError as error:
-        raise _Unavailable("the package pyseccomp is not installed") from error
+        seccomp = _imported("pyseccomp", "seccomp")
     except (OSError, RuntimeError) as error:
         raise _Unavailable("the library libseccomp is not installed") from error
 

@@ -1,7 +1,7 @@
 """A candidate's Score: confined workers train and predict, this process judges (paper, section 3; split ours).
 
-Workers hold training data and out-of-distribution inputs. The out-of-distribution targets stay here, with the losses,
-and nothing that a worker sends is trusted: it is plain data, of the size and form that was asked for, or an outcome.
+Workers hold training data and out-of-distribution inputs; the out-of-distribution targets and the losses stay here.
+Nothing that a worker sends is trusted: it is plain data, of the size and form that was asked for, or an outcome.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from actlab.core import stats
 from actlab.core.config import FitnessConfig, LabConfig, Limits
 from actlab.lab.tasks import Suite
 from actlab.scoring.pool import Answer, Call, Pool, data_key, perform
-from actlab.scoring.sandbox import Outcome, Sandbox
+from actlab.scoring.sandbox import Outcome
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,18 @@ class Score:
     """How a candidate did on a suite. Losses are mean squared errors in variances of the training target, [tasks].
 
     `ended` is scored, refused (its source breaks a rule, or it costs too much), failed (it raised, or misbehaved) or
-    killed (it was ended from outside, or its process died), with the reason in `error`. `ood_mse` predicts in batches
-    of the training size, and counts for the fitness; `ood_mse_whole` predicts the whole set as one batch. `fitness` is
-    higher for better candidates, minus infinity for those that did not end well, and `interval` is its bootstrap
-    interval over tasks. `description` has the cost and the traits, where asked for.
+    killed (it was ended from outside, or its process died), with the reason in `error`.
     """
 
     ended: str
     error: str | None
-    fitness: float
-    interval: tuple[float, float]
-    ood_mse: tuple[float, ...]
-    ood_mse_whole: tuple[float, ...]
+    fitness: float  # higher is better; minus infinity unless it was scored
+    interval: tuple[float, float]  # of the fitness: bootstrap over tasks
+    ood_mse: tuple[float, ...]  # predicted in batches of the training size; counts for the fitness
+    ood_mse_whole: tuple[float, ...]  # predicted as one batch
     train_mse: tuple[float, ...]
     families: tuple[str, ...]
-    description: dict[str, Any] | None = None
+    description: dict[str, Any] | None = None  # cost and traits, where asked for
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` gives the same Score back, to the bit."""
@@ -69,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a training came to, [tasks, points] each; or how else it ended, and the `error`."""
+    """What a training predicts, [tasks, points] each; or how else it ended, and the `error`."""
 
     ended: str
     error: str | None = None
@@ -87,10 +84,8 @@ def mse(prediction: np.ndarray, target: np.ndarray, clamp: float) -> np.ndarray:
 def contributions(ood_mse: np.ndarray, reference: np.ndarray, config: FitnessConfig) -> np.ndarray:
     """What each task adds to the fitness, [tasks]; the fitness is their mean.
 
-    Args:
-        ood_mse: the candidate's clamped losses, [tasks].
-        reference: ReLU's, of the same lab and seed, [tasks].
-        config: which aggregate: log-ratio is log(reference / mse), both floored; clamped-mean is -mse.
+    The losses are clamped, `reference` is ReLU's with the same lab and seed, [tasks]. The aggregate log-ratio is
+    log(reference / mse), both floored; clamped-mean is -mse.
 
     Raises:
         ValueError: where the aggregate is not known.
@@ -110,7 +105,7 @@ class Pending:
         self.future, self._judge = future, judge
 
     def result(self) -> Score:
-        """The Score; computed in this process from the worker's predictions."""
+        """The Score, computed in this process."""
         return self._judge(self.future.result())
 
 
@@ -123,8 +118,8 @@ class Evaluator:
         workers: sandboxes of this process; a Score does not depend on their number.
         limits: what a candidate may cost, and when it is ended.
         without: confinements to leave out, for measurements.
-        executor: reaches other processes, each with sandboxes of its own (`actlab.scoring.pool`), in place of this
-            one's: of threads, processes or a cluster. It stays open when this evaluator closes.
+        executor: of threads, processes or a cluster, whose processes have sandboxes of their own (`pool.perform`), in
+            place of this one's. It stays open when this evaluator closes.
     """
 
     def __init__(
@@ -142,8 +137,7 @@ class Evaluator:
         self._without, self._keys = tuple(without), {name: data_key(suite.blind) for name, suite in suites.items()}
         data = {self._keys[name]: suite.blind for name, suite in self.suites.items()}
         self._pool = Pool(self.limits, without, data, size=0 if executor else workers)
-        self._own = ThreadPoolExecutor(workers)  # its threads wait for sandboxes
-        self._executor = executor
+        self._own, self._executor = ThreadPoolExecutor(workers), executor  # its own threads wait for sandboxes
         self._answers: WeakSet[Answer] = WeakSet()
         self._references: dict[tuple[str, LabConfig, int], Future[Predictions]] = {}
 
@@ -161,27 +155,21 @@ class Evaluator:
         self._pool.close()
         self._own.shutdown(wait=True)
 
-    @property
-    def _sandboxes(self) -> list[Sandbox]:
-        return self._pool.sandboxes
-
     def describe(self, source: str) -> Future[Finding]:
         """Behaviour, cost, traits and fingerprint of a checked program, found in a sandbox."""
         return self._ask("describe", {"source": source}, [], self.limits.describe, 0, self._finding)
 
     def values(self, source: str, x: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A program's result and slope at one element of a batch, found in a sandbox.
+        """A program's result and slope at one element of a batch, [points] each, found in a sandbox.
 
-        Args:
-            source: the program.
-            x: values of the element in the first row and second column, [points].
-            batch: [batch, features]; all other elements.
+        The element is in the first row and second column and takes the values x [points]; the others are those of
+        `batch` [batch, features].
 
         Raises:
             ValueError: where the program does not give them.
         """
         request, size = {"source": check(source).source}, 16 * len(x)
-        outcome = self._ask("values", request, [x, batch], self.limits.describe, size, lambda came: came).result()
+        outcome = self._ask("values", request, [x, batch], self.limits.describe, size, lambda outcome: outcome).result()
         if outcome.ended != "answered" or [array.shape for array in outcome.arrays] != [x.shape] * 2:
             raise ValueError(f"wanted a program's values at {len(x)} points; it {outcome.ended}: {outcome.error}")
         return outcome.arrays[0], outcome.arrays[1]
@@ -193,13 +181,13 @@ class Evaluator:
 
         Args:
             source: the program.
-            suite: the name.
+            suite: its name.
             config: of the training.
             seed: of initial weights and batches, common to all programs.
-            chosen: places of some tasks, on which alone it is trained and scored, in this order; all by default.
+            chosen: places of the tasks on which alone it is trained and scored, in this order; all by default.
 
         Raises:
-            ValueError: where the suite is not one of this evaluator's, or the device is not the processor.
+            ValueError: where the suite is not one of this evaluator's, or the device is not the CPU.
         """
         if config.device != "cpu":
             raise ValueError(f"wanted device cpu, all that confined processes have; got {config.device}")
@@ -212,19 +200,19 @@ class Evaluator:
             done.set_result(Predictions("refused", str(refusal)))
             return Pending(done, lambda p: self._unscored(p.ended, p.error, suite))
         where = (suite, config, seed)
-        if where not in self._references or _was_lost(self._references[where]):
-            self._references[where] = self._predict(relu, *where)
-        reference = self._references[where]
+        reference = self._references.get(where)
+        if reference is None or _was_lost(reference):
+            reference = self._references[where] = self._predict(relu, *where)
         future = reference if canonical == relu and chosen is None else self._predict(canonical, *where, chosen)
         return Pending(future, lambda p: self._judge(p, reference.result(), suite, chosen))
 
     def joined(self, parts: Sequence[tuple[tuple[int, ...], Score]], suite: str, reference: Score) -> Score:
         """The Score of a whole suite from those of its parts, each with the places of its tasks.
 
-        Args:
-            parts: Scores that ended well, of tasks that make up the suite.
-            suite: its name.
-            reference: ReLU's Score on the whole suite.
+        All ended as scored; `reference` is ReLU's Score on the whole suite.
+
+        Raises:
+            ValueError: where the parts do not make up the suite.
         """
         places = np.concatenate([chosen for chosen, _ in parts])
         if sorted(places) != list(range(len(self.suites[suite].tasks))):
@@ -236,15 +224,16 @@ class Evaluator:
         return self._summed(*losses, np.array(reference.ood_mse), self.suites[suite].families)
 
     def score(self, source: str, suite: str, config: LabConfig, seed: int = 0) -> Score:
-        """The whole path of a program: check, describe, train, judge; the Score carries its description."""
+        """Checks, describes, trains and judges a program; the Score carries its description."""
         try:
             finding = self.describe(check(source).source).result()
         except Refused as refusal:
             return self._unscored("refused", str(refusal), suite)
-        description = None if finding.description is None else finding.description.to_dict()
-        if finding.ended != "open":
-            return replace(self._unscored(finding.ended, finding.error, suite), description=description)
-        return replace(self.submit(source, suite, config, seed).result(), description=description)
+        if finding.ended == "open":
+            score = self.submit(source, suite, config, seed).result()
+        else:
+            score = self._unscored(finding.ended, finding.error, suite)
+        return replace(score, description=finding.description and finding.description.to_dict())
 
     def _ask(
         self,
@@ -256,7 +245,7 @@ class Evaluator:
         read: Callable[[Outcome], Any],
         suite: str | None = None,
     ) -> Answer:
-        """Sends a job on a candidate to a sandbox, here or wherever the executor reaches; `read` makes the result."""
+        """Sends a job to a sandbox, here or where the executor reaches; `read` makes the result of its Outcome."""
         key, data = (None, None) if suite is None else (self._keys[suite], self.suites[suite].blind)
         call = Call(job, request, arrays, seconds, limit, self.limits, self._without, key)
         answer = Answer(self._send, call, data, read)
@@ -285,10 +274,10 @@ class Evaluator:
     def _predict(
         self, source: str, suite: str, config: LabConfig, seed: int, chosen: tuple[int, ...] | None = None
     ) -> Future[Predictions]:
-        target, tasks = self.suites[suite], len(self.suites[suite].tasks) if chosen is None else len(chosen)
+        target = self.suites[suite]
+        tasks = len(target.tasks if chosen is None else chosen)
         shapes = [(tasks, points.shape[1]) for points in (target.blind.train_y, target.ood_y, target.ood_y)]
-        lab, key = asdict(config), self._keys[suite]
-        request = {"source": source, "suite": key, "lab": lab, "seed": seed, "chosen": chosen}
+        request = {"source": source, "suite": self._keys[suite], "lab": asdict(config), "seed": seed, "chosen": chosen}
         seconds, size = self.limits.seconds(config, tasks), 8 * sum(map(math.prod, shapes))
         return self._ask("predict", request, [], seconds, size, partial(_predictions, shapes), suite)
 
@@ -316,16 +305,10 @@ class Evaluator:
 
         A family of one task has no known error, so that the interval is then without bounds.
         """
-        gains, alone = contributions(ood, reference, self.config), min(map(families.count, families)) < 2
-        interval = (-math.inf, math.inf)
-        if not alone:
-            found = stats.bootstrap_mean(
-                gains,
-                np.random.default_rng(0),
-                strata=np.array(families),
-                level=self.config.level,
-                resamples=self.config.resamples,
-            )
+        gains, interval = contributions(ood, reference, self.config), (-math.inf, math.inf)
+        if min(map(families.count, families)) > 1:
+            how = {"strata": np.array(families), "level": self.config.level, "resamples": self.config.resamples}
+            found = stats.bootstrap_mean(gains, np.random.default_rng(0), **how)
             interval = (float(found.low), float(found.high))
         losses = (tuple(part.tolist()) for part in (ood, whole, train))
         return Score("scored", None, float(gains.mean()), interval, *losses, families)
@@ -340,7 +323,7 @@ def _canonical(source: str) -> str:
 
 
 def _predictions(shapes: Sequence[tuple[int, int]], outcome: Outcome) -> Predictions:
-    """What a training sent, where it has the shapes that were asked for."""
+    """What a training predicted, where it has the shapes that were asked for."""
     if outcome.ended != "answered":
         return Predictions(outcome.ended, outcome.error)
     if (came := [array.shape for array in outcome.arrays]) != shapes:
@@ -380,7 +363,6 @@ def _description(head: Mapping[str, Any]) -> Description:
 
 
 def _was_lost(future: Future) -> bool:
-    """Whether what was asked for will never come, since the workers were ended or the request was dropped."""
-    if not future.done():
-        return False
-    return future.cancelled() or future.exception() is not None or future.result().ended == "killed"
+    """Whether predictions will never come, since the workers were ended or the request was dropped."""
+    ended = future.done() and not future.cancelled()
+    return future.cancelled() or (ended and (future.exception() is not None or future.result().ended == "killed"))

@@ -1,21 +1,19 @@
-"""The warmed parent of the processes that run candidates: it forks one for each, watches it, and ends it (ours).
+"""The fork server: a warmed process that forks a child for each candidate, watches it, and ends it (ours).
 
-It holds training data and OOD inputs and nothing else: no OOD target, no environment, no file but its two pipes. It
-never reads what a child answers; it passes the bytes on. Where a system has no fork, it does one job itself, and the
-sandbox starts another.
+It holds training data and OOD inputs: no OOD target, no environment, no file but its two pipes. It passes on the bytes
+that a child answers and never reads them. Where a system has no fork, it does one job itself, and the sandbox starts
+another.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
 import select
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
@@ -28,11 +26,10 @@ import numpy as np
 
 from actlab.lab.training_view import Blind
 from actlab.scoring import messages
-from actlab.scoring.confinement import Confinement, die_with_parent
+from actlab.scoring.confinement import PR_SET_CHILD_SUBREAPER, Confinement, die_with_parent, prctl
 
 CAN_FORK = sys.platform == "linux"  # macOS has fork, but neither waitid for it nor a way for a child to die with it
-LENGTH = struct.Struct("<Q")  # before each message between the sandbox and the nursery
-PR_SET_CHILD_SUBREAPER = 36
+LENGTH = 8  # bytes of the size before each message between the sandbox and the fork server
 CANNOT_ALLOCATE = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")  # torch's words
 
 
@@ -42,10 +39,10 @@ def read(stream: BinaryIO, limit: int | None = None) -> bytes | None:
     Raises:
         messages.TooLong: where it has more than `limit` bytes.
     """
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
+    head = stream.read(LENGTH)
+    if len(head) < LENGTH:
         return None
-    (size,) = LENGTH.unpack(head)
+    size = int.from_bytes(head, "little")
     if limit is not None and size > limit:
         raise messages.TooLong(f"sent more than {limit} bytes")
     body = stream.read(size)
@@ -54,7 +51,7 @@ def read(stream: BinaryIO, limit: int | None = None) -> bytes | None:
 
 def write(stream: BinaryIO, message: bytes) -> None:
     """Writes a message to a stream."""
-    stream.write(LENGTH.pack(len(message)))
+    stream.write(len(message).to_bytes(LENGTH, "little"))
     stream.write(message)
     stream.flush()
 
@@ -75,8 +72,8 @@ def main() -> None:
         confinement.try_out()
     active = ["fork" if can_fork else "one process a candidate", *confinement.active]
     write(answers, messages.pack({"active": active, "missing": confinement.missing}))
-    if can_fork and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if can_fork:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
     gc.collect()
     gc.freeze()
     while (request := read(requests)) is not None:
@@ -110,7 +107,7 @@ def _in_child(
     sandbox: BinaryIO,
 ) -> tuple[dict[str, Any], bytes]:
     """Forks, confines and watches; returns how the child ended, and the bytes that it wrote."""
-    nursery, started = os.getpid(), time.monotonic()
+    server, started = os.getpid(), time.monotonic()
     try:
         scratch = tempfile.mkdtemp(dir=os.getcwd())
         reading, writing = os.pipe()
@@ -121,12 +118,17 @@ def _in_child(
         status = 70
         try:
             os.setsid()
-            die_with_parent(nursery)
+            die_with_parent(server)
             os.chdir(scratch)
-            _go_first()
-            out = _only(writing)
+            if (score := Path("/proc/self/oom_score_adj")).exists():  # out of memory, the kernel ends this one first
+                score.write_text("1000")
+            _to_null(0, 1, 2)
+            os.dup2(writing, 3)
+            os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # no descriptor is left but the null device's and the pipe
             confinement.apply(request["seconds"])
-            _write_all(out, _work(jobs, request, arrays, data))
+            answer = memoryview(_work(jobs, request, arrays, data))
+            while answer:
+                answer = answer[os.write(3, answer) :]
             status = 0
         finally:
             os._exit(status)  # never back into the parent's code
@@ -166,21 +168,21 @@ def _watch(child: int, reading: int, until: float, limit: int, sandbox: BinaryIO
         if time.monotonic() > until:  # it closed its pipe and goes on
             return {"how": "time"}, b""
         time.sleep(0.0005)
-    if status.si_code != os.CLD_EXITED:
-        return {"how": "signal", "number": status.si_status}, b""
-    if status.si_status != 0:
-        return {"how": "exit", "number": status.si_status}, b""
+    code = status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
+    if code != 0:
+        return {"how": "ended", "status": code}, b""
     return {"how": "answered"}, b"".join(parts)
 
 
 def _end(child: int) -> None:
-    """Ends the child's whole group, and whatever it left behind that came to us; leaves no process and no zombie."""
+    """Ends the child's whole group and the orphans that this process inherits; leaves no process and no zombie."""
     try:
         os.killpg(child, signal.SIGKILL)
     except ProcessLookupError:  # it made no group yet, or all of it has ended
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    while orphans := _children():
+    children = Path(f"/proc/self/task/{os.getpid()}/children")  # where the system lists them
+    while orphans := [int(number) for number in children.read_text().split()] if children.exists() else []:
         for orphan in orphans:
             os.kill(orphan, signal.SIGKILL)
         for orphan in orphans:
@@ -195,12 +197,6 @@ def _leave() -> None:
             folder.rmdir()
 
 
-def _children() -> list[int]:
-    """This process's children, where the system lists them."""
-    listed = Path(f"/proc/self/task/{os.getpid()}/children")
-    return [int(number) for number in listed.read_text().split()] if listed.exists() else []
-
-
 def _work(jobs: ModuleType, request: Mapping[str, Any], arrays: list[np.ndarray], data: Mapping[str, Blind]) -> bytes:
     """The answer to a request, or the error that the candidate raised."""
     try:
@@ -212,32 +208,11 @@ def _work(jobs: ModuleType, request: Mapping[str, Any], arrays: list[np.ndarray]
         return messages.pack({"raised": f"{type(raised).__name__}: {words}"})
 
 
-def _go_first() -> None:
-    """Where the machine is out of memory, the kernel ends this process before any other."""
-    score = Path("/proc/self/oom_score_adj")
-    if score.exists():
-        score.write_text("1000")
-
-
 def _to_null(*descriptors: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
         os.dup2(null, descriptor)
     os.close(null)
-
-
-def _only(pipe: int) -> int:
-    """Leaves this process no descriptor but the null device's and that pipe; returns the pipe's number."""
-    _to_null(0, 1, 2)
-    os.dup2(pipe, 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-    return 3
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 if __name__ == "__main__":

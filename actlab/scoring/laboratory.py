@@ -1,7 +1,7 @@
-"""A profile's suites, its workers, and the store of what was scored before: losses are computed once (ours).
+"""A profile's suites, its workers, and the store of losses: each is computed once (ours).
 
-A function's losses on a suite are kept on disk under a key of everything that made them, and shared by all notebooks
-and profiles.
+A function's losses on a suite are kept on disk under a key of everything that determines them, and shared by all
+notebooks and profiles.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def sources(programs: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
 
 
 class Laboratory:
-    """A profile's suites and workers, and the store of what was scored before; a context manager.
+    """A profile's suites and workers, and the store of losses; a context manager.
 
     Args:
         profile: the settings.
         workers: one-thread processes; 0 for one a core. They start with the first program that is not yet scored.
         store: where losses are kept.
-        executor: reaches other processes in place of these workers, such as a cluster's (`pool.connect`).
-        records: of losses from a long run, which are taken from there in place of being trained.
+        executor: reaches other processes, such as a cluster's, in place of these workers.
+        records: committed losses of a long run, which are then not trained.
         only: by suite, the places of the tasks that are scored, where not all are.
     """
 
@@ -77,8 +77,8 @@ class Laboratory:
         """The evaluator of this laboratory, with the four suites and the in-distribution one."""
         if self._evaluator is None:
             suites = self.suites | {tasks.INSIDE: tasks.suite(tasks.INSIDE, self.profile.tasks)}
-            how = {"limits": self.profile.limits, "executor": self.executor}
-            self._evaluator = Evaluator(suites, self.profile.fitness, self.workers, **how)
+            limits, fitness = self.profile.limits, self.profile.fitness
+            self._evaluator = Evaluator(suites, fitness, self.workers, limits, executor=self.executor)
         return self._evaluator
 
     def scores(
@@ -88,7 +88,7 @@ class Laboratory:
         seeds: Sequence[int] = (0,),
         learning_rates: Sequence[float] = (),
     ) -> pd.DataFrame:
-        """Losses of programs on a suite, one row a function, seed, learning rate and task.
+        """Losses of programs on a suite, one row a function, seed, learning rate and task, in the order of these.
 
         Args:
             programs: source by name, or names of the zoo.
@@ -97,21 +97,17 @@ class Laboratory:
             learning_rates: in place of the profile's own; none for that.
 
         Returns:
-            Columns function, suite, seed, learning_rate, family, task, ood_mse, ood_mse_whole, train_mse; in the
-            order of the arguments.
+            The columns `COLUMNS`.
 
         Raises:
             ValueError: where a program is refused or fails; says which and why.
         """
-        about = self.asked(programs, suite, seeds, learning_rates)
-        keys = {ask: PROTOCOLS["lab"].key(description) for ask, description in about.items()}
-        tables = {keys[ask]: self.found(description) for ask, description in about.items()}
-        missing = {keys[ask]: (ask[0], description) for ask, description in about.items() if tables[keys[ask]] is None}
+        asked = self.asked(programs, suite, seeds, learning_rates)
+        keys = {ask: PROTOCOLS["lab"].key(description) for ask, description in asked.items()}
+        tables = {keys[ask]: self.found(description) for ask, description in asked.items()}
+        missing = {keys[ask]: (ask[0], description) for ask, description in asked.items() if tables[keys[ask]] is None}
         tables.update(self._compute(missing))
-        parts = [
-            tables[keys[name, seed, rate]].assign(function=name, seed=seed, learning_rate=rate)
-            for name, seed, rate in about
-        ]
+        parts = [tables[key].assign(function=ask[0], seed=ask[1], learning_rate=ask[2]) for ask, key in keys.items()]
         return pd.concat(parts, ignore_index=True)[COLUMNS]
 
     def asked(
@@ -121,19 +117,17 @@ class Laboratory:
         seeds: Sequence[int] = (0,),
         learning_rates: Sequence[float] = (),
     ) -> dict[tuple[str, int, float], dict[str, Any]]:
-        """What `scores` of the same arguments would look for: by function, seed and rate, all that makes the losses."""
+        """By function, seed and rate, all that determines the losses that `scores` of the same arguments looks for."""
         rates = learning_rates or (self.profile.lab.learning_rate,)
         return {
-            (name, seed, rate): self._description(
-                check(source).source, suite, seed, replace(self.profile.lab, learning_rate=rate)
-            )
+            (name, seed, rate): self._description(source, suite, seed, replace(self.profile.lab, learning_rate=rate))
             for name, source in sources(programs).items()
             for rate in rates
             for seed in seeds
         }
 
     def found(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
-        """Losses in the records or in the store, the part of them that is asked for; None where they are in neither."""
+        """The losses, committed or in the store, also as a part of all tasks' losses; None where there are none."""
         table = self._recorded.get(PROTOCOLS["lab"].key(description))
         if table is None:
             table = self.store.load(description)
@@ -152,12 +146,12 @@ class Laboratory:
         return {key: table[list(LOSSES)].reset_index(drop=True) for key, table in tables}
 
     def _description(self, source: str, suite: str, seed: int, config: LabConfig) -> dict[str, Any]:
-        """Everything that is asked for a program's losses; the size of a stack changes rounding alone."""
+        """All that determines a program's losses; the size of a stack, which changes rounding alone, does not count."""
         limited = {"only": list(self.only[suite])} if suite in self.only else {}
         return limited | {
             "family": "lab",
             "kind": "losses",
-            "source": source,
+            "source": check(source).source,
             "suite": suite,
             "seed": seed,
             "lab": replace(config, chunk=None),
@@ -167,41 +161,39 @@ class Laboratory:
         }
 
     def _compute(self, missing: Mapping[str, tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, pd.DataFrame]]:
-        """Scores what is missing, name and description by key, and keeps each result as soon as it is there."""
+        """Scores what is missing, name and description by key, and keeps each result as soon as it is computed."""
         pending: dict[Future, list[tuple[str, Pending]]] = {}
-        for found in self._costliest_first({found: description for found, (_, description) in missing.items()}):
-            d = missing[found][1]
+        for key in self._costliest_first({key: description for key, (_, description) in missing.items()}):
+            d = missing[key][1]
             chosen = tuple(d["only"]) if "only" in d else None
             lab = replace(d["lab"], chunk=self.profile.lab.chunk)
             score = self.evaluator.submit(d["source"], d["suite"], lab, d["seed"], chosen)
-            pending.setdefault(score.future, []).append((found, score))
+            pending.setdefault(score.future, []).append((key, score))
         with tqdm(total=len(missing), desc="programs trained", disable=None) as bar:
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for found, score in [item for future in done for item in pending.pop(future)]:
-                    name, description = missing[found]
+                for key, score in [item for future in done for item in pending.pop(future)]:
+                    name, description = missing[key]
                     table = self._table(name, description, score)
                     self.store.save(description, table)
                     bar.update()
-                    yield found, table
+                    yield key, table
 
     def _costliest_first(self, descriptions: Mapping[str, dict[str, Any]]) -> list[str]:
-        """The order in which to train: no worker is left with a long training when the others have ended.
+        """The order in which to train, so that no worker has a long training left when the others have ended.
 
-        Where trainings are short or few, any order does, and none is asked what it costs.
+        Where trainings are short or few, the order does not matter and no cost is computed.
         """
         if len(descriptions) <= self.workers:
             return list(descriptions)
-        suites = self.evaluator.suites
-        sizes = {found: len(d.get("only", suites[d["suite"]].tasks)) for found, d in descriptions.items()}
-        work = {found: d["lab"].steps * sizes[found] for found, d in descriptions.items()}
+        tasks_of = {name: suite.tasks for name, suite in self.evaluator.suites.items()}
+        work = {k: d["lab"].steps * len(d.get("only", tasks_of[d["suite"]])) for k, d in descriptions.items()}
         if max(work.values()) < LONG:
             return list(work)
-        written = dict.fromkeys(description["source"] for description in descriptions.values())
-        asked = {source: self.evaluator.describe(source) for source in written}
+        asked = {source: self.evaluator.describe(source) for source in {d["source"]: 0 for d in descriptions.values()}}
         costs = {source: answer.result().description for source, answer in asked.items()}
-        flops = {source: math.inf if found is None else found.flops for source, found in costs.items()}
-        return sorted(work, key=lambda found: -flops[descriptions[found]["source"]] * work[found])
+        flops = {source: math.inf if about is None else about.flops for source, about in costs.items()}
+        return sorted(work, key=lambda key: -flops[descriptions[key]["source"]] * work[key])
 
     def _table(self, name: str, description: Mapping[str, Any], pending: Pending) -> pd.DataFrame:
         score = pending.result()
@@ -220,9 +212,8 @@ class Laboratory:
         """
         rows = []
         for name, source in sources(programs).items():
-            canonical = check(source).source
-            about = {"family": "lab", "kind": "description", "source": canonical}
-            rows.append(self.store.get(about, partial(self._described, name, canonical)).assign(function=name))
+            about = {"family": "lab", "kind": "description", "source": check(source).source}
+            rows.append(self.store.get(about, partial(self._described, name, about["source"])).assign(function=name))
         return pd.concat(rows, ignore_index=True)
 
     def _described(self, name: str, source: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Messages between processes: a JSON object and arrays of float64, as bytes; plain data, never pickled (ours).
 
 A message may come from a process that runs untrusted code: `unpack` checks its size and form, and raises `Malformed`
-for whatever is not a message. What the numbers say is for the reader to judge.
+for whatever is not a message. The reader judges what the numbers mean.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def unpack(message: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
     Raises:
         Malformed: where the bytes are no message; says what was wanted and what came.
     """
-    text, found, values = message[: MAX_HEAD + 1].partition(b"\n")
+    text, found, _ = message[: MAX_HEAD + 1].partition(b"\n")
     if not found:
         raise Malformed(f"wanted a line of at most {MAX_HEAD} bytes first; got {len(message)} bytes without one")
     values = memoryview(message)[len(text) + 1 :]
@@ -64,10 +64,9 @@ def unpack(message: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
     sizes = [math.prod(shape) for shape in shapes]
     if 8 * sum(sizes) != len(values):
         raise Malformed(f"wanted {8 * sum(sizes)} bytes of values for these shapes; got {len(values)}")
-    ends = np.cumsum([0, *sizes])
     flat = np.frombuffer(values, dtype="<f8").astype(float)  # a copy: writable, and aligned, on which sums depend
+    parts = np.split(flat, np.cumsum(sizes, dtype=int))
     try:
-        parts = [flat[a:b].reshape(shape) for a, b, shape in zip(ends[:-1], ends[1:], shapes, strict=True)]
+        return head, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=False)]
     except ValueError as error:  # of no elements, and yet too large along the other axes
         raise Malformed("wanted shapes that arrays can have; got others") from error
-    return head, parts

@@ -1,9 +1,9 @@
 """Where a job on a candidate runs: in warm sandboxes, of this process or of those that an executor reaches (ours).
 
-A call is plain data and carries no OOD target. Whatever process it arrives in has a pool of its own, which stays warm
-until that process ends; suites travel once to each, under the hash of their data. Other code or other versions than
-the caller's are refused, since their numbers would differ. A fault of the system, such as a worker that was lost, is
-never the candidate's: the call is sent once more, and then raises.
+A call is plain data and carries no OOD target. The process in which it arrives has a pool of its own, warm until that
+process ends; suites are sent once to each, under the hash of their data. Other code or other versions than the
+caller's are refused, since their numbers would differ. A fault of the system, such as a lost worker, does not count
+against the candidate: the call is sent once more, and then raises.
 """
 
 from __future__ import annotations
@@ -39,16 +39,14 @@ class PoolError(RuntimeError):
 
 @cache
 def build() -> str:
-    """The code, the versions and the instructions that make the numbers, in words.
+    """The code, the versions and the CPU's instructions (wider vectors sum in another order), in words.
 
-    Equal where the numbers are to be equal: the same versions sum in another order where they have wider vectors.
+    Processes with the same build compute the same numbers.
     """
-    import torch  # here, for those who only import this module; who scores, or runs a call, has it anyway
+    import torch  # here, since a scheduler, which only imports this module, needs none
 
-    names = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return (
-        f"actlab {code_hash('scoring/pool', 'scoring/worker')[:12]}, {names}, {torch.backends.cpu.get_cpu_capability()}"
-    )
+    code, names = code_hash("scoring/pool", "scoring/worker")[:12], (f"{k} {v}" for k, v in versions().items())
+    return ", ".join([f"actlab {code}", *names, torch.backends.cpu.get_cpu_capability()])
 
 
 def data_key(blind: Blind) -> str:
@@ -92,10 +90,10 @@ class Pool:
         self.limits, self.without, self.data = limits, tuple(without), dict(data or {})
         self._lock, self._closed = threading.Lock(), False
         self.sandboxes: list[Sandbox] = []
-        self._idle = [self._made() for _ in range(size)][::-1]  # the one that was last at work is the first to go on
+        self._idle = [self._made() for _ in range(size)][::-1]  # the last one used is the next one used
 
     def run(self, call: Call) -> Outcome | None:
-        """Runs a call's job in an idle sandbox; None where the data that it needs is not here.
+        """Runs a call's job in an idle sandbox; None where this process lacks the data.
 
         Raises:
             SandboxError: where the sandbox does not work, whatever the candidate, or the pool is closed.
@@ -120,7 +118,7 @@ class Pool:
             sandbox.close()
 
     def _taken(self, call: Call) -> Sandbox | None:
-        """An idle sandbox, one that holds the call's data where there is one, or a new one; None without that data."""
+        """An idle sandbox, best one that holds the call's data, or a new one; None where the data is not here."""
         if self._closed:
             raise SandboxError("wanted an open pool of sandboxes; this one is closed")
         if call.data is not None:
@@ -128,9 +126,10 @@ class Pool:
             self.data[call.suite] = call.data  # as the latest
             for key in list(self.data)[:-HELD]:
                 del self.data[key]
-        for i in reversed(range(len(self._idle))):
-            if call.suite is None or call.suite in self._idle[i].data:
-                return self._idle.pop(i)
+        for sandbox in reversed(self._idle):
+            if call.suite is None or call.suite in sandbox.data:
+                self._idle.remove(sandbox)
+                return sandbox
         if call.suite is not None and call.suite not in self.data:
             return None
         return self._idle.pop() if self._idle else self._made()
@@ -143,55 +142,33 @@ class Pool:
         return sandbox
 
 
-class _Here:
-    """The pools of a process that an executor reaches, by what their sandboxes are; they end with the process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pools: dict[tuple[int, int, tuple[str, ...]], Pool] = {}
-
-    def pool(self, call: Call) -> Pool:
-        kind = os.getpid(), call.limits.memory, call.without  # a fork's parent's sandboxes are not the fork's
-        with self._lock:
-            if kind not in self._pools:
-                self._pools[kind] = Pool(call.limits, call.without)
-            return self._pools[kind]
-
-    def close(self) -> None:
-        for (process, *_), pool in self._pools.items():
-            if process == os.getpid():
-                pool.close()
-
-    def forked(self) -> None:
-        self._lock = threading.Lock()  # the other may be held by a thread that is not here
-
-
-_HERE = _Here()  # the one thing that outlives a call: a sandbox takes seconds to start
-atexit.register(_HERE.close)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_HERE.forked)
+@cache
+def _pool(process: int, memory: int, without: tuple[str, ...]) -> Pool:
+    """The pool of this process for calls of other processes; warm until it ends, and never that of a fork's parent."""
+    made = Pool(Limits(memory=memory), without)
+    atexit.register(lambda: made.close() if os.getpid() == process else None)
+    return made
 
 
 def perform(call: Call) -> Outcome | None:
     """Runs a call in the process where it arrived; None where that process lacks the data.
 
     Raises:
-        PoolError: where that process runs other code or other versions than the caller.
-        SandboxError: where no sandbox works there.
+        PoolError, SandboxError: where it runs other code or versions than the caller, or no sandbox works there.
     """
     if call.build != build():
         raise PoolError(f"wanted a worker that runs {call.build}; got one that runs {build()}")
-    return _HERE.pool(call).run(call)
+    return _pool(os.getpid(), call.limits.memory, call.without).run(call)
 
 
 _NUMBERS = itertools.count(1)
 
 
 class Answer(Future):
-    """What a call will come to, as `read` makes it of the Outcome; a future that `concurrent.futures.wait` knows.
+    """The result of a call, as `read` makes it of the Outcome; a future that `concurrent.futures.wait` takes.
 
     Args:
-        submit: sends a call, at once, and gives the executor's future.
+        submit: sends a call at once and returns the executor's future.
         call: without data.
         data: what it needs, for a process that lacks it.
         read: turns the Outcome into the result.
@@ -214,7 +191,7 @@ class Answer(Future):
         return self._read(super().result(timeout))
 
     def cancel(self) -> bool:
-        """Drops the call, where it is not under way; whether it was."""
+        """Drops the call, unless it runs already; returns whether it was dropped."""
         self._unwanted = True
         return self.cancelled() or (self._sent is not None and self._sent.cancel())
 
@@ -227,7 +204,10 @@ class Answer(Future):
         self._sent.add_done_callback(partial(self._came, call, again))
 
     def _came(self, call: Call, again: bool, sent: Future) -> None:
-        """Takes what came of a call that was sent; sends it `again` but once."""
+        """Takes the answer to a call that was sent, and sends it once more where the system failed or data is lacking.
+
+        `again`: whether this was the second try after a fault.
+        """
         if sent.cancelled():
             if self._unwanted:
                 super().cancel()
@@ -252,9 +232,8 @@ def _explained(fault: BaseException) -> BaseException:
     """The fault of the system in one line, with its cause."""
     if isinstance(fault, PoolError | SandboxError):
         return fault
-    what = "a worker was lost or failed"
-    if isinstance(fault, ImportError):
-        what = "wanted actlab, as it is here, on every worker; one cannot import it"
+    lacking = "wanted actlab, as it is here, on every worker; one cannot import it"
+    what = lacking if isinstance(fault, ImportError) else "a worker was lost or failed"
     explained = PoolError(f"{what}: {type(fault).__name__}: {fault}")
     explained.__cause__ = fault
     return explained

@@ -1,8 +1,8 @@
 """Runs jobs on candidates in confined processes, and says how each ended (ours).
 
-A sandbox has one nursery: a warmed process with an empty environment that forks a child for each job. The child holds
-no OOD target, can reach no file, socket or process, and answers with plain data through a pipe. Nothing that happens
-to it harms the caller.
+A sandbox has one fork server: a warmed process with an empty environment that forks a child for each job. The child
+holds no OOD target, can reach no file, socket or process, and answers with plain data through a pipe. Nothing that
+happens to it harms the caller.
 """
 
 from __future__ import annotations
@@ -29,14 +29,11 @@ from actlab.lab.training_view import Blind
 from actlab.scoring import forkserver, messages
 
 LOG = logging.getLogger("actlab.scoring.sandbox")
-GRACE = 30.0  # seconds beyond a job's limit after which a nursery that is silent counts as lost
-START = 300.0  # seconds that a nursery may take to start, on a machine that is busy
+GRACE = 30.0  # seconds beyond a job's limit after which a silent fork server counts as lost
+START = 300.0  # seconds that a fork server may take to start on a busy machine
 LIBRARIES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")  # where the system finds what torch links to
-SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # huge pages where the system grants them: a fork copies fewer tables
-}
+SETTINGS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+SETTINGS["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # huge pages, where granted: a fork copies fewer tables
 
 
 class SandboxError(RuntimeError):
@@ -57,13 +54,13 @@ class Outcome:
 
 
 class Sandbox:
-    """One nursery and its children; runs one job at a time. Starts with the first job; a context manager.
+    """One fork server and its children; runs one job at a time. Starts with the first job; a context manager.
 
     Args:
         data: the suites' training data and OOD inputs, by name.
         limits: of memory and time.
-        jobs: the module whose `warm_up` and `JOBS` the nursery runs.
-        fork: whether the nursery forks, where it can; else each job has a new process, which takes seconds.
+        jobs: the module whose `warm_up` and `JOBS` the fork server runs.
+        fork: whether it forks, where it can; else each job has a new process, which takes seconds.
         without: confinements to leave out, for measurements: limits, seccomp, landlock.
     """
 
@@ -79,8 +76,7 @@ class Sandbox:
         self.fork = fork and forkserver.CAN_FORK
         self.active: tuple[str, ...] = ()
         self._process: subprocess.Popen | None = None
-        self._lock = threading.RLock()
-        self._closed = False
+        self._lock, self._closed = threading.RLock(), False
 
     def __enter__(self) -> Sandbox:
         return self
@@ -89,7 +85,7 @@ class Sandbox:
         self.close()
 
     def start(self) -> None:
-        """Starts the nursery, where none is running; logs in one line which confinements hold.
+        """Starts the fork server, where none is running; logs in one line which confinements are active.
 
         Raises:
             SandboxError: where it does not start.
@@ -126,10 +122,10 @@ class Sandbox:
         self.active = tuple(head["active"])
         missing = "; ".join(f"no {name}: {why}" for name, why in head["missing"].items())
         said = f"sandbox: {', '.join(self.active)}, empty environment" + (f" ({missing})" if missing else "")
-        _announce(said, logging.WARNING if missing else logging.INFO)
+        _log_once(said, logging.WARNING if missing else logging.INFO)
 
     def hold(self, data: Mapping[str, Blind]) -> None:
-        """Has other data for the jobs to come; a nursery that runs is sent what it lacks. A name never changes data."""
+        """Has other data for later jobs; a running fork server is sent what it lacks. A name never changes its data."""
         with self._lock:
             known, self.data = self.data, dict(data)
             if self._process is None:
@@ -142,20 +138,16 @@ class Sandbox:
     def run(
         self, job: str, request: Mapping[str, Any], arrays: Sequence[np.ndarray], seconds: float, limit: int
     ) -> Outcome:
-        """Does a job on a candidate.
+        """Does a job on a candidate, and returns how it ended, whatever the candidate did.
 
         Args:
             job: its name in the module of jobs.
-            request: plain data for it.
-            arrays: for it.
+            request, arrays: plain data for it.
             seconds: of wall-clock time, after which its process group is killed.
             limit: bytes of the answer's arrays.
 
-        Returns:
-            How it ended, whatever the candidate did.
-
         Raises:
-            SandboxError: where no nursery starts, the system gives no process, or the sandbox is closed meanwhile.
+            SandboxError: where no fork server starts, the system gives no process, or the sandbox is closed meanwhile.
         """
         limit += messages.MAX_HEAD + 1
         try:
@@ -166,11 +158,10 @@ class Sandbox:
             for attempt in ("first", "last"):
                 self.start()
                 try:
-                    if self.fork:
-                        how, answer = self._ask(message, seconds + GRACE, 2, limit)
-                        return _outcome(messages.unpack(how)[0], answer, seconds, limit)
-                    (answer,) = self._ask(message, seconds, 1, limit)
-                    return _outcome({"how": "answered"}, answer, seconds, limit)
+                    if not self.fork:
+                        return _outcome({"how": "answered"}, *self._ask(message, seconds, 1, limit), seconds, limit)
+                    how, answer = self._ask(message, seconds + GRACE, 2, limit)
+                    return _outcome(messages.unpack(how)[0], answer, seconds, limit)
                 except _Lost as lost:
                     if self._closed:
                         raise SandboxError("the sandbox was closed while a candidate ran") from lost
@@ -183,12 +174,12 @@ class Sandbox:
                         self._stop()
 
     def close(self) -> None:
-        """Ends the nursery and its child; a job that is under way in another thread is lost."""
+        """Ends the fork server and its child; a job that is under way in another thread is lost."""
         self._closed = True
         self._stop()
 
     def _ask(self, message: bytes, seconds: float, answers: int, limit: int) -> list[bytes]:
-        """Sends a message and reads so many; the nursery is ended where they do not come in time, or are too long."""
+        """Sends a message and reads so many; ends the fork server where they come too late or are too long."""
         process, overdue, why = self._process, threading.Event(), None
 
         def end() -> None:
@@ -204,7 +195,7 @@ class Sandbox:
             got, why = [None], str(error)
         except (OSError, ValueError) as error:  # a pipe without a reader, or closed by `close`
             got = [None]
-            LOG.debug("a nursery was lost: %s", error)
+            LOG.debug("a fork server was lost: %s", error)
         finally:
             timer.cancel()
         if None not in got:
@@ -238,14 +229,11 @@ def _root(module: ModuleType) -> str:
     return str(Path(module.__file__).resolve().parents[module.__name__.count(".")])
 
 
-@cache
-def _announce(said: str, level: int) -> None:
-    """Says once which confinements hold, for however many sandboxes."""
-    LOG.log(level, said)
+_log_once = cache(lambda said, level: LOG.log(level, said))  # for however many sandboxes
 
 
 class _Lost(Exception):
-    """A nursery that ended, or was ended, before it answered."""
+    """A fork server that ended, or was ended, before it answered."""
 
     def __init__(self, status: int, overdue: bool, why: str | None) -> None:
         super().__init__("was silent for too long" if overdue else why or _ended(status))
@@ -256,7 +244,7 @@ _OVERDUE = "ran longer than its {:g} s, and was ended with its process group"
 
 
 def _outcome(how: Mapping[str, Any], answer: bytes, seconds: float, limit: int) -> Outcome:
-    """What a child came to, from the nursery's words and the child's bytes."""
+    """How a job ended, from what the fork server says of the child and from the child's bytes."""
     match how:
         case {"how": "time"}:
             return Outcome("killed", _OVERDUE.format(seconds))
@@ -264,10 +252,8 @@ def _outcome(how: Mapping[str, Any], answer: bytes, seconds: float, limit: int) 
             raise SandboxError(f"wanted a process for a candidate; this system gave none: {why}")
         case {"how": "output"}:
             return Outcome("killed", f"sent more than {limit} bytes")
-        case {"how": "signal", "number": int(number)}:
-            return Outcome("killed", f"its process {_ended(-number)} before it answered")
-        case {"how": "exit", "number": int(number)}:
-            return Outcome("killed", f"its process {_ended(number)} before it answered")
+        case {"how": "ended", "status": int(status)}:
+            return Outcome("killed", f"its process {_ended(status)} before it answered")
     try:
         head, arrays = messages.unpack(answer)
     except messages.Malformed as error:
@@ -281,7 +267,7 @@ def _outcome(how: Mapping[str, Any], answer: bytes, seconds: float, limit: int) 
 
 
 def _ended(status: int) -> str:
-    """How a process ended, from its return code."""
+    """How a process ended, from its return code, which is negative for a signal."""
     if status >= 0:
         return f"left with exit status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
@@ -289,11 +275,7 @@ def _ended(status: int) -> str:
 
 
 def _kill(process: subprocess.Popen) -> None:
-    """Ends a nursery's process group; its child, in a group of its own, dies with it."""
+    """Ends a fork server's process group; its child, in a group of its own, dies with it."""
     if process.poll() is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except AttributeError:  # a system without process groups
-            process.kill()
-        except ProcessLookupError:  # it ended meanwhile
-            return
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()

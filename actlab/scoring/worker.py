@@ -1,7 +1,7 @@
-"""The work that is done on a candidate in its confined process: describe it, train it, take its values (ours).
+"""The jobs on a candidate in its confined process: describe it, train it, compute its values (ours).
 
-Each job takes the request and the suites' blind data, and returns plain data: an object and arrays. Nothing here, and
-nothing that is imported here, can tell a target outside of the training range.
+Each takes a request, arrays and the suites' training data and OOD inputs by name, and returns plain data: an object and
+arrays. Nothing here, and nothing that is imported here, has a target outside the training range.
 """
 
 from __future__ import annotations
@@ -29,17 +29,11 @@ def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Map
 
 
 def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
-    """Trains a program on every task of a suite and predicts.
+    """Trains a program on the tasks of a suite and predicts.
 
-    Args:
-        request: `source`; `suite`, the name; `lab`, the fields of a LabConfig; `seed`; and `chosen`, the places of
-            some tasks of the suite, or none for all.
-        arrays: none.
-        data: the suites' training data and OOD inputs, by name.
-
-    Returns:
-        Predictions [tasks, points]: of the training points, of the OOD points in batches of the training size, and
-        of the OOD points as one batch.
+    The request has `source`; `suite`, the name; `lab`, the fields of a LabConfig; `seed`; and `chosen`, the places of
+    some tasks, or none for all. Returns predictions [tasks, points]: of the training points, of the OOD points in
+    batches of the training size, and of the OOD points as one batch.
     """
     config, suite, chosen = LabConfig(**request["lab"]), data[request["suite"]], request.get("chosen")
     which = slice(None) if chosen is None else chosen
@@ -47,25 +41,15 @@ def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapp
     function = compile_program(check(request["source"]))
     networks = training.train(function, suite, config, request["seed"], chosen)
     train_x, ood_x = (torch.from_numpy(x[which]).to(dtype) for x in (suite.train_x, suite.ood_x))
-    made = (
-        networks.predict(function, train_x, config.batch),
-        networks.predict(function, ood_x, config.batch),
-        networks.predict(function, ood_x),
-    )
-    return {}, [prediction.double().numpy() for prediction in made]
+    asked = ((train_x, config.batch), (ood_x, config.batch), (ood_x, None))
+    return {}, [networks.predict(function, *points).double().numpy() for points in asked]
 
 
 def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
-    """A program's result at one element of a batch, and its slope along that element.
+    """A program's result at one element of a batch, and its slope along that element by autograd, [points] each.
 
-    Args:
-        request: `source`.
-        arrays: x [points], the element in the first row and second column; and the batch [batch, features], which
-            gives all others.
-        data: not used.
-
-    Returns:
-        y and its slope, as autograd has it, [points] each; float64.
+    The request has `source`; the arrays are x [points], the element in the first row and second column, and the batch
+    [batch, features], which has all others.
     """
     points, stay = (torch.tensor(array) for array in arrays)
     moves = torch.zeros_like(stay, dtype=torch.bool)
@@ -78,9 +62,9 @@ def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mappi
 
 
 def warm_up() -> None:
-    """Runs the zoo once, so that what torch loads late is loaded: a confined process can load nothing any more."""
+    """Runs the zoo once, so that whatever torch loads late is loaded: a confined process can load nothing."""
     torch.set_num_threads(1)
-    torch.backends.mkldnn.set_flags(False)  # oneDNN writes machine code as it goes, which confinement forbids
+    torch.backends.mkldnn.set_flags(False)  # oneDNN writes machine code as it runs, which confinement forbids
     x = np.random.default_rng(0).normal(size=(2, 64, 4))
     data = {"warm-up": Blind((4, 4), x, x[:, :, 0], x)}
     for name in zoo.names():

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from actlab import activations
 from actlab.candidates.profiling import (
     MAX_OPERATIONS,
+    PRODUCTS,
     SHAPES,
+    SORTS,
+    TRANSFORMS,
     UNLISTED,
     WEIGHTS,
     _Count,
@@ -23,6 +26,7 @@ from actlab.candidates.profiling import (
     flops_an_element,
     misbehaviour,
     traits,
+    weight_of,
 )
 from actlab.candidates.program import Refused, check, compile_program
 from actlab.core import config
@@ -111,7 +115,8 @@ def test_every_operation_that_a_program_can_reach_has_a_weight_and_changes_nothi
         with _Count() as count, torch.no_grad():
             compile_program(check(source))(x)
         assert torch.equal(x, before), call
-        assert count.unlisted == set(), call
+        special = {*SORTS, *TRANSFORMS, *PRODUCTS}
+        assert not [name for name in count.seen - special if weight_of(name) == UNLISTED], call
         reached |= count.seen
     assert len(reached & WEIGHTS.keys()) > 80
     assert max(WEIGHTS.values()) < UNLISTED

@@ -467,16 +467,7 @@ def test_no_listed_function_changes_its_tensor_however_it_is_called():
     for full, function in held:
         if isinstance(function, torch.dtype):
             continue
-        for arguments in (
-            (),
-            (True,),
-            (1,),
-            (1, True),
-            (1, 2, True),
-            (2.0, 1, 1e-12),
-            (2.0, 0, True),
-            (None, None, None),
-        ):
+        for arguments in ((), (True,), (1,), (1, True), (1, 2, True), (2.0, 1, 1e-12), (2.0, 0, True), (None,) * 3):
             x = torch.linspace(-2, 2, 24).reshape(4, 6)
             before = x.clone()
             for given_last in ((), (x,)):

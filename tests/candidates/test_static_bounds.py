@@ -68,6 +68,7 @@ COUNTS = {
     "n = range(1, 5, k)": None,
     "m = 1\nm = m + 1\nn = range(m)": None,
     "n = range(True)": None,
+    "for () in enumerate((7, 8)):\n    x = 1\nn = range(i)": None,
     "n = list(x)": None,
     "n = (1, *x)": None,
     "n = zip(*x)": None,

@@ -74,7 +74,7 @@ def test_a_system_without_resource_limits_is_told(monkeypatch):
 
 def test_limits_are_set_for_good():
     names = ("CORE", "FSIZE", "NOFILE", "NPROC", "CPU", "AS")
-    before = "used = __import__('actlab.scoring.confinement').confinement.memory_in_use() or 0"
+    before = "from actlab.scoring import confinement\nused = confinement.memory_in_use() or 0"
     after = f"print([resource.getrlimit(getattr(resource, 'RLIMIT_' + n)) for n in {names}], used)"
     came = confined(after, without=("seccomp", "landlock"), before=before).stdout
     limits, used = eval(came.rpartition(" ")[0]), int(came.rpartition(" ")[2])

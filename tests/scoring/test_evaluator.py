@@ -147,7 +147,7 @@ def test_unknown_names_are_answered_with_those_that_exist(evaluator):
 
 
 def test_a_worker_is_given_no_ood_targets(evaluator):
-    for sandbox in evaluator._sandboxes:
+    for sandbox in evaluator._pool.sandboxes:
         assert {type(blind) for blind in sandbox.data.values()} == {tasks.Blind}
     assert [f.name for f in fields(tasks.Blind)] == ["dims", "train_x", "train_y", "ood_x"]
 
@@ -178,18 +178,18 @@ def test_a_candidate_over_its_time_is_killed_and_the_next_one_scores_as_ever(sco
         assert hasty.submit(PROGRAMS["gelu"], "search", LAB).result() == scores["gelu"]
 
 
-def test_a_nursery_that_dies_is_replaced_and_its_candidate_tried_again(scores):
+def test_a_fork_server_that_dies_is_replaced_and_its_candidate_tried_again(scores):
     with Evaluator(SUITES, CONFIG, workers=1) as alone:
-        alone._sandboxes[0].start()
+        alone._pool.sandboxes[0].start()
         under_way = alone.submit(PROGRAMS["gelu"], "search", LAB)
-        os.killpg(alone._sandboxes[0]._process.pid, signal.SIGKILL)
+        os.killpg(alone._pool.sandboxes[0]._process.pid, signal.SIGKILL)
         assert under_way.result() == scores["gelu"]
 
 
 def test_what_was_closed_under_way_ends_with_an_error():
     evaluator = Evaluator(SUITES, CONFIG, workers=1)
     lost = evaluator.submit(PROGRAMS["relu"], "search", replace(LAB, steps=100_000))
-    while not evaluator._sandboxes[0].active:
+    while not evaluator._pool.sandboxes[0].active:
         time.sleep(0.01)
     evaluator.close()
     with pytest.raises((SandboxError, CancelledError)):

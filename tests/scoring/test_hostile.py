@@ -61,7 +61,7 @@ def honest(evaluator):
 
 @pytest.fixture
 def unharmed(evaluator, honest):
-    """The host, its nursery and the honest score are the same after the test as before."""
+    """The host, its fork server and the honest score are the same after the test as before."""
     before = host(evaluator)
     yield
     assert host(evaluator) == before
@@ -70,11 +70,11 @@ def unharmed(evaluator, honest):
 
 def host(evaluator):
     """What a hostile program might leave behind: files, processes, settings, patches."""
-    nursery = evaluator._sandboxes[0]._process.pid
-    waiting = Path(f"/proc/{nursery}/task/{nursery}/children")  # one, or none yet, for the next program
+    server = evaluator._pool.sandboxes[0]._process.pid
+    waiting = Path(f"/proc/{server}/task/{server}/children")  # one, or none yet, for the next program
     return {
         "files": [os.path.join(folder, file) for folder, _, files in os.walk(".") for file in files],
-        "nursery": nursery,
+        "fork server": server,
         "children": len(waiting.read_text().split()) > 1 if waiting.exists() else None,
         "descriptors": len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else None,
         "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
@@ -155,7 +155,7 @@ def test_reading_a_program_warns_nobody():
 
 
 def test_an_interrupt_at_the_keyboard_does_not_reach_the_workers(evaluator, honest):
-    assert os.getpgid(evaluator._sandboxes[0]._process.pid) != os.getpgid(0)
+    assert os.getpgid(evaluator._pool.sandboxes[0]._process.pid) != os.getpgid(0)
 
 
 def test_the_catalogue_is_large_and_names_no_program_twice():

@@ -240,7 +240,7 @@ def test_without_dask_the_line_says_how_to_install_it(monkeypatch):
             pass
 
 
-def test_a_nursery_that_runs_takes_new_data_lets_go_of_old_and_keeps_what_it_holds():
+def test_a_fork_server_that_runs_takes_new_data_lets_go_of_old_and_keeps_what_it_holds():
     blind, other = SUITES["search"].blind, SUITES["far"].blind
     request = {"source": check(PROGRAMS[1]).source, "lab": asdict(LAB), "seed": 0}
 
@@ -250,27 +250,28 @@ def test_a_nursery_that_runs_takes_new_data_lets_go_of_old_and_keeps_what_it_hol
 
     with Sandbox({"a": blind}, Limits(), worker) as box:
         first = ended("a")
-        nursery = box._process.pid
+        server = box._process.pid
         box.hold({"a": blind, "b": other})
         box.hold({"b": other, "c": blind})
         assert ended("c") == first != ended("b")
         assert "KeyError" in ended("a")
-        assert box._process.pid == nursery
-        os.killpg(nursery, signal.SIGKILL)
+        assert box._process.pid == server
+        os.killpg(server, signal.SIGKILL)
         box.hold({"b": other, "c": blind, "d": blind})
         assert ended("d") == first
 
 
 def test_a_fork_talks_to_no_sandbox_of_its_parent_and_ends_none(monkeypatch):
-    here = pool._Here()
-    ours = here.pool(CALL)
-    assert here.pool(replace(CALL, job="predict", number=5)) is ours
-    assert here.pool(replace(CALL, without=("seccomp",))) is not ours
+    at_exit = []
+    monkeypatch.setattr(pool.atexit, "register", at_exit.append)
+    process, memory = os.getpid(), 10**9 + 1
+    ours, theirs = pool._pool(process, memory, ()), pool._pool(-1, memory, ())
+    assert pool._pool(process, memory, ()) is ours
+    assert len({ours, theirs, pool._pool(process, memory, ("seccomp",))}) == 3
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    theirs = here.pool(CALL)
-    here.close()
-    assert theirs._closed
-    assert not ours._closed
+    for close in at_exit:
+        close()
+    assert (ours._closed, theirs._closed) == (False, True)
 
 
 def test_a_cluster_without_any_worker_is_spoken_of(monkeypatch, caplog):

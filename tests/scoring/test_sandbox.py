@@ -56,7 +56,7 @@ def honest(box):
 
 @pytest.fixture
 def unharmed(box, honest, tmp_path, monkeypatch):
-    """The nursery, its folder, this process's folder and two honest answers are the same after the test as before."""
+    """The fork server, its folder, this folder and two honest answers are the same after the test as before."""
     monkeypatch.chdir(tmp_path)
     started = box._process.pid
     yield
@@ -182,7 +182,7 @@ def test_the_environment_of_the_caller_stays_with_the_caller(box, unharmed):
 
 
 @LINUX
-def test_no_memory_is_shared_with_the_nursery_or_the_next_child(box, honest):
+def test_no_memory_is_shared_with_the_fork_server_or_the_next_child(box, honest):
     maps = Path(f"/proc/{box._process.pid}/maps").read_text().splitlines()
     assert len(maps) > 100
     assert [line for line in maps if line.split()[1].endswith("s") and "w" in line.split()[1]] == []
@@ -214,7 +214,7 @@ def test_a_forged_answer_is_taken_for_what_it_says_and_never_run(box, unharmed):
     assert [array.tolist() for array in outcome.arrays] == [[[1.0, 1.0], [1.0, 1.0]]]
 
 
-# --- the nursery and the sandbox ---
+# --- the fork server and the sandbox ---
 
 
 def test_a_message_longer_than_was_asked_for_is_not_read():
@@ -236,7 +236,7 @@ def test_a_program_that_is_too_long_to_be_sent_fails_alone(box, unharmed):
 
 
 @LINUX
-def test_a_nursery_that_is_killed_while_idle_is_replaced_unseen(box, honest):
+def test_a_fork_server_that_is_killed_while_idle_is_replaced_unseen(box, honest):
     idle = box._process
     os.kill(idle.pid, signal.SIGKILL)
     idle.wait()
@@ -287,7 +287,7 @@ def gone(number):
 
 
 @LINUX
-def test_closing_ends_the_nursery_and_a_child_that_is_under_way():
+def test_closing_ends_the_fork_server_and_a_child_that_is_under_way():
     box = Sandbox({}, LIMITS, hostile_jobs)
     box.start()
     came = []
@@ -336,7 +336,7 @@ def test_two_threads_of_the_caller_take_turns(box, unharmed):
     assert came == {number: number for number in range(6)}
 
 
-def test_a_nursery_that_cannot_start_is_the_callers_error(monkeypatch):
+def test_a_fork_server_that_cannot_start_is_the_callers_error(monkeypatch):
     monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
     with (
         Sandbox({}, LIMITS, hostile_jobs) as box,
@@ -385,7 +385,7 @@ while True: time.sleep(1)
 
 
 def test_limits_alone_hold_memory_files_and_time_and_not_root(tmp_path, caplog):
-    sandbox._announce.cache_clear()
+    sandbox._log_once.cache_clear()
     with (
         caplog.at_level(logging.INFO, "actlab.scoring.sandbox"),
         Sandbox({}, LIMITS, hostile_jobs, without=("seccomp", "landlock")) as box,
