@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from actlab.activations import zoo
 from actlab.candidates.program import check
 from actlab.core.config import FAMILIES, SUITES, LabConfig, Profile, cores
+from actlab.core.jobs import as_they_come
 from actlab.core.records import PROTOCOLS, Records, Store
 from actlab.lab import tasks
 from actlab.scoring.evaluator import Evaluator, Pending
@@ -162,22 +163,19 @@ class Laboratory:
 
     def _compute(self, missing: Mapping[str, tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, pd.DataFrame]]:
         """Scores what is missing, name and description by key, and keeps each result as soon as it is computed."""
-        pending: dict[Future, list[tuple[str, Pending]]] = {}
+        pending: dict[str, Pending] = {}
         for key in self._costliest_first({key: description for key, (_, description) in missing.items()}):
             d = missing[key][1]
             chosen = tuple(d["only"]) if "only" in d else None
             lab = replace(d["lab"], chunk=self.profile.lab.chunk)
-            score = self.evaluator.submit(d["source"], d["suite"], lab, d["seed"], chosen)
-            pending.setdefault(score.future, []).append((key, score))
+            pending[key] = self.evaluator.submit(d["source"], d["suite"], lab, d["seed"], chosen)
         with tqdm(total=len(missing), desc="programs trained", disable=None) as bar:
-            while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for key, score in [item for future in done for item in pending.pop(future)]:
-                    name, description = missing[key]
-                    table = self._table(name, description, score)
-                    self.store.save(description, table)
-                    bar.update()
-                    yield key, table
+            for key, score in as_they_come(pending, lambda one: one.future):
+                name, description = missing[key]
+                table = self._table(name, description, score)
+                self.store.save(description, table)
+                bar.update()
+                yield key, table
 
     def _costliest_first(self, descriptions: Mapping[str, dict[str, Any]]) -> list[str]:
         """The order in which to train, so that no worker has a long training left when the others have ended.

@@ -14,39 +14,25 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
+from actlab.core import jobs
 from actlab.core.config import Limits
-from actlab.core.records import code_hash, versions
+from actlab.core.jobs import WorkerError
 from actlab.lab.training_view import Blind
 from actlab.scoring.sandbox import Outcome, Sandbox, SandboxError
 
 LOG = logging.getLogger("actlab.scoring.pool")
 HELD = 8  # suites that a process keeps for its sandboxes; an older one is sent again
-WATCH = 10.0  # seconds between looks at whether a cluster has any worker left
 
 
-class PoolError(RuntimeError):
-    """The executor, or a process behind it, does not work, whatever the candidate."""
-
-
-@cache
-def build() -> str:
-    """The code, the versions and the CPU's instructions (wider vectors sum in another order), in words.
-
-    Processes with the same build compute the same numbers.
-    """
-    import torch  # here, since a scheduler, which only imports this module, needs none
-
-    code, names = code_hash("scoring/pool", "scoring/worker")[:12], (f"{k} {v}" for k, v in versions().items())
-    return ", ".join([f"actlab {code}", *names, torch.backends.cpu.get_cpu_capability()])
+RUNS = ("scoring/pool", "scoring/worker")  # what a call runs, wherever it does
 
 
 def data_key(blind: Blind) -> str:
@@ -154,10 +140,9 @@ def perform(call: Call) -> Outcome | None:
     """Runs a call in the process where it arrived; None where that process lacks the data.
 
     Raises:
-        PoolError, SandboxError: where it runs other code or versions than the caller, or no sandbox works there.
+        WorkerError, SandboxError: where it runs other code or versions than the caller, or no sandbox works there.
     """
-    if call.build != build():
-        raise PoolError(f"wanted a worker that runs {call.build}; got one that runs {build()}")
+    jobs.same_build(call.build, *RUNS)
     return _pool(os.getpid(), call.limits.memory, call.without).run(call)
 
 
@@ -180,13 +165,13 @@ class Answer(Future):
         super().__init__()
         self._submit, self._data, self._read, self._unwanted = submit, data, read, False
         self._sent: Future[Outcome | None] | None = None
-        self._send(replace(call, build=build()), False)
+        self._send(replace(call, build=jobs.build(*RUNS)), False)
 
     def result(self, timeout: float | None = None) -> Any:
         """The result, read from the Outcome.
 
         Raises:
-            SandboxError, PoolError: where the system failed twice, whatever the candidate.
+            SandboxError, WorkerError: where the system failed twice, whatever the candidate.
         """
         return self._read(super().result(timeout))
 
@@ -213,9 +198,9 @@ class Answer(Future):
                 super().cancel()
                 self.set_running_or_notify_cancel()
             else:
-                self.set_exception(PoolError("the executor dropped a job; its scheduler was lost, or it was closed"))
+                self.set_exception(_explained(CancelledError()))
         elif (fault := sent.exception()) is not None:
-            if again or self._unwanted or isinstance(fault, PoolError | BrokenExecutor | ImportError):
+            if again or self._unwanted or isinstance(fault, WorkerError | BrokenExecutor | ImportError):
                 self.set_exception(_explained(fault))
             else:
                 LOG.warning("a job is sent once more, since the system failed: %s", fault)
@@ -225,56 +210,8 @@ class Answer(Future):
         elif call.data is None and self._data is not None:
             self._send(replace(call, data=self._data), again)
         else:
-            self.set_exception(PoolError(f"wanted a worker that takes the data {call.suite}; got one that lacks it"))
+            self.set_exception(WorkerError(f"wanted a worker that takes the data {call.suite}; got one that lacks it"))
 
 
 def _explained(fault: BaseException) -> BaseException:
-    """The fault of the system in one line, with its cause."""
-    if isinstance(fault, PoolError | SandboxError):
-        return fault
-    lacking = "wanted actlab, as it is here, on every worker; one cannot import it"
-    what = lacking if isinstance(fault, ImportError) else "a worker was lost or failed"
-    explained = PoolError(f"{what}: {type(fault).__name__}: {fault}")
-    explained.__cause__ = fault
-    return explained
-
-
-@contextmanager
-def connect(scheduler: str, seconds: float = 10.0) -> Iterator[Executor]:
-    """An executor over the workers of a Dask cluster.
-
-    Args:
-        scheduler: its address, tcp://HOST:PORT.
-        seconds: to wait for its answer, and for a first worker.
-
-    Raises:
-        PoolError: where dask is not installed, nothing answers there, or no worker comes.
-    """
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise PoolError("--scheduler wants dask; install it with: pip install 'actlab[cluster]'") from error
-    try:
-        client = Client(scheduler, timeout=seconds, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise PoolError(f"wanted a Dask scheduler at {scheduler}; none answered within {seconds:g} s") from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=seconds)
-        except TimeoutError as error:
-            raise PoolError(f"wanted a worker at {scheduler}; none came within {seconds:g} s") from error
-        ended = threading.Event()
-        watch = threading.Thread(target=_watch, args=(client, scheduler, ended), daemon=True)
-        watch.start()
-        try:
-            yield client.get_executor(pure=False)
-        finally:
-            ended.set()
-            watch.join()
-
-
-def _watch(client: Any, scheduler: str, ended: threading.Event) -> None:
-    """Says so where a cluster has lost its last worker: its jobs wait until another one comes."""
-    while not ended.wait(WATCH):
-        if client.status == "running" and not client.nthreads():
-            LOG.warning("no worker is left at %s; the search waits for one", scheduler)
+    return fault if isinstance(fault, SandboxError) else jobs.explained(fault)

@@ -14,13 +14,15 @@ import torch
 
 from actlab import activations
 from actlab.candidates.program import check
+from actlab.core import jobs
 from actlab.core.config import FitnessConfig, LabConfig, Limits, TaskConfig, profile
+from actlab.core.jobs import WorkerError
 from actlab.lab import tasks
 from actlab.lab.training_view import Blind
 from actlab.scoring import pool, worker
 from actlab.scoring.evaluator import Evaluator
 from actlab.scoring.laboratory import Laboratory
-from actlab.scoring.pool import Answer, Call, Pool, PoolError
+from actlab.scoring.pool import Answer, Call, Pool
 from actlab.scoring.sandbox import Outcome, Sandbox, SandboxError
 
 SUITES = {name: tasks.suite(name, TaskConfig(search=8, far=8)) for name in ("search", "far")}
@@ -118,18 +120,18 @@ def test_processes_that_share_nothing_give_the_same_results(here):
 
 
 def test_a_call_from_other_code_is_refused_with_both_builds_named(monkeypatch):
-    with pytest.raises(PoolError, match=r"wanted a worker that runs actlab 0; got one that runs actlab [0-9a-f]{12}, "):
+    with pytest.raises(WorkerError, match=r"runs actlab 0; got one that runs actlab [0-9a-f]{12}, "):
         pool.perform(replace(CALL, build="actlab 0"))
-    assert "torch 2." in pool.build()
+    assert "torch 2." in jobs.build(*pool.RUNS)
 
 
 def test_other_instructions_of_the_processor_are_another_build(monkeypatch):
-    here = pool.build.__wrapped__()
-    assert here == pool.build()
+    here = jobs.build.__wrapped__(*pool.RUNS)
+    assert here == jobs.build(*pool.RUNS)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
-    assert pool.build.__wrapped__() != here
-    script = Script(PoolError("wanted a worker that runs actlab 0"), DONE)
-    with pytest.raises(PoolError, match="actlab 0"):
+    assert jobs.build.__wrapped__(*pool.RUNS) != here
+    script = Script(WorkerError("wanted a worker that runs actlab 0"), DONE)
+    with pytest.raises(WorkerError, match="actlab 0"):
         answer(script).result()
     assert len(script.calls) == 1  # another worker would say the same
 
@@ -138,7 +140,7 @@ def test_a_fault_of_the_system_is_met_with_one_more_try_and_then_raised(caplog):
     assert answer(Script(SandboxError("no process"), DONE)).result() is DONE
     assert "a job is sent once more, since the system failed: no process" in caplog.text
     script = Script(OSError("the worker died"), OSError("died again"), DONE)
-    with pytest.raises(PoolError, match="a worker was lost or failed: OSError: died again"):
+    with pytest.raises(WorkerError, match="a worker was lost or failed: OSError: died again"):
         answer(script).result()
     assert [call.request for call in script.calls] == [CALL.request] * 2
     with pytest.raises(SandboxError, match="still none"):
@@ -147,7 +149,9 @@ def test_a_fault_of_the_system_is_met_with_one_more_try_and_then_raised(caplog):
 
 def test_a_worker_without_actlab_is_told_as_such_and_not_asked_again():
     script = Script(ModuleNotFoundError("No module named 'actlab'"))
-    with pytest.raises(PoolError, match=r"wanted actlab, as it is here, on every worker; .* No module named 'actlab'"):
+    with pytest.raises(
+        WorkerError, match=r"wanted actlab, as it is here, on every worker; .* No module named 'actlab'"
+    ):
         answer(script).result()
 
 
@@ -155,7 +159,7 @@ def test_data_is_sent_to_a_worker_that_lacks_it_even_after_a_fault():
     script = Script(None, SandboxError("no process"), DONE)
     assert answer(script, DATA).result() is DONE
     assert [call.data for call in script.calls] == [None, DATA, DATA]
-    with pytest.raises(PoolError, match="wanted a worker that takes the data"):
+    with pytest.raises(WorkerError, match="wanted a worker that takes the data"):
         answer(Script(None, None), DATA).result()
 
 
@@ -175,7 +179,7 @@ def test_a_call_that_is_dropped_is_cancelled_and_one_that_the_executor_drops_is_
     assert wait([ours, theirs, under_way], timeout=5).not_done == set()
     with pytest.raises(CancelledError):
         ours.result()
-    with pytest.raises(PoolError, match="the executor dropped a job"):
+    with pytest.raises(WorkerError, match="the executor dropped a job"):
         theirs.result()
     assert under_way.result() == repr(DONE)
 
@@ -228,16 +232,15 @@ def test_a_sandbox_is_given_the_data_that_a_call_needs(unstarted):
 def test_no_scheduler_is_one_clear_line():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    with pytest.raises(PoolError, match=f"wanted a Dask scheduler at tcp://127.0.0.1:{port}; none answered within 1 s"):  # noqa: SIM117
-        with pool.connect(f"tcp://127.0.0.1:{port}", seconds=1):
-            pass
+    said = f"wanted a Dask scheduler at tcp://127.0.0.1:{port}; none answered within 1 s"
+    with pytest.raises(WorkerError, match=said), jobs.connect(f"tcp://127.0.0.1:{port}", seconds=1):
+        pass
 
 
 def test_without_dask_the_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(PoolError, match=r"pip install 'actlab\[cluster\]'"):  # noqa: SIM117
-        with pool.connect("tcp://127.0.0.1:1"):
-            pass
+    with pytest.raises(WorkerError, match=r"pip install 'actlab\[cluster\]'"), jobs.connect("tcp://127.0.0.1:1"):
+        pass
 
 
 def test_a_fork_server_that_runs_takes_new_data_lets_go_of_old_and_keeps_what_it_holds():
