@@ -186,20 +186,19 @@ def _choice(laboratory: _Laboratory, entries: list[Entry], moves: list[Move]) ->
         "final": selection.final(entries, moves, laboratory.profile.fitness).id,
         "shortlist": table[["id", "qualifies", "nodes"]].to_csv(index=False),
     }
-    for column in ("fitness", "behind", "error", "flops"):
-        found |= summary(f"shortlist {column}", table[column].to_numpy())
+    found |= _columns("shortlist", table, ("fitness", "behind", "error", "flops"))
     latest = leaders[-2:]
-    worth = selection.worth(laboratory, latest)
-    for column in worth:
-        found |= summary(f"worth {column}", worth[column].to_numpy())
-    parting = selection.parting(laboratory, latest)
-    found["parting"] = parting[["id", "before", "parts"]].to_csv(index=False)
-    for column in ("search", "held_out", "low", "high"):
-        found |= summary(f"parting {column}", parting[column].to_numpy())
+    held_out, steps = selection.held_out_fitness(laboratory, latest), selection.overfit_steps(laboratory, latest)
+    found["parting"] = steps[["id", "before", "parts"]].to_csv(index=False)
+    found |= _columns("worth", held_out, held_out) | _columns("parting", steps, ("search", "held_out", "low", "high"))
     fitness = np.array([3.0, 1.0, 2.0, 5.0])
     told = selection.agreement(pd.DataFrame({"fitness": fitness, "held_out": fitness**2 % 7}))
     none = selection.agreement(pd.DataFrame({"fitness": fitness[:3], "held_out": fitness[:3]}))
     return found | {"spearman": told.spearman.estimate, "kendall": told.kendall.estimate, "few": str(none)}
+
+
+def _columns(name: str, table: pd.DataFrame, columns: Iterable[str]) -> Values:
+    return {key: value for column in columns for key, value in summary(f"{name} {column}", table[column]).items()}
 
 
 def _arms(folder: Path) -> Values:
