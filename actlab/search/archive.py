@@ -117,9 +117,8 @@ def source_hash(source: str) -> str:
 class Archive(DatabaseFile):
     """A run's file, open; a context manager.
 
-    Args:
-        path: of the file; made if it is missing, unless `read_only`. A writer leaves an empty file `PATH.lock`.
-        read_only: change nothing and take no lock, so that a running search can be watched.
+    A writer makes the file if it is missing, and leaves an empty file `PATH.lock` beside it. With `read_only` nothing
+    is changed or locked, so that a running search can be watched.
 
     Raises:
         ArchiveError: if the file is damaged, is something else, has another schema, or is being written by
@@ -166,11 +165,7 @@ class Archive(DatabaseFile):
         return {key: self._json(text) for key, text in rows}
 
     def demand(self) -> None:
-        """Makes sure that this code would search as the code did that began the run.
-
-        Raises:
-            ChangedCode: if the canary of the search has moved since.
-        """
+        """Raises ChangedCode if this code would search otherwise than the code that began the run."""
         rows, family = self._rows("SELECT value FROM meta WHERE key = 'made'"), PROTOCOLS["search"]
         made = self._json(rows[0][0]) if rows else {}
         values = made.pop("values", {})
@@ -207,11 +202,7 @@ class Archive(DatabaseFile):
         return [self._entry(row) for row in self._rows(f"SELECT {', '.join(names)} FROM programs ORDER BY id")]
 
     def entry(self, id: int) -> Entry:
-        """One candidate.
-
-        Raises:
-            ArchiveError: if the run has no such id.
-        """
+        """One candidate; raises ArchiveError if the run has no such id."""
         rows = self._rows(f"SELECT {', '.join(COLUMNS)} FROM programs WHERE id = ?", (id,))
         if not rows:
             ((count,),) = self._rows("SELECT count(*) FROM programs")

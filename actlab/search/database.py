@@ -14,12 +14,8 @@ from typing import Any, ClassVar, Self
 class DatabaseFile:
     """An open file; a context manager that threads may share. A subclass is a kind of file and says what it holds.
 
-    Args:
-        path: of the file; made if it is missing, unless `read_only`.
-        read_only: change nothing.
-
-    Raises:
-        Exception: the class's `ERROR` if the file is missing, damaged, of another kind, or of another schema.
+    The file is made if it is missing, unless `read_only`. Raises the class's `ERROR` if it is damaged, of another kind,
+    of another schema, or missing.
     """
 
     NOUN: ClassVar[str]  # what is wanted, such as "a run's file"

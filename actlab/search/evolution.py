@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from actlab.activations.zoo import program_source
 from actlab.candidates.program import Refused, check
-from actlab.core.config import LabConfig, SearchConfig
+from actlab.core.config import LabConfig, Profile, SearchConfig
 from actlab.scoring.evaluator import Evaluator, Pending, Score, contributions
 from actlab.search import islands
 from actlab.search.archive import Archive, Entry, Move, source_hash
@@ -104,6 +104,11 @@ def search(
         while not run.is_done:
             run.play_round(advance)
     return Result(archive.entry(0), archive.entry(run.best), run.trained, run.rounds - 1, archive.digest())
+
+
+def about(profile: Profile) -> dict[str, Any]:
+    """What makes a run what it is beside the search, the lab, the seed and the proposer, as its file keeps it."""
+    return {name: asdict(getattr(profile, name)) for name in ("tasks", "fitness", "limits")}
 
 
 def _race(config: SearchConfig, evaluator: Evaluator) -> Race | None:

@@ -16,11 +16,7 @@ MOST = 2**63 - 1  # the largest id that a file can hold
 
 
 def run(path: Path, bills: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """A run in plain data, from its file alone.
-
-    Args:
-        path: of the run's file.
-        bills: what each author was paid, as `runs.authors` takes it.
+    """A run in plain data, from its file alone, with what each author was paid (`bills`, as `runs.authors` takes them).
 
     Raises:
         ArchiveError: if there is no such file, or it is no run's.
@@ -60,11 +56,8 @@ def program(path: Path, id: int, bill: Mapping[str, Any] | None = None) -> dict[
 
     Args:
         path: of the run's file.
-        id: of the program.
+        id: of the program; raises ArchiveError if the run has none.
         bill: of the calls that were made for it, as `recording.Recording.bill` gives it.
-
-    Raises:
-        ArchiveError: if the run has no such program.
     """
     if id > MOST:
         raise ArchiveError(f"{path}: wanted the id of one of its programs; got {id}")

@@ -22,13 +22,10 @@ PARITY = {"odd": "odd", "even": "even", "neither": "neither odd nor even"}
 
 
 def cell(description: Mapping[str, Any]) -> str:
-    """The cell of a function, in words, by its cost, its number of turns, whether it is pointwise, and its symmetry.
+    """The cell of a function, in words, from its `profiling.Description.to_dict`: by cost, turns, pointwise, parity.
 
     The 72 cells are this coarse because a search has hundreds of evaluations, not millions: most cells must be
     contested if they are to hold more than what came first.
-
-    Args:
-        description: as `profiling.Description.to_dict` gives it.
     """
     found = description["traits"]
     cost = next((f"up to {most} GELU" for most in COSTS if description["flops_gelu"] <= most), f"over {COSTS[-1]} GELU")
@@ -81,15 +78,7 @@ def rival(island: Island, name: str, start: int = 0) -> int:
 
 
 def enters(island: Island, name: str, id: int, fitness: Mapping[int, float], start: int = 0) -> bool:
-    """Whether a scored program takes its cell: it is better than the occupant, or no worse than the start if empty.
-
-    Args:
-        island: of the cell.
-        name: of the cell.
-        id: of the program.
-        fitness: of all programs on islands and of this one.
-        start: id of the program that the search started from.
-    """
+    """Whether a scored program takes a cell: it beats the occupant, or is no worse than the start if there is none."""
     if name in island:
         return fitness[id] > fitness[island[name]]
     return fitness[id] >= fitness[start]
@@ -98,14 +87,7 @@ def enters(island: Island, name: str, id: int, fitness: Mapping[int, float], sta
 def births(
     islands: Sequence[Island], candidates: Iterable[tuple[int, int, str]], fitness: Mapping[int, float], round: int
 ) -> list[Move]:
-    """The moves of a round's scored programs, one after another.
-
-    Args:
-        islands: at the end of the round before.
-        candidates: (id, island, cell) of each, in the order in which they take their cells.
-        fitness: by id, theirs included.
-        round: its number.
-    """
+    """The moves of a round's scored programs, one after another, by (id, island, cell) in the order given."""
     moves: list[Move] = []
     for id, place, name in candidates:
         if enters(islands[place], name, id, fitness):

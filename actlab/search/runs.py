@@ -23,17 +23,12 @@ from actlab.core.records import BUILD, PROTOCOLS
 from actlab.scoring.laboratory import Laboratory
 from actlab.search import selection
 from actlab.search.archive import ENDED, Archive, ArchiveError, Entry, Move
-from actlab.search.evolution import Result, search
+from actlab.search.evolution import Result, about, search
 from actlab.search.proposers import Brief, Proposal, Proposer
 from actlab.search.proposers.grammar import AUTHOR, Grammar
 from actlab.search.proposers.recording import TOKENS, Recording, replays
 
 FREE = (AUTHOR, "random sampling")  # authors that ask nobody
-
-
-def about(profile: Profile) -> dict[str, Any]:
-    """What makes a run what it is beside the search, the lab, the seed and the proposer, as its file keeps it."""
-    return {name: asdict(getattr(profile, name)) for name in ("tasks", "fitness", "limits")}
 
 
 def search_file(profile: Profile, seed: int) -> Path:
@@ -103,9 +98,7 @@ def settings(path: Path, profile: Profile) -> tuple[Profile, int]:
 def bills(path: Path, record: Path | None = None) -> list[dict[str, Any]]:
     """What each model brought and cost, as `recording.Recording.summary` gives it; empty without a recording.
 
-    Args:
-        path: of the run.
-        record: its recording; by default the one that a search leaves beside its run, if there is one.
+    By default the recording is the one that a search leaves beside its run.
     """
     beside = path.with_name(f"{path.name}.answers")
     if record is None and not beside.exists():
@@ -152,21 +145,13 @@ class Run:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Archive]:
-    """A run's file, open to be read as it is at one moment, whoever writes meanwhile.
-
-    Raises:
-        ArchiveError: if there is no such file, or it is no run's.
-    """
+    """A run's file, open to be read as it is at one moment; raises ArchiveError if it is missing or no run's."""
     with Archive(path, read_only=True) as archive, archive.reading():
         yield archive
 
 
 def read(path: Path) -> Run:
-    """A run, or as much of it as is there.
-
-    Raises:
-        ArchiveError: if there is no such file, it is no run's, or nothing was written to it yet.
-    """
+    """A run, or as much of it as is there; raises ArchiveError if there is no such file, or nothing in it yet."""
     with reading(path) as archive:
         return _run(archive)
 
@@ -196,11 +181,7 @@ def trained(candidates: Iterable[Entry]) -> list[Entry]:
 
 
 def loop(path: Path, profile: Profile) -> pd.DataFrame:
-    """The search as a loop of its components, with a run's counts (Figure 1).
-
-    Returns:
-        Columns component, role, module, counts; in the loop's order, as `figures.search.loop_diagram` wants them.
-    """
+    """The search as a loop of its components, with a run's counts (Figure 1): component, role, module, counts."""
     run = read(path)
     ended = [entry.ended for entry in run.entries]
     tried, barred = trained(run.entries), sum(e.fingerprint is None and e.ended == "failed" for e in run.entries)
@@ -321,13 +302,9 @@ def tree(path: Path, final: int) -> pd.DataFrame:
     A program is placed over the middle of its children. One that was made from nothing is a root. If a parent was not
     scored, the nearest scored ancestor takes its place.
 
-    Args:
-        path: of the run.
-        final: id of the program whose line is marked, a scored one.
-
     Returns:
         Columns id, parent (an id, or missing), generation, place (along the row of its generation), fitness, island,
-        line (whether it is on the way from a root to the marked one); by id.
+        line (whether it is on the way from a root to the program `final`); by id.
     """
     every = {entry.id: entry for entry in entries(path)}
     scored = {id: entry for id, entry in every.items() if entry.ended == "scored"}
@@ -411,11 +388,7 @@ def authors_of(
     replayed: Sequence[Mapping[str, str]] = (),
     free: Iterable[str] = FREE,
 ) -> pd.DataFrame:
-    """As `authors`, of a run that was read.
-
-    Args:
-        replayed: the recordings that the run took answers from, as `recording.replays` gives them.
-    """
+    """As `authors`, of a run that was read and the recordings that it took answers from (`recording.replays`)."""
     taken = {move.program for move in run.moves if move.how == "born"}
     rises = {after.id: after.fitness - before.fitness for before, after in pairwise(selection.leaders(run.entries))}
     costs, free, rows = {bill["model"]: bill for bill in bills}, set(free), []
@@ -446,10 +419,10 @@ def _cost(
 
 
 def rediscovered(laboratory: Laboratory, path: Path) -> pd.DataFrame:
-    """The zoo's functions that a run found, recognised by their values, which two spellings share.
+    """The zoo's functions that a run found, recognised by their values, which two spellings share; ReLU included.
 
     Returns:
-        Columns function, id, ended, fitness and program; the first of each function, in order, ReLU included.
+        Columns function, id, ended, fitness and program, in the order of asking.
     """
     zoo = laboratory.descriptions(activations.names())
     names = dict(zip(zoo["fingerprint"], zoo["function"], strict=True))

@@ -81,13 +81,7 @@ def shortlist(entries: Iterable[Entry], moves: Iterable[Move], config: FitnessCo
 
 
 def final(entries: Iterable[Entry], moves: Iterable[Move], config: FitnessConfig) -> Entry:
-    """The final choice of a run, by the rule of `shortlist`; a function of its scores alone.
-
-    Args:
-        entries: all candidates of the run, in the order of asking, with their scores.
-        moves: on its islands.
-        config: how losses become gains, as the run had it.
-    """
+    """The final choice of a run, by the rule of `shortlist`; a function of its scores alone."""
     entries = list(entries)
     chosen = shortlist(entries, moves, config)["id"].iloc[0]
     return next(entry for entry in entries if entry.id == chosen)
@@ -108,12 +102,7 @@ def held_out_fitness(laboratory: Laboratory, programs: Iterable[Entry], suite: s
 
 
 def overfit_steps(laboratory: Laboratory, programs: Sequence[Entry], suite: str = "held-out") -> pd.DataFrame:
-    """Each new best of a run against the one before: an overfit step raises the fitness and is surely worse held out.
-
-    Args:
-        laboratory: that scores them.
-        programs: the leaders of a run, in order.
-        suite: that selection does not see.
+    """Each new best of a run, of its leaders in order, against the one before, on a suite that selection does not see.
 
     Returns:
         Columns id, before (the best until then), search (how much the fitness rose), held_out (the mean paired

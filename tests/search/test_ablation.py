@@ -203,14 +203,14 @@ def test_a_record_that_is_scored_anew_shows_how_far_it_is_off(comparison, place)
     store = Store(place / "records")
     with Laboratory(QUICK, workers=1, store=store) as laboratory:
         for suite in ablation.JUDGED:
-            assert ablation.rescored(comparison, laboratory, suite) == 0
+            assert ablation.verify(comparison, laboratory, suite) == 0
         for pick in ("final", "best"):
             losses = comparison.losses.copy()
             at = losses.index[(losses["suite"] == "held-out") & (losses["seed"] == 0) & (losses["pick"] == pick)][3]
             losses.loc[at, "ood_mse"] *= 0.5
-            assert ablation.rescored(replace(comparison, losses=losses), laboratory) == pytest.approx(1)
+            assert ablation.verify(replace(comparison, losses=losses), laboratory) == pytest.approx(1)
     with pytest.raises(ValueError, match=r"lab: wanted the records' .*; `make compare-search` makes new ones"):
-        ablation.rescored(comparison, Laboratory(SMOKE, workers=1))
+        ablation.verify(comparison, Laboratory(SMOKE, workers=1))
 
 
 # --- the command ---

@@ -92,10 +92,7 @@ class Proposer(Protocol):
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         """One proposal for each ask, in their order: a function of the arguments and of recorded answers alone.
 
-        Source need not be valid: the search checks it, and records what it refuses.
-
-        Args:
-            brief: the asks and what there is to know of the search.
-            generator: the only source of randomness.
+        The generator is the only source of randomness. Source need not be valid: the search checks it, and records what
+        it refuses.
         """
         ...

@@ -81,21 +81,17 @@ class Answers(Protocol):
     def bind(self, run: str, authors: Mapping[int, str]) -> None:
         """Is called before anything is asked, with the run's name, equal for equal runs, and its authors by id.
 
-        Raises:
-            AnswersError: if the answers are of another run, or lack some that were given to this one.
+        Raises AnswersError if the answers are of another run, or lack some that were given to this one.
         """
         ...
 
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
-        """The answer to a request; threads may ask side by side.
+        """The answer to a request; threads may ask side by side. Raises a subclass of AnswersError if there is none.
 
         Args:
             request: the arguments of the service's Messages API, in plain JSON.
             candidate: the id of the program that is asked for, for the books.
             stop: once it is set, nothing more is paid for.
-
-        Raises:
-            AnswersError: if there is none; its subclass says why.
         """
         ...
 
@@ -107,14 +103,9 @@ class Answers(Protocol):
 def client(key: str | None, base_url: str = SERVICE, timeout: float = 300.0) -> anthropic.Anthropic:
     """A client of the service; close it after use, or use it as a context manager.
 
-    Args:
-        key: of the service; surrounding white space is dropped, and the environment is not read.
-        base_url: of the service.
-        timeout: seconds that one attempt may take.
-
-    Raises:
-        NoKey: if the key is missing or malformed; says how to give one, and what works without.
-        ServiceError: if nothing can be sent to such an address.
+    Surrounding white space of the key is dropped, and the environment is not read. One attempt may take `timeout`
+    seconds. Raises NoKey if the key is missing or malformed, and ServiceError if nothing can be sent to such an
+    address.
     """
     key = (key or "").strip()
     if not key:
@@ -211,13 +202,7 @@ class Live:
         self._recording.bind(run, (id for id, author in authors.items() if author in self._models))
 
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
-        """The answer to a request: the kept one, or else the service's.
-
-        Raises:
-            CapReached: if the call may pass the cap.
-            ServiceError: if the service refuses such requests, or does not answer in time.
-            Stopped: if the answer is no longer wanted.
-        """
+        """The answer to a request: the kept one, or else the service's; raises CapReached, ServiceError or Stopped."""
         hash, stop = request_hash(request), threading.Event() if stop is None else stop
         kept = self._recording.find(hash)
         if kept is not None:
@@ -331,12 +316,7 @@ class Live:
 
 
 class Replayed:
-    """Answers from a recording alone: no network, no key, no cost.
-
-    Args:
-        recording: to read from.
-        run: the file of the run; a file beside it then notes the recording.
-    """
+    """Answers from a recording alone: no network, key or cost. A file beside the run, if any, notes the recording."""
 
     spent = 0.0  # US dollars: what the recording cost is in its own books
 
@@ -357,11 +337,7 @@ class Replayed:
             note_replay(self._run, self._recording)
 
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
-        """The recorded answer to a request.
-
-        Raises:
-            MissingAnswer: if the recording has none; names the request, the candidate and the model.
-        """
+        """The recorded answer to a request; raises MissingAnswer if there is none."""
         hash = request_hash(request)
         answer = self._recording.find(hash)
         if answer is None:

@@ -46,21 +46,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Claude:
-    """Asks models for programs; a proposer.
+    """Asks models for programs; a proposer."""
 
-    Args:
-        answers: where answers come from: the service, or a recording.
-        models: that may be asked, with their weights and settings.
-        max_tokens: of one answer, thinking included.
-        edits: the chance that changes of the parent are asked for, in place of a whole program.
-        parallel: requests that are under way at once; changes no result.
-    """
-
-    answers: Answers
-    models: tuple[Model, ...]
-    max_tokens: int = 8_000  # a program needs some hundred; the rest is for thinking
-    edits: float = 0.4
-    parallel: int = 4
+    answers: Answers  # from the service, or from a recording
+    models: tuple[Model, ...]  # that may be asked, with their weights and settings
+    max_tokens: int = 8_000  # of one answer; a program needs some hundred, the rest is for thinking
+    edits: float = 0.4  # the chance that changes of the parent are asked for, in place of a whole program
+    parallel: int = 4  # requests that are under way at once; changes no result
 
     def __post_init__(self) -> None:
         if not self.models or not all(model.weight > 0 for model in self.models):
@@ -156,11 +148,7 @@ def choose_model(models: Sequence[Model], tallies: Mapping[str, Tally], generato
 
 
 def read_answer(answer: Answer, ask: Ask) -> Proposal:
-    """The program in an answer, unchecked; its operator is the tool that was used, asked for or not.
-
-    Raises:
-        Unusable: if there is none.
-    """
+    """The program in an answer, unchecked; its operator is the tool that was used. Raises Unusable if there is none."""
     if answer.stop == FAILED:
         raise Unusable(answer.error or "no answer", FAILED)
     text = _plain("\n".join(str(block.get("text", "")) for block in answer.content if block["type"] == "text").strip())
@@ -179,15 +167,10 @@ def read_answer(answer: Answer, ask: Ask) -> Proposal:
 
 
 def apply_edits(source: str, replacements: Any) -> str:
-    """A program with parts of its text replaced.
+    """A program with parts of its text replaced; raises Unusable, which says which part and why, if that fails.
 
-    Args:
-        source: the text to change.
-        replacements: a list of {"old": ..., "new": ...}; each old text occurs exactly once in the source, and no two
-            overlap.
-
-    Raises:
-        Unusable: if they do not apply; says which and why.
+    Replacements are a list of {"old": ..., "new": ...}: each old text occurs exactly once in the source, and no two
+    overlap.
     """
     spans = []
     if replacements == []:

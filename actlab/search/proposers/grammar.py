@@ -52,9 +52,9 @@ AUTHOR = "grammar"
 class _Sized:
     """What the proposers here share: a table of primitives, and limits on a program's size."""
 
-    batch_statistics: bool = False
-    max_nodes: int = 60
-    max_depth: int = 12
+    batch_statistics: bool = False  # whether moments across the tensor are among the primitives
+    max_nodes: int = 60  # of a program: operations and leaves
+    max_depth: int = 12  # of nested expressions
 
     @property
     def name(self) -> str:
@@ -76,22 +76,13 @@ class _Sized:
 
 @dataclass(frozen=True)
 class Grammar(_Sized):
-    """Proposes programs by seeded changes of their parents' syntax trees.
-
-    Args:
-        batch_statistics: whether moments across the tensor are among the primitives.
-        max_nodes: greatest size of a program, in operations and leaves, unless its parent is larger.
-        max_depth: greatest nesting of an expression, likewise.
-    """
+    """Proposes programs by changes of their parents' syntax trees; may exceed a limit if the parent does."""
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> list[Proposal]:
         """Programs, each a change of its ask's parent, different from one another and from all that was shown.
 
         An expression may be crossed over from the ask's inspirations, or, if it has none, from the parents of its
-        island's asks.
-
-        Raises:
-            ValueError: if a parent defines no `activation`.
+        island's asks. Raises ValueError if a parent defines no `activation`.
         """
         shown = {program.source for ask in brief.asks for program in (ask.parent, *ask.inspirations)}
         taken = {ast.unparse(ast.parse(source)) for source in shown}
@@ -149,15 +140,9 @@ class RandomSampling(_Sized):
     """Writes whole programs from scratch, by the grammar's own tables; what was found before plays no part.
 
     It is the control of a search, whose advantage over it is due to selection.
-
-    Args:
-        batch_statistics: whether moments across the tensor are among the primitives.
-        max_nodes: greatest size of a program, in operations and leaves.
-        max_depth: greatest nesting of an expression.
-        deepest: the number of nested primitives of each program is drawn from 1 to this.
     """
 
-    deepest: int = 5
+    deepest: int = 5  # the number of nested primitives of a program is drawn from 1 to this
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> list[Proposal]:
         """Programs without parents, different from one another."""

@@ -69,14 +69,10 @@ class Model:
         return self._prices(usage.prompt)[-1].of(usage)
 
     def worst(self, prompt_bytes: int, max_tokens: int) -> float:
-        """US dollars that a call costs at most.
+        """US dollars that a call costs at most, for a request of so many bytes as JSON and an answer of so many tokens.
 
         A token takes at least one byte of the request, so its bytes bound its tokens, but for the `OVERHEAD` that the
         service adds. Perhaps none is in the cache, all are written to it, and the answer is as long as it may be.
-
-        Args:
-            prompt_bytes: of the whole request, as JSON.
-            max_tokens: of the answer.
         """
         tokens = prompt_bytes + OVERHEAD
         return max(price.dearest * tokens + price.output * max_tokens for price in self._prices(tokens)) / MILLION
@@ -88,11 +84,7 @@ class Model:
 
 
 def read_models(path: str | Path = TABLE) -> dict[str, Model]:
-    """All models of a table, by name, in its order.
-
-    Raises:
-        ValueError: if it cannot be read; names the file, the model and the entry.
-    """
+    """All models of a table, by name, in its order; raises ValueError, with the place, if it cannot be read."""
     try:
         table = tomllib.loads(Path(path).read_text())
     except tomllib.TOMLDecodeError as error:
@@ -101,14 +93,9 @@ def read_models(path: str | Path = TABLE) -> dict[str, Model]:
 
 
 def choose(models: Mapping[str, Model], names: Mapping[str, float] | None = None) -> tuple[Model, ...]:
-    """The models that a search asks, with their weights.
+    """The models that a search asks, with weights by name in place of the table's; those above 0 alone.
 
-    Args:
-        models: the table.
-        names: weights by name, in place of the table's; by default all models of the table with a weight above 0.
-
-    Raises:
-        ValueError: if a name is not in the table, or no weight is above 0.
+    Raises ValueError if a name is not in the table, or no weight is above 0.
     """
     weights = names if names is not None else {name: model.weight for name, model in models.items()}
     unknown = [name for name in weights if name not in models]

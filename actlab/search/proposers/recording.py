@@ -86,8 +86,7 @@ class Recording(DatabaseFile):
     """A file of answers and of calls, open; a context manager. Threads may share it.
 
     Args:
-        path: of the file; made if it is missing, unless `read_only`. A file of JSON lines, as `export` writes it, can
-            only be read.
+        path: of the file; made if missing, unless `read_only`. JSON lines, as `export` writes them, can only be read.
         read_only: change nothing.
         origin: of a new file: "live", or "hand-written" for fixtures, which are never a model's output.
 
@@ -138,12 +137,8 @@ class Recording(DatabaseFile):
     def bind(self, run: str, candidates: Iterable[int]) -> None:
         """Notes the run that is answered; what its answers cost is counted here and nowhere else.
 
-        Args:
-            run: its name, equal for equal runs.
-            candidates: ids of its programs that models wrote until now.
-
-        Raises:
-            AnswersError: if the recording is of another run, or lacks the answers for some of these programs.
+        Raises AnswersError if the recording is of another run, or lacks the answers for some of these candidates, which
+        models wrote for it until now.
         """
         with self._writing():
             if self.meta().get("run", run) != run:
@@ -183,15 +178,9 @@ class Recording(DatabaseFile):
         usd: float | None = 0.0,
         usage: Usage | None = None,
     ) -> None:
-        """Keeps an answer and, in the same transaction, what its call cost.
+        """Keeps an answer and, in the same transaction, the cost and tokens of its call.
 
-        Args:
-            request: what was asked; its hash is the answer's.
-            answer: what came.
-            candidate: the id of the program that was asked for.
-            call: that brought it, as `reserve` gave it.
-            usd: of that call; None leaves it at its worst case.
-            usage: its tokens.
+        `call` is its id, as `reserve` gave it; a cost of None leaves it at its worst case.
         """
         row = (answer.hash, candidate, request["model"], canonical(request), answer.stop, json.dumps(answer.content))
         with self._writing():
@@ -210,13 +199,7 @@ class Recording(DatabaseFile):
     def reserve(self, hash: str, candidate: int, model: str, worst: float, cap: float, asked: float) -> int | None:
         """Enters a call at its worst case, before it is sent; returns its id, or None if it may pass the cap.
 
-        Args:
-            hash: of the request.
-            candidate: the id of the program that is asked for.
-            model: that is asked.
-            worst: US dollars that the call costs at most.
-            cap: US dollars that all calls of the file may cost.
-            asked: the time, in seconds of a clock.
+        Worst case and cap, of all calls of the file, are in US dollars; the time of asking is in seconds of a clock.
         """
         with self._writing():
             if self.spent() + worst > cap:
@@ -344,8 +327,7 @@ def note_replay(run: Path, recording: Recording) -> None:
 def replays(run: Path) -> list[dict[str, str]]:
     """The recordings that a run took answers from: the name and the `Recording.meta` of each; none for a live run.
 
-    Raises:
-        AnswersError: if the file beside the run that says so is damaged.
+    Raises AnswersError if the file beside the run that says so is damaged.
     """
     path = _replays_file(run)
     if not path.exists():

@@ -103,11 +103,7 @@ def _is_float(node: ast.expr) -> bool:
 
 
 def activation(tree: ast.Module) -> ast.FunctionDef:
-    """The function `activation` of a parsed program.
-
-    Raises:
-        ValueError: if the program defines none.
-    """
+    """The function `activation` of a parsed program; raises ValueError if it defines none."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == "activation":
             return node

@@ -13,13 +13,7 @@ from actlab.search.proposers.recording import TOKENS, Answer, Recording
 
 
 class Watched:
-    """Live answers that keep a line with their bill up to date; a context manager. See `answers.Answers`.
-
-    Args:
-        live: where answers come from.
-        recording: that it writes to.
-        cap: of it, in US dollars.
-    """
+    """Live answers that keep a line with their bill, against the cap in US dollars, up to date; a context manager."""
 
     def __init__(self, live: Live, recording: Recording, cap: float) -> None:
         self._live, self._recording, self._cap, self._lock = live, recording, cap, threading.Lock()
