@@ -306,44 +306,28 @@ def tree(path: Path, final: int) -> pd.DataFrame:
         Columns id, parent (an id, or missing), generation, place (along the row of its generation), fitness, island,
         line (whether it is on the way from a root to the program `final`); by id.
     """
-    every = {entry.id: entry for entry in entries(path)}
-    scored = {id: entry for id, entry in every.items() if entry.ended == "scored"}
-    above = {id: _scored_before(entry, every) for id, entry in scored.items()}
-    children: dict[int | None, list[int]] = {None: []}
-    generation: dict[int | None, int] = {None: -1}
-    for id, parent in above.items():  # a parent is older than its children
+    scored, above, nearest = [], {}, {None: None}  # nearest: the program itself if it was scored, else an ancestor
+    for entry in entries(path):  # a parent is older than its children
+        nearest[entry.id] = nearest[next(iter(entry.parents), None)]
+        if entry.ended == "scored":
+            scored.append(entry)
+            above[entry.id], nearest[entry.id] = nearest[entry.id], entry.id
+    lines: dict[int | None, tuple[int, ...]] = {None: ()}  # from a root to each program
+    children: dict[int | None, list[int]] = {}
+    for id, parent in above.items():
+        lines[id] = (*lines[parent], id)
         children.setdefault(parent, []).append(id)
-        generation[id] = generation[parent] + 1
-    place: dict[int, float] = {}
-    for leaf in [id for id in _depth_first(children) if id not in children]:
-        place[leaf] = float(len(place))
-    for id in reversed(scored):
+    leaves = sorted((id for id in above if id not in children), key=lines.__getitem__)
+    place = {leaf: float(i) for i, leaf in enumerate(leaves)}
+    for id in reversed(above):
         if id in children:
             place[id] = (place[children[id][0]] + place[children[id][-1]]) / 2
-    line, last = set(), final
-    while last is not None:
-        line.add(last)
-        last = above[last]
-    rows = [(id, above[id], generation[id], place[id], e.fitness, e.island, id in line) for id, e in scored.items()]
+    rows = [
+        (e.id, above[e.id], len(lines[e.id]) - 1, place[e.id], e.fitness, e.island, e.id in lines[final])
+        for e in scored
+    ]
     table = pd.DataFrame(rows, columns=["id", "parent", "generation", "place", "fitness", "island", "line"])
     return table.astype({"parent": "Int64"})
-
-
-def _scored_before(entry: Entry, every: Mapping[int, Entry]) -> int | None:
-    """The nearest scored program on the line of descent before one, or None."""
-    while entry.parents:
-        entry = every[entry.parents[0]]
-        if entry.ended == "scored":
-            return entry.id
-    return None
-
-
-def _depth_first(children: Mapping[int | None, Sequence[int]]) -> Iterator[int]:
-    waiting = list(reversed(children[None]))
-    while waiting:
-        id = waiting.pop()
-        yield id
-        waiting += reversed(children.get(id, ()))
 
 
 def over_time(path: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import torch
 from messages_server import KEY, asked, message, rewrite, serving
 
 from actlab import activations
-from actlab.core import records
+from actlab.core import records, sources
 from actlab.core.config import profile
 from actlab.core.records import Store
 from actlab.scoring.laboratory import Laboratory
