@@ -82,15 +82,6 @@ class Entry:
         """Whether it was trained at all and so cost an evaluation; the start is free."""
         return self.round > 0 and self.fingerprint is not None and self.ended not in UNTRAINED
 
-    @property
-    def flops_gelu(self) -> float | None:
-        """Its cost relative to GELU; None if it is not known."""
-        return (self.description or {}).get("flops_gelu")
-
-    def trait(self, name: str) -> bool | int | str | None:
-        """One of its traits; None if it was not described."""
-        return ((self.description or {}).get("traits") or {}).get(name)
-
 
 @dataclass(frozen=True)
 class Move:

@@ -229,7 +229,7 @@ def trace(laboratory: Laboratory, path: Path) -> pd.DataFrame:
     for evaluation, entry in enumerate([every[0], *trained(every)]):
         leader = entry if entry.id in leaders else leader
         row = {"evaluation": evaluation, "id": entry.id, "fitness": entry.fitness, "best": leader.id}
-        of_best = {"search": leader.fitness, **held_out.loc[leader.id], "pointwise": leader.trait("pointwise")}
+        of_best = {"search": leader.fitness, **held_out.loc[leader.id], "pointwise": found(leader, "pointwise")}
         rows.append(row | of_best | {"parts": entry.id in flags})
     return pd.DataFrame(rows).astype({"fitness": float})
 
@@ -252,7 +252,12 @@ def transfer(laboratory: Laboratory, path: Path) -> pd.DataFrame:
     with Laboratory(laboratory.profile, *how, only={"held-out": _first(laboratory)}) as smaller:
         held_out, rows = selection.held_out_fitness(smaller, kept), []
     for entry in kept:
-        row = {"id": entry.id, "fitness": entry.fitness, **held_out.loc[entry.id], "flops_gelu": entry.flops_gelu}
+        row = {
+            "id": entry.id,
+            "fitness": entry.fitness,
+            **held_out.loc[entry.id],
+            "flops_gelu": found(entry, "flops_gelu"),
+        }
         row |= {"led": entry.id in led, "final": entry.id == chosen, "parts": entry.id in flags}
         rows.append(row | {"program": one_line(entry.source)})
     return pd.DataFrame(rows)
@@ -279,21 +284,12 @@ def lineage(path: Path, id: int) -> pd.DataFrame:
     """
     with reading(path) as archive:
         line = archive.lineage(id)[::-1]
+    told = "pointwise", "oscillations", "flops_gelu"
     rows = [
-        (
-            i,
-            e.id,
-            e.operator,
-            e.fitness,
-            e.trait("pointwise"),
-            e.trait("oscillations"),
-            e.flops_gelu,
-            one_line(e.source),
-        )
+        (i, e.id, e.operator, e.fitness, *(found(e, name) for name in told), one_line(e.source))
         for i, e in enumerate(line)
     ]
-    columns = ["generation", "id", "operator", "fitness", "pointwise", "oscillations", "flops_gelu", "program"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["generation", "id", "operator", "fitness", *told, "program"])
 
 
 def tree(path: Path, final: int) -> pd.DataFrame:
@@ -422,3 +418,9 @@ def one_line(source: str) -> str:
             case [ast.FunctionDef(body=[ast.Return(value=ast.expr() as value)])]:
                 return ast.unparse(value)
     return "; ".join(line.strip() for line in source.splitlines() if line.strip())
+
+
+def found(entry: Entry, name: str) -> Any:
+    """What the probes found of a program, its `flops_gelu` or a trait; None if it was not described."""
+    description = entry.description or {}
+    return (description | (description.get("traits") or {})).get(name)

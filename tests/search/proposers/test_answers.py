@@ -38,12 +38,6 @@ from actlab.search.proposers.recording import BY_HAND, TOKENS, Answer, AnswersEr
 MODEL = Model("claude-haiku-5-5", Price(input=1.0, output=10.0, cache_write=2.0, cache_read=0.1))
 
 
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def request(number: int = 0, max_tokens: int = 100) -> dict:
     content = [{"type": "text", "text": f"request {number}"}]
     return {"model": MODEL.name, "max_tokens": max_tokens, "messages": [{"role": "user", "content": content}]}

@@ -56,12 +56,6 @@ CASES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def case(id):
     return CASES[(id - 1) % len(CASES)]
 
