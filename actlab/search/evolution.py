@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from actlab.activations.zoo import program_source
 from actlab.candidates.program import Refused, check
 from actlab.core.config import LabConfig, Profile, SearchConfig
+from actlab.core.jobs import as_they_come
 from actlab.scoring.evaluator import Evaluator, Pending, Score, contributions
 from actlab.search import islands
 from actlab.search.archive import Archive, Entry, Move, source_hash
@@ -300,18 +301,14 @@ class _Run:
         try:
             for i, stage in stages.items():
                 go_on(i, stage)
-            while jobs:
-                futures = {i: getattr(work, "future", work) for i, (work, *_) in jobs.items()}
-                done, _ = wait(futures.values(), return_when=FIRST_COMPLETED)
-                for i in sorted(i for i, future in futures.items() if future in done):
-                    work, stage, asked = jobs.pop(i)
-                    came = work.result()
-                    result = came.to_dict() if isinstance(came, Score) else asdict(came)
-                    self.archive.add_evaluation(rows[i].source_hash, stage, result, asked, self.clock())
-                    go_on(i, take(i, result))
+            for i, (work, stage, asked) in as_they_come(jobs, lambda job: _future(job[0])):
+                came = work.result()
+                result = came.to_dict() if isinstance(came, Score) else asdict(came)
+                self.archive.add_evaluation(rows[i].source_hash, stage, result, asked, self.clock())
+                go_on(i, take(i, result))
         finally:  # leaves no work behind
             for work, *_ in jobs.values():
-                getattr(work, "future", work).cancel()
+                _future(work).cancel()
 
     def _describe(self, rows: list[Entry]) -> None:
         """Runs the open candidates on the probes; those that fail or repeat an earlier function end."""
@@ -430,6 +427,10 @@ class _Run:
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.rounds % every == 0
+
+
+def _future(work: Future | Pending) -> Future:
+    return work if isinstance(work, Future) else work.future
 
 
 def _text(words: str) -> str:
