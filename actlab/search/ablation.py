@@ -34,7 +34,6 @@ from actlab.search.proposers.grammar import Grammar, RandomSampling
 
 UNSEEN = ("held-out", "far")
 JUDGED = ("search", INSIDE, *UNSEEN)  # the first two are what arms select on, shown beside the others
-NAME = "compare_search"  # of the files
 
 
 @dataclass(frozen=True)
