@@ -152,7 +152,7 @@ class _Run:
         self.failures: list[list[Failure]] = [[] for _ in self.islands]  # each island's latest, the newest first
         self.tallies: dict[str, Tally] = {}
         self.parents: dict[int, Parent] = {}  # of programs that were shown, as they were
-        self.rivals: dict[int, np.ndarray] = {}  # what each task adds to their fitness
+        self.gains: dict[int, np.ndarray] = {}  # what each task adds to the fitness of a program
         moves = {number: list(part) for number, part in groupby(self.archive.moves(), key=lambda move: move.round)}
         for number, rows in groupby(self.archive.entries(whole=False), key=lambda entry: entry.round):
             self._note(list(rows), moves.get(number, []))
@@ -267,7 +267,7 @@ class _Run:
                 before = self.archive.entry(entry.parents[0])
                 flops = before.description["flops"]
                 origin = Parent(before.id, before.source, before.fitness, cell=before.cell, flops=flops)
-            gains, of = self._gains(Score.from_dict(entry.score)), np.array(self.families)
+            gains, of = self._gains_of(id), np.array(self.families)
             families = {name: float(gains[of == name].mean()) for name in dict.fromkeys(self.families)}
             words = entry.source, entry.fitness, origin, entry.cell, entry.description["flops"], families
             self.parents[id] = Parent(id, *words)
@@ -391,16 +391,16 @@ class _Run:
             return replace(row, ended="scored", fitness=score.fitness, seen=seen, score=score.to_dict())
         chosen = [task for part in parts[: len(scores)] for task in part]
         mine = np.concatenate([self._gains(score, part) for score, part in zip(scores, parts, strict=False)])
-        theirs = self._rivals_gains(islands.rival(self.islands[row.island], row.cell))[chosen]
+        theirs = self._gains_of(islands.rival(self.islands[row.island], row.cell))[chosen]
         if race.verdict(mine - theirs) == BEHIND:
             return replace(row, ended="dropped", seen=seen, early=float(mine.mean()))
         return row
 
-    def _rivals_gains(self, id: int) -> np.ndarray:
+    def _gains_of(self, id: int) -> np.ndarray:
         """What each task adds to a scored program's fitness; read from the archive once."""
-        if id not in self.rivals:
-            self.rivals[id] = self._gains(Score.from_dict(self.archive.entry(id).score))
-        return self.rivals[id]
+        if id not in self.gains:
+            self.gains[id] = self._gains(Score.from_dict(self.archive.entry(id).score))
+        return self.gains[id]
 
     def _gains(self, score: Score, chosen: Sequence[int] | None = None) -> np.ndarray:
         """What each task adds to the fitness; only of the chosen tasks, if the score is of these."""

@@ -112,7 +112,9 @@ def run_text(report: Mapping[str, Any]) -> str:
     lines += _replayed(report.get("replays", []))
     if "answers" in report:
         lines.append(f"answers: {_whose(report['answers']['origin'])}; {report['answers']['spent']:.4f} USD")
-        lines += [f"  {row['model']}: {_counted(row)}" for row in report["answers"]["models"]]
+        for row in report["answers"]["models"]:
+            endings = ", ".join(f"{row[ending]} {ending}" for ending in ENDINGS)
+            lines.append(f"  {row['model']}: {row['requests']} requests: {endings}; {_paid(row)}")
     return printable("\n".join([*lines, f"digest: {report['digest']}"]))
 
 
@@ -123,12 +125,6 @@ def _whose(origin: str) -> str:
 
 def _replayed(recordings: Iterable[Mapping[str, str]]) -> list[str]:
     return [f"replayed from {one['recording']}: {_whose(one['origin'])}" for one in recordings]
-
-
-def _counted(row: Mapping[str, Any]) -> str:
-    """How requests ended, and what they cost."""
-    endings = ", ".join(f"{row[ending]} {ending}" for ending in ENDINGS)
-    return f"{row['requests']} requests: {endings}; {_paid(row)}"
 
 
 def _paid(bill: Mapping[str, Any]) -> str:
