@@ -1,10 +1,10 @@
 """The search beside simpler ones and beside one that selects in distribution, at equal evaluations (ours).
 
-    python -m actlab.search.ablation --profile laptop
+    python -m actlab ablation --profile laptop
 
-The paper says that selecting by the loss outside of the training range finds functions that are better there (section
-3), and shows no control. Here every arm spends as many evaluations from as many seeds, its final choice is made by one
-rule from the suite that it selected on, and all final choices are judged on suites that no arm has seen.
+The paper says that selecting by the loss outside the training range finds functions that are better there (section 3),
+and shows no control. Here every arm spends as many evaluations from as many seeds, its final choice is made by one rule
+from the suite that it selected on, and all final choices are judged on suites that no arm has seen.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from actlab.lab.tasks import INSIDE
 from actlab.scoring.laboratory import Laboratory
 from actlab.search import selection
 from actlab.search.archive import Archive, Entry
-from actlab.search.evolution import Result, search
+from actlab.search.evolution import Result, about, search
 from actlab.search.proposers import Proposer
 from actlab.search.proposers.grammar import Grammar, RandomSampling
 
 UNSEEN = ("held-out", "far")
 JUDGED = ("search", INSIDE, *UNSEEN)  # the first two are what arms select on, shown beside the others
-NAME = "compare_search"  # of the files
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,8 @@ def run_file(profile: Profile, arm: Arm, seed: int) -> Path:
 
 def run_key(profile: Profile, arm: Arm, seed: int) -> str:
     """Hash of all that is asked of a run of an arm, by the profile as the arm has it."""
-    about = {"kind": "arm", "proposer": _proposer(profile, arm).name, "seed": seed, **_about(profile)}
-    about |= {"lab": profile.lab, "search": profile.search}
-    return PROTOCOLS["search"].key(about)
-
-
-def _about(profile: Profile) -> dict[str, Any]:
-    return {name: asdict(getattr(profile, name)) for name in ("tasks", "fitness", "limits")}
+    asked = {"kind": "arm", "proposer": _proposer(profile, arm).name, "seed": seed, **about(profile)}
+    return PROTOCOLS["search"].key({**asked, "lab": profile.lab, "search": profile.search})
 
 
 def _proposer(profile: Profile, arm: Arm) -> Proposer:
@@ -109,22 +103,22 @@ class Outcome:
 
 
 def run(laboratory: Laboratory, profile: Profile, arm: Arm, seed: int, path: Path | None = None) -> Outcome:
-    """A run of an arm; one that was finished is read, one that was cut off goes on.
+    """A run of an arm; a finished one is read, an interrupted one resumed.
 
     Args:
         laboratory: whose evaluator is used; of the same tasks and fitness as the profile.
-        profile: as the arm has it.
+        profile: as the arm has it, by `settings`.
         arm: which.
         seed: of the proposals.
-        path: of the archive; where `run_file` says, by default.
+        path: of the archive; by default that of `run_file`.
     """
     if laboratory.profile.tasks != profile.tasks or laboratory.profile.fitness != profile.fitness:
         raise ValueError(f"wanted a laboratory with the tasks and the fitness of the arm {arm.name}; got another one")
     path = path or run_file(profile, arm, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    proposer, about = _proposer(profile, arm), _about(profile)
+    proposer, own = _proposer(profile, arm), (profile.search, profile.lab, seed)
     with Archive(path) as archive:
-        result = search(laboratory.evaluator, proposer, archive, profile.search, profile.lab, seed, about=about)
+        result = search(laboratory.evaluator, proposer, archive, *own, about=about(profile))
         entries, moves = archive.entries(), archive.moves()
     trained = [entry for entry in entries if entry.was_trained]
     known = [entries[0].fitness, *(-np.inf if entry.fitness is None else entry.fitness for entry in trained)]
@@ -139,8 +133,8 @@ class Comparison:
     A `pick` is how a program was picked from its run: "final" by the rule of the final choice, "best" by fitness alone,
     which is often the same one.
 
-    `losses`: arm, seed, pick, suite, family, task, ood_mse, train_mse, where `ood_mse` is on the test points of the
-    suite, which for "in-distribution" lie inside of the training range; of the best on the unseen suites alone.
+    `losses`: arm, seed, pick, suite, family, task, ood_mse, train_mse; `ood_mse` is on the test points of the suite,
+    which for "in-distribution" lie inside the training range; the best are judged on the unseen suites alone.
     `references`: the same of functions, without seed and pick. `runs`: arm, seed, pick, evaluations, rounds, fitness,
     flops, digest, source, a row a pick. `traces`: arm, seed, evaluation, fitness of the best so far, on the suite that
     the arm selects on.
@@ -262,23 +256,21 @@ def _judged(laboratory: Laboratory, outcomes: Sequence[Outcome], arms: Sequence[
     references = pd.concat([laboratory.scores(functions, suite) for suite in JUDGED], ignore_index=True)
     columns = ["suite", "family", "task", "ood_mse", "train_mse"]
     runs = [
-        (o.arm, o.seed, pick, o.result.evaluations, o.result.rounds, entry.fitness, entry.description["flops"],
-         o.result.digest, entry.source)
+        {"arm": o.arm, "seed": o.seed, "pick": pick, "evaluations": o.result.evaluations, "rounds": o.result.rounds,
+         "fitness": entry.fitness, "flops": entry.description["flops"], "digest": o.result.digest,
+         "source": entry.source}
         for o, pick, entry in picked
     ]  # fmt: skip
     traces = [(o.arm, o.seed, i, value) for o in outcomes for i, value in enumerate(o.trace)]
     command = f"python -m actlab ablation --profile {profile.name}"
     command += f" --seeds {design.seeds} --evaluations {design.evaluations}"
-    about = {"command": command, "profile": asdict(profile), "design": asdict(design), "hand_made": hand_made}
-    about |= {"arms": [asdict(arm) for arm in arms]}
+    told = {"command": command, "profile": asdict(profile), "design": asdict(design), "hand_made": hand_made}
     return Comparison(
         losses[["arm", "seed", "pick", *columns]],
         references[["function", *columns]],
-        pd.DataFrame(
-            runs, columns=["arm", "seed", "pick", "evaluations", "rounds", "fitness", "flops", "digest", "source"]
-        ),
+        pd.DataFrame(runs),
         pd.DataFrame(traces, columns=["arm", "seed", "evaluation", "fitness"]),
-        _plain(about),
+        _plain(told | {"arms": [asdict(arm) for arm in arms]}),
     )
 
 
@@ -295,25 +287,21 @@ def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(about))
 
 
-def rescored(comparison: Comparison, laboratory: Laboratory, suite: str = "held-out", seed: int = 0) -> float:
-    """The largest relative difference of a test loss, scored anew, from its record: all picks of one seed's runs.
+def verify(comparison: Comparison, laboratory: Laboratory, suite: str = "held-out", seed: int = 0) -> float:
+    """The largest relative difference of a test loss, computed again, from its record: all picks of one seed's runs.
 
-    Raises:
-        ValueError: where the laboratory has other data sets, trainings or clamps than the records.
+    Raises ValueError if the laboratory has other data sets, trainings or clamps than the records.
     """
     for name in ("tasks", "lab", "fitness"):
         wanted, came = comparison.about["profile"][name], _plain(asdict(getattr(laboratory.profile, name)))
         if wanted != came:
             raise ValueError(f"{name}: wanted the records' {wanted}; got {came}; `make compare-search` makes new ones")
-    runs, losses = comparison.runs, comparison.losses
-    part = losses[(losses["suite"] == suite) & (losses["seed"] == seed)]
-    sources = runs[runs["seed"] == seed].set_index(["arm", "pick"])["source"]
-    worst = 0.0
-    for pick, kept in part.groupby("pick"):
+    part = comparison.losses.query("suite == @suite and seed == @seed")
+    sources, worst = comparison.runs.query("seed == @seed").set_index(["arm", "pick"])["source"], 0.0
+    for pick, before in part.groupby("pick"):
         fresh = laboratory.scores(sources.xs(pick, level="pick").to_dict(), suite)
-        now = fresh.set_index(["function", "task"])["ood_mse"]
-        before = kept.set_index(["arm", "task"])["ood_mse"]
-        worst = max(worst, float((now.loc[before.index] / before - 1).abs().max()))
+        now, then = fresh.set_index(["function", "task"])["ood_mse"], before.set_index(["arm", "task"])["ood_mse"]
+        worst = max(worst, float((now.loc[then.index] / then - 1).abs().max()))
     return worst
 
 

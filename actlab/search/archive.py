@@ -1,10 +1,9 @@
 """The program database: all candidates of a search, one SQLite file a run (paper, Figure 1; layout [ours]).
 
-One process writes at a time; any number may read. The candidates of a round are written in one transaction, with
-the moves by which programs took, and islands lost, their cells; the result of an evaluation is kept the moment it is
-known, so that a killed run loses at most what was in flight. Nothing is ever deleted: a program that lost its cell
-stays, and so does every line of descent through it. While a run is written, and after it was killed, the latest part
-stands in a file with the ending -wal beside it; whoever opens the run next puts the two together.
+One process writes at a time; any number may read. The candidates of a round are written in one transaction with the
+moves on the islands; the result of an evaluation is kept as soon as it is known, so that a killed run loses at most
+what was in flight. Nothing is ever deleted, so every line of descent stays. While a run is written, and after it was
+killed, its latest part is in a file with the ending -wal beside it; the next process to open the run merges the two.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +44,8 @@ TABLES = (
     """CREATE TABLE timings (
         source_hash TEXT NOT NULL, stage TEXT NOT NULL, asked REAL NOT NULL, finished REAL NOT NULL)""",
 )
+EVALUATION = ("source_hash", "stage", "result")
+TIMING = ("source_hash", "stage", "asked", "finished")
 
 
 class ArchiveError(RuntimeError):
@@ -58,37 +59,37 @@ class Entry:
     id: int  # in the order of asking; 0 is the start of the search
     round: int
     island: int  # that it was asked for
-    cell: str | None  # where it belongs among the functions of its kind; None where it was not described
-    source: str  # canonical; as it was proposed, where it was refused or is no program
+    cell: str | None  # its cell of the grid; None if it was not described
+    source: str  # canonical; as it was proposed if it was refused or is no program
     source_hash: str
-    fingerprint: str | None  # of its values on probes; None where it was not run or misbehaved
+    fingerprint: str | None  # of its values on probes; None if it was not run or misbehaved
     operator: str  # what the proposer did
     author: str  # who proposed it, such as the grammar or a model
     title: str
     rationale: str
-    parents: tuple[int, ...]  # the first is the line of descent; none, where it was written from scratch
-    ended: str  # scored, dropped (from the race), duplicate, refused (by the check), failed, killed or unanswered
+    parents: tuple[int, ...]  # the first is the line of descent; none if it was written from scratch
+    ended: str  # one of `ENDED`: refused by the check, dropped from the race, ...
     duplicate_of: int | None = None
     error: str | None = None
     fitness: float | None = None  # of the training on the whole suite; higher is better
     seen: int | None = None  # tasks that it was trained on, to the end or until it failed
-    early: float | None = None  # mean of what these tasks would add to its fitness, where it was dropped
+    early: float | None = None  # if it was dropped: the mean of what these tasks would add to its fitness
     score: dict[str, Any] | None = None  # of the training on the whole suite
     description: dict[str, Any] | None = None  # cost and traits
 
     @property
     def was_trained(self) -> bool:
-        """Whether it was trained at all, hence cost an evaluation; the start did not."""
+        """Whether it was trained at all and so cost an evaluation; the start is free."""
         return self.round > 0 and self.fingerprint is not None and self.ended not in UNTRAINED
 
 
 @dataclass(frozen=True)
 class Move:
-    """A change of who stands in the cells of an island."""
+    """A change of an island's cells."""
 
     round: int
     island: int
-    cell: str | None  # that the program takes, whoever stood there; None where the island is emptied
+    cell: str | None  # that the program takes; None if the island is emptied
     program: int | None  # id; None likewise
     how: str  # start, born, migrated (from the island before), reset (the island is emptied) or seeded (thereafter)
 
@@ -107,14 +108,12 @@ def source_hash(source: str) -> str:
 class Archive(DatabaseFile):
     """A run's file, open; a context manager.
 
-    Args:
-        path: of the file; made where it is missing, unless it is only to be read. A writer leaves an empty
-            file with the ending .lock beside it.
-        read_only: changes nothing and takes no lock, so that a running search can be watched.
+    A writer makes the file if it is missing, and leaves an empty file `PATH.lock` beside it. With `read_only` nothing
+    is changed or locked, so that a running search can be watched.
 
     Raises:
-        ArchiveError: where the file is damaged, is something else, has another schema, or is being written by
-            another process; with `read_only`, also where it is not there.
+        ArchiveError: if the file is damaged, is something else, has another schema, or is being written by
+            another process; with `read_only`, also if it is missing.
     """
 
     NOUN, KIND, ERROR, TABLES = "a run's file", "a run", ArchiveError, TABLES
@@ -125,18 +124,18 @@ class Archive(DatabaseFile):
         if not self.read_only:
             opened.enter_context(_lock(self.path))
         super()._open(opened)
-        if not self.read_only:  # one write to the disk a commit, where SQLite's usual journal has several
+        if not self.read_only:  # one write to the disk a commit; SQLite's usual journal has several
             with self._damage_named():
                 self._db.execute("PRAGMA journal_mode = WAL")
 
     def begin(self, **meta: Any) -> None:
-        """Notes what is asked of the run, or, where it was begun before, makes sure that it is the same.
+        """Notes what is asked of the run, or, if it was begun before, makes sure that it is the same.
 
         The protocol, code, versions and canary of the search that begins it are noted beside that.
 
         Raises:
-            ArchiveError: where the run was begun with something else; names the first part that differs.
-            ChangedCode: where it was begun by code that computes something else.
+            ArchiveError: if the run was begun with something else; names the first part that differs.
+            ChangedCode: if it was begun by code that computes something else.
         """
         meta["protocol"] = PROTOCOLS["search"].protocol
         wanted = {key: json.loads(json.dumps(value)) for key, value in meta.items()}
@@ -145,25 +144,21 @@ class Archive(DatabaseFile):
             wanted["made"] = PROTOCOLS["search"].made() | {"values": PROTOCOLS["search"].values()}
             with self._writing():
                 rows = [(key, json.dumps(value, sort_keys=True)) for key, value in wanted.items()]
-                self._db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+                self._insert("meta", ("key", "value"), rows)
             return
         for name, want, came in _differences("", wanted, found):
             raise ArchiveError(f"{self.path}: wanted a run with {name} = {want!r}; got one with {came!r}")
         self.demand()
 
     def meta(self) -> dict[str, Any]:
-        """What was asked of the run as it was begun; empty before that."""
-        rows = self._db.execute("SELECT key, value FROM meta WHERE key != 'made' ORDER BY key")
+        """What was asked of the run when it was begun; empty before that."""
+        rows = self._rows("SELECT key, value FROM meta WHERE key != 'made' ORDER BY key")
         return {key: self._json(text) for key, text in rows}
 
     def demand(self) -> None:
-        """Makes sure that this code would search as the code did that began the run.
-
-        Raises:
-            ChangedCode: where the canary of the search has moved since.
-        """
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'made'").fetchone()
-        made, family = {} if row is None else self._json(row[0]), PROTOCOLS["search"]
+        """Raises ChangedCode if this code would search otherwise than the code that began the run."""
+        rows, family = self._rows("SELECT value FROM meta WHERE key = 'made'"), PROTOCOLS["search"]
+        made = self._json(rows[0][0]) if rows else {}
         values = made.pop("values", {})
         if made != family.made() and (found := drift(values, family.values())) > TOLERANCE:
             raise ChangedCode(f"{self.path}: {changed('search', found)}")
@@ -172,52 +167,42 @@ class Archive(DatabaseFile):
         """Writes all candidates of a round and the moves that came of it, in order; or nothing."""
         rows = []
         for entry in entries:
-            values = {name: getattr(entry, name) for name in COLUMNS}
+            values = vars(entry)
             packed = {name: json.dumps(values[name]) for name in JSON_COLUMNS if values[name] is not None}
-            rows.append(values | packed)
-        marks = ", ".join(f":{name}" for name in COLUMNS)
+            rows.append(tuple((values | packed).values()))
         with self._writing():
-            self._db.executemany(f"INSERT INTO programs ({', '.join(COLUMNS)}) VALUES ({marks})", rows)
-            changes = [tuple(getattr(move, name) for name in MOVE_COLUMNS) for move in moves]
-            self._db.executemany(f"INSERT INTO moves ({', '.join(MOVE_COLUMNS)}) VALUES (?, ?, ?, ?, ?)", changes)
+            self._insert("programs", COLUMNS, rows)
+            self._insert("moves", MOVE_COLUMNS, [astuple(move) for move in moves])
 
     def add_evaluation(
         self, source_hash: str, stage: str, result: Mapping[str, Any], asked: float, finished: float
     ) -> None:
-        """Keeps the result of one evaluation, and when it was asked for and came, in seconds of a clock."""
-        key = (source_hash, stage)
+        """Keeps the result of one evaluation, and when it was asked for and came (in seconds of a clock)."""
         with self._writing(durably=False):
-            self._db.execute("INSERT INTO evaluations VALUES (?, ?, ?)", (*key, json.dumps(result)))
-            self._db.execute("INSERT INTO timings VALUES (?, ?, ?, ?)", (*key, asked, finished))
+            self._insert("evaluations", EVALUATION, [(source_hash, stage, json.dumps(result))])
+            self._insert("timings", TIMING, [(source_hash, stage, asked, finished)])
 
     def evaluation(self, source_hash: str, stage: str) -> dict[str, Any] | None:
         """The kept result of an evaluation, or None."""
-        query = "SELECT result FROM evaluations WHERE source_hash = ? AND stage = ?"
-        row = self._db.execute(query, (source_hash, stage)).fetchone()
-        return None if row is None else self._json(row[0])
+        rows = self._rows("SELECT result FROM evaluations WHERE source_hash = ? AND stage = ?", (source_hash, stage))
+        return self._json(rows[0][0]) if rows else None
 
     def entries(self, whole: bool = True) -> list[Entry]:
-        """All candidates, by id; without scores and descriptions, which take long to read, where not `whole`."""
+        """All candidates, by id; unless `whole`, without scores and descriptions, which take long to read."""
         names = [name if whole or name not in ("score", "description") else "NULL" for name in COLUMNS]
-        rows = self._db.execute(f"SELECT {', '.join(names)} FROM programs ORDER BY id")
-        return [self._entry(row) for row in rows]
+        return [self._entry(row) for row in self._rows(f"SELECT {', '.join(names)} FROM programs ORDER BY id")]
 
     def entry(self, id: int) -> Entry:
-        """One candidate.
-
-        Raises:
-            ArchiveError: where the run has no such id.
-        """
-        row = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM programs WHERE id = ?", (id,)).fetchone()
-        if row is None:
-            (count,) = self._db.execute("SELECT count(*) FROM programs").fetchone()
+        """One candidate; raises ArchiveError if the run has no such id."""
+        rows = self._rows(f"SELECT {', '.join(COLUMNS)} FROM programs WHERE id = ?", (id,))
+        if not rows:
+            ((count,),) = self._rows("SELECT count(*) FROM programs")
             raise ArchiveError(f"{self.path}: wanted one of {count} programs, counted from 0; got {id!r}")
-        return self._entry(row)
+        return self._entry(rows[0])
 
     def moves(self) -> list[Move]:
-        """All moves, in order; who stands where follows from them (`actlab.search.islands.after`)."""
-        rows = self._db.execute(f"SELECT {', '.join(MOVE_COLUMNS)} FROM moves ORDER BY number")
-        return [Move(*row) for row in rows]
+        """All moves, in order; the islands follow from them (`actlab.search.islands.after`)."""
+        return [Move(*row) for row in self._rows(f"SELECT {', '.join(MOVE_COLUMNS)} FROM moves ORDER BY number")]
 
     def lineage(self, id: int) -> list[Entry]:
         """A candidate, the one that it was made from, and so on to the start or to one written from scratch."""
@@ -233,7 +218,7 @@ class Archive(DatabaseFile):
         return pd.DataFrame([vars(entry) for entry in self.entries()], columns=list(COLUMNS))
 
     def moves_table(self) -> pd.DataFrame:
-        """All moves as a table, one a row, with the columns of `Move`; a program that there is not is <NA>."""
+        """All moves as a table, one a row, with the columns of `Move`; <NA> if no program took a cell."""
         import pandas as pd
 
         table = pd.DataFrame([vars(move) for move in self.moves()], columns=list(MOVE_COLUMNS))
@@ -243,20 +228,15 @@ class Archive(DatabaseFile):
         """When each evaluation was asked for and came: source_hash, stage, asked, finished (seconds)."""
         import pandas as pd
 
-        columns = ["source_hash", "stage", "asked", "finished"]
-        rows = self._db.execute(f"SELECT {', '.join(columns)} FROM timings ORDER BY rowid").fetchall()
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(self._rows(f"SELECT {', '.join(TIMING)} FROM timings ORDER BY rowid"), columns=list(TIMING))
 
     def digest(self) -> str:
         """SHA-256 of the trajectory: programs and who wrote them, islands, cells, scores, endings, moves; no times."""
         kept = [name for name in COLUMNS if name not in OUTSIDE_DIGEST]
-        digest = hashlib.sha256()
-        for entry in self.entries():
-            row = [getattr(entry, name) for name in kept]
-            digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
-        for move in self.moves():
-            digest.update(json.dumps([getattr(move, name) for name in MOVE_COLUMNS]).encode() + b"\n")
-        return digest.hexdigest()
+        rows = [[getattr(entry, name) for name in kept] for entry in self.entries()]
+        rows += [astuple(move) for move in self.moves()]
+        lines = (json.dumps(row, sort_keys=True).encode() + b"\n" for row in rows)
+        return hashlib.sha256(b"".join(lines)).hexdigest()
 
     def _entry(self, row: Iterable[Any]) -> Entry:
         values = dict(zip(COLUMNS, row, strict=True))
@@ -265,12 +245,6 @@ class Archive(DatabaseFile):
         if source_hash(values["source"]) != values["source_hash"]:
             raise self._damaged(f"the source of program {values['id']} and its hash do not agree")
         return Entry(**values | {"parents": tuple(values["parents"])})
-
-    def _json(self, text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise self._damaged(error) from error
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""The canary of the search: tiny searches whose trajectories notice when the search's code decides something else.
+"""The canary of the search: tiny searches whose trajectories change when the search's code decides something else.
 
-A committed run of a search is valid as long as these numbers are, to 1e-10 relative; its words and whole numbers hold
-exactly. The searches are real ones, on archives in a temporary folder; only the sandboxes are left out, since all
-programs are our own. What is refused is noted with its line, and no message is: to word one better changes no run.
+A committed run of a search is valid as long as these numbers are equal to 1e-10 relative, and these words and whole
+numbers exactly. The searches are real ones, on archives in a temporary folder; only the sandboxes are left out, since
+all programs are our own. A refusal is noted by its line and not by its message, so that rewording one changes no run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ast
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,23 +45,16 @@ DISCRETE = (
     "source_hash", "fingerprint",
 )  # fmt: skip # of an entry
 ARMS_TASKS = replace(PROFILE.tasks, search=8)
-CUTS = (31, 25)  # readings of the clock after which the search is cut off: among probes, then among trainings
+CUTS = (31, 25)  # readings of the clock before the search is interrupted: among probes, then among trainings
 
 Values = dict[str, float | int | str]
 
 
 def values() -> Values:
     """The canary's numbers by name: floats that hold to 1e-10 relative, whole numbers and words that hold exactly."""
-    with one_thread(), tempfile.TemporaryDirectory(prefix="actlab-canary-") as folder:
-        return {
-            **_mixed(Path(folder)),
-            **_arms(Path(folder)),
-            **_proposed(),
-            **_races(),
-            **_programs(),
-            **_curves(),
-            **_bounds(),
-        }
+    with one_thread(), tempfile.TemporaryDirectory(prefix="actlab-canary-") as name:
+        folder = Path(name)
+        return _mixed(folder) | _arms(folder) | _proposed() | _races() | _programs() | _curves() | _bounds()
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class _Cut(Exception):
 
 
 class _Clock:
-    """Counts the times it is looked at, and raises after `ticks`."""
+    """Counts how often it is read, and raises after `ticks`."""
 
     def __init__(self, ticks: int) -> None:
         self.left = ticks
@@ -135,8 +128,7 @@ def _mixed(folder: Path) -> Values:
         result = search(evaluator, proposer, archive, **settings, spent=lambda: 0.0)
         found |= {"evaluations": result.evaluations, "rounds": result.rounds, "best": result.best.id}
         entries, moves = archive.entries(), archive.moves()
-        found |= _entries("mixed", entries) | _moves("mixed", moves)
-        found |= _tables(archive, result.best.id)
+        found |= _record("mixed", archive) | _tables(archive, result.best.id)
         found |= _choice(_Laboratory(PROFILE, evaluator), entries, moves)
         found |= _pointwise(folder, evaluator)
     return found
@@ -148,23 +140,19 @@ def _pointwise(folder: Path, evaluator: InProcess) -> Values:
     proposer = Mixture(((Grammar(batch_statistics=True), 1.0), (_Script(start=6), 2.0)))
     with Archive(folder / "pointwise.sqlite") as archive:
         search(evaluator, proposer, archive, config, PROFILE.lab, 1, progress=False)
-        return _entries("pointwise", archive.entries()) | _moves("pointwise", archive.moves())
+        return _record("pointwise", archive)
 
 
-def _entries(run: str, entries: Iterable[Entry]) -> Values:
-    """A text for what is discrete about each entry, and its floats."""
-    found: Values = {}
-    for entry in entries:
-        name, told = f"{run} {entry.id}", asdict(entry)
+def _record(run: str, archive: Archive) -> Values:
+    """A text for what is discrete about each entry and move of a run, and the floats of entries."""
+    found: Values = {f"{run} move {i}": "; ".join(map(str, astuple(move))) for i, move in enumerate(archive.moves())}
+    for entry in archive.entries():
+        name, told = f"{run} {entry.id}", vars(entry)
         found[name] = "; ".join(f"{word} {told[word]}" for word in DISCRETE)
         found |= {f"{name} {word}": told[word] for word in ("fitness", "early") if told[word] is not None}
         if entry.score is not None:
             found |= summary(f"{name} losses", np.array(entry.score["ood_mse"]))
     return found
-
-
-def _moves(run: str, moves: Iterable[Move]) -> Values:
-    return {f"{run} move {i}": "; ".join(map(str, asdict(move).values())) for i, move in enumerate(moves)}
 
 
 def _tables(archive: Archive, best: int) -> Values:
@@ -186,20 +174,19 @@ def _choice(laboratory: _Laboratory, entries: list[Entry], moves: list[Move]) ->
         "final": selection.final(entries, moves, laboratory.profile.fitness).id,
         "shortlist": table[["id", "qualifies", "nodes"]].to_csv(index=False),
     }
-    for column in ("fitness", "behind", "error", "flops"):
-        found |= summary(f"shortlist {column}", table[column].to_numpy())
+    found |= _columns("shortlist", table, ("fitness", "behind", "error", "flops"))
     latest = leaders[-2:]
-    worth = selection.worth(laboratory, latest)
-    for column in worth:
-        found |= summary(f"worth {column}", worth[column].to_numpy())
-    parting = selection.parting(laboratory, latest)
-    found["parting"] = parting[["id", "before", "parts"]].to_csv(index=False)
-    for column in ("search", "held_out", "low", "high"):
-        found |= summary(f"parting {column}", parting[column].to_numpy())
+    held_out, steps = selection.held_out_fitness(laboratory, latest), selection.overfit_steps(laboratory, latest)
+    found["parting"] = steps[["id", "before", "parts"]].to_csv(index=False)
+    found |= _columns("worth", held_out, held_out) | _columns("parting", steps, ("search", "held_out", "low", "high"))
     fitness = np.array([3.0, 1.0, 2.0, 5.0])
     told = selection.agreement(pd.DataFrame({"fitness": fitness, "held_out": fitness**2 % 7}))
     none = selection.agreement(pd.DataFrame({"fitness": fitness[:3], "held_out": fitness[:3]}))
     return found | {"spearman": told.spearman.estimate, "kendall": told.kendall.estimate, "few": str(none)}
+
+
+def _columns(name: str, table: pd.DataFrame, columns: Iterable[str]) -> Values:
+    return {key: value for column in columns for key, value in summary(f"{name} {column}", table[column]).items()}
 
 
 def _arms(folder: Path) -> Values:
@@ -210,7 +197,7 @@ def _arms(folder: Path) -> Values:
         with InProcess(_suites(own), own.fitness, 1) as evaluator:
             outcome = ablation.run(_Laboratory(own, evaluator), own, arm, 1, folder / f"{arm.name}.sqlite")
             with Archive(folder / f"{arm.name}.sqlite") as archive:
-                found |= _entries(arm.name, archive.entries()) | _moves(arm.name, archive.moves())
+                found |= _record(arm.name, archive)
         found[f"{arm.name} final"] = outcome.final.id
         found |= {f"{arm.name} trace {i}": best for i, best in enumerate(outcome.trace)}
         found[f"{arm.name} proposer"] = ablation._proposer(own, arm).name

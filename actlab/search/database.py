@@ -1,33 +1,28 @@
-"""A file of ours in SQLite: made, checked and read as one, written by whole transactions, its faults named (ours)."""
+"""A kind of SQLite file, such as a run or a recording: opened, checked, read, written in whole transactions (ours)."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
-
-D = TypeVar("D", bound="DatabaseFile")
+from typing import Any, ClassVar, Self
 
 
 class DatabaseFile:
-    """A file, open; a context manager. A kind of file is a class that says what it holds.
+    """An open file; a context manager that threads may share. A subclass is a kind of file and says what it holds.
 
-    Args:
-        path: of the file; made where it is missing, unless it is only to be read.
-        read_only: changes nothing.
-
-    Raises:
-        Exception: of the class's `ERROR`, where the file is missing, damaged, something else, or of another schema.
+    The file is made if it is missing, unless `read_only`. Raises the class's `ERROR` if it is damaged, of another kind,
+    of another schema, or missing.
     """
 
     NOUN: ClassVar[str]  # what is wanted, such as "a run's file"
     KIND: ClassVar[str]  # in short, such as "a run"
     APPLICATION: ClassVar[int]  # in the file's header
     SCHEMA: ClassVar[int]
-    TABLES: ClassVar[tuple[str, ...]]  # statements that make an empty file one of this kind
+    TABLES: ClassVar[tuple[str, ...]]  # statements that turn an empty file into one of this kind
     ERROR: ClassVar[type[Exception]]
 
     def __init__(self, path: str | Path, read_only: bool = False) -> None:
@@ -45,7 +40,7 @@ class DatabaseFile:
             self._open(opened)
             self._opened = opened.pop_all()
 
-    def __enter__(self: D) -> D:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,7 +52,7 @@ class DatabaseFile:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Whatever is read within is of one moment, whoever writes meanwhile."""
+        """A block whose reads all see the file at one moment, whoever writes meanwhile."""
         with self._lock:
             if self._db.in_transaction:  # of a caller
                 yield
@@ -69,27 +64,21 @@ class DatabaseFile:
                 self._db.execute("COMMIT")
 
     def _open(self, opened: contextlib.ExitStack) -> None:
-        """Connects and checks; whatever is to be undone when the file closes goes on the stack."""
+        """Connects and checks; what has to be undone when the file closes goes on the stack."""
         uri = f"{self.path.resolve().as_uri()}?mode={'rw' if self.read_only else 'rwc'}"
         with self._damage_named():
             self._connect(opened, uri, self.read_only)
 
     def _connect(self, opened: contextlib.ExitStack, uri: str, read_only: bool) -> None:
-        """A connection whose transactions are begun by hand, for all threads.
+        """Opens a connection for all threads, whose transactions are begun by hand, and checks or fills the file.
 
-        A reader has to undo what a killed writer left half done, as SQLite does by itself: hence `rw` for both.
+        Readers open it as `rw` too, since SQLite has to undo what a killed writer left unfinished.
         """
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
         self._db = opened.enter_context(contextlib.closing(connection))
         self._db.execute(f"PRAGMA query_only = {int(read_only)}")
-        self._check(read_only)
-
-    def _check(self, read_only: bool) -> None:
-        """Refuses what is no file of this kind, and makes a new one of an empty file."""
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        (schema,) = self._db.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not (application or tables or read_only):
+        (application,), (schema,) = self._rows("PRAGMA application_id") + self._rows("PRAGMA user_version")
+        if not (application or read_only or self._rows("SELECT 1 FROM sqlite_master")):
             with self._writing():
                 for statement in self.TABLES:
                     self._db.execute(statement)
@@ -103,18 +92,26 @@ class DatabaseFile:
             age = "newer" if schema > self.SCHEMA else "older"
             wanted = f"wanted {self.KIND} of schema {self.SCHEMA}; got the {age} schema {schema}"
             raise self.ERROR(f"{self.path}: {wanted}")
-        (report,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        ((report,),) = self._rows("PRAGMA quick_check(1)")
         if report != "ok":
             raise self._damaged(report.splitlines()[-1])
 
     def _fill(self) -> None:
         """Writes what a new file holds, if anything."""
 
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def _insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], verb: str = "INSERT") -> None:
+        marks = ", ".join("?" * len(columns))
+        self._db.executemany(f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+
     @contextlib.contextmanager
     def _writing(self, durably: bool = True) -> Iterator[None]:
-        """A transaction: all that is written within, or nothing; no thread comes between.
+        """A transaction: all that is written in the block, or nothing; other threads wait.
 
-        It survives the process, and, if `durably`, the machine: that waits for the disk, tens of milliseconds on some.
+        It survives the process, and, if `durably`, the machine, which waits for the disk (up to tens of milliseconds).
         """
         with self._lock:
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
@@ -125,6 +122,12 @@ class DatabaseFile:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+    def _json(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(error) from error
 
     @contextlib.contextmanager
     def _damage_named(self) -> Iterator[None]:

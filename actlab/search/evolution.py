@@ -1,17 +1,16 @@
 """The search: programs are proposed, raced, trained and placed on islands, a round at a time (paper, Figure 1).
 
-What the paper leaves open is [ours]: rounds of a fixed size, islands with cells (`actlab.search.islands`), the race
-that a candidate runs against the program whose place it would take (`actlab.search.racing`), the choice of parents. The
-state of a search is a function of its archive, so that one that was cut off goes on as if it never was.
+What the paper leaves open is [ours]: rounds of a fixed size, islands with cells (`actlab.search.islands`), a race of
+each candidate against the program whose cell it would take (`actlab.search.racing`), the choice of parents. The state
+of a search is a function of its archive, so that an interrupted search resumes exactly where it stopped.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -22,7 +21,8 @@ from tqdm import tqdm
 
 from actlab.activations.zoo import program_source
 from actlab.candidates.program import Refused, check
-from actlab.core.config import LabConfig, SearchConfig
+from actlab.core.config import LabConfig, Profile, SearchConfig
+from actlab.core.jobs import as_they_come
 from actlab.scoring.evaluator import Evaluator, Pending, Score, contributions
 from actlab.search import islands
 from actlab.search.archive import Archive, Entry, Move, source_hash
@@ -30,8 +30,8 @@ from actlab.search.proposers import Ask, Brief, Failure, Parent, Proposal, Propo
 from actlab.search.racing import BEHIND, Race, quarters, task_order
 
 BARREN = 20  # rounds in a row that bring nothing new before the search gives up
-OPEN = ""  # how a candidate ended, while it has not
-LIMITED = ("refused", "killed")  # endings that cost or limits brought: a cheaper spelling of the function may do better
+OPEN = ""  # the ending of a candidate that has not ended yet
+LIMITED = ("refused", "killed")  # endings due to cost or limits: a cheaper spelling of the function may do better
 LOOKS_ACROSS = "an element's result changes with another element; write a pointwise function"
 ASKS, PROPOSALS, ORDER, RESETS = range(4)  # what a round draws, each from a generator of its own
 
@@ -63,14 +63,14 @@ def search(
     about: Mapping[str, Any] | None = None,
     spent: Callable[[], float] | None = None,
 ) -> Result:
-    """Searches from ReLU until `config.evaluations` candidates are trained; goes on where the archive ends.
+    """Searches from ReLU until `config.evaluations` candidates are trained; resumes at the end of the archive.
 
     A round asks for `config.round_size` programs, in turn for each island. Those that break a rule, repeat a source,
-    fail on the probes or repeat a function there are recorded and cost nothing. The others are trained. With `race`
-    they are trained on a quarter of the tasks, then on a half, and dropped as soon as they are surely behind the
-    program whose cell they would take. Whoever is trained on all tasks takes its cell if it is better than who stands
-    there. Whatever the proposer or the evaluator raises ends the search; the archive then ends with a whole round,
-    and what was evaluated since is kept.
+    fail on the probes or repeat a function there are recorded and cost nothing. The others are trained; with `race`, on
+    a quarter of the tasks and then on a half, and dropped as soon as they are surely behind the program whose cell they
+    would take. A candidate that was trained on all tasks takes its cell if it is better than the program there. An
+    exception of the proposer or the evaluator ends the search; the archive then ends with a whole round, and what was
+    evaluated since is kept.
 
     Args:
         evaluator: scores programs; results are recorded in the order of asking, whenever they come.
@@ -78,27 +78,22 @@ def search(
         archive: of this run, open for writing.
         config: of the search.
         lab: of the training.
-        seed: of the run; whatever round r draws is seeded by it and by r.
-        progress: whether to show a bar, where there is a terminal.
+        seed: of the run; the draws of round r are seeded by it and by r.
+        progress: whether to show a bar, if there is a terminal.
         clock: seconds; kept beside the trajectory, never in it.
-        about: whatever else makes the run what it is, such as the tasks; plain data.
+        about: anything else that identifies the run, such as the tasks; plain data.
         spent: US dollars that the proposer has cost so far, for the bar.
 
     Raises:
-        ArchiveError: where the archive was begun with other settings, seed or proposer.
-        ChangedCode: where it was begun by code that searches otherwise.
-        SearchStalled: where 20 rounds in a row bring no candidate to train.
-        ValueError: where a setting makes no sense, or the proposer brings another number of programs than was asked
+        ArchiveError: if the archive was begun with other settings, seed or proposer.
+        ChangedCode: if it was begun by code that searches otherwise.
+        SearchStalled: if 20 rounds in a row bring no candidate to train.
+        ValueError: if a setting makes no sense, or the proposer brings another number of programs than was asked
             for, or names a parent that is not scored.
     """
     race = _race(config, evaluator)
-    archive.begin(
-        seed=seed,
-        search=asdict(config),
-        lab=asdict(lab),
-        proposer=proposer.name,
-        about=dict(about or {}),
-    )
+    settings = {"search": asdict(config), "lab": asdict(lab), "about": dict(about or {})}
+    archive.begin(seed=seed, proposer=proposer.name, **settings)
     run = _Run(evaluator, proposer, archive, config, lab, seed, clock, race)
     with tqdm(total=config.evaluations, initial=run.trained, disable=None if progress else True) as bar:
 
@@ -112,14 +107,21 @@ def search(
     return Result(archive.entry(0), archive.entry(run.best), run.trained, run.rounds - 1, archive.digest())
 
 
+def about(profile: Profile) -> dict[str, Any]:
+    """What makes a run what it is beside the search, the lab, the seed and the proposer, as its file keeps it."""
+    return {name: asdict(getattr(profile, name)) for name in ("tasks", "fitness", "limits")}
+
+
 def _race(config: SearchConfig, evaluator: Evaluator) -> Race | None:
-    """The race that the settings ask for, None where nothing would be seen before the whole suite; refuses nonsense."""
-    if not 1 <= config.islands <= config.round_size:
-        raise ValueError(f"wanted at least one island, and an ask a round for each; got {config}")
-    if config.elites < 1 or not 0 <= config.explore <= 1:
-        raise ValueError(f"wanted at least one elite, and a chance to explore from 0 to 1; got {config}")
-    if min(config.migrate_every, config.reset_every, config.inspirations, config.failures) < 0:
-        raise ValueError(f"wanted no negative numbers of rounds, inspirations and failures; got {config}")
+    """The race that the settings ask for, None if it would have one part only; refuses settings without sense."""
+    counts = config.migrate_every, config.reset_every, config.inspirations, config.failures
+    for holds, words in (
+        (1 <= config.islands <= config.round_size, "at least one island, and an ask a round for each"),
+        (config.elites >= 1 and 0 <= config.explore <= 1, "at least one elite, and a chance to explore from 0 to 1"),
+        (min(counts) >= 0, "no negative numbers of rounds, inspirations and failures"),
+    ):
+        if not holds:
+            raise ValueError(f"wanted {words}; got {config}")
     if config.suite not in evaluator.suites:
         raise ValueError(f"unknown suite: wanted one of {', '.join(evaluator.suites)}; got {config.suite!r}")
     families = evaluator.suites[config.suite].families
@@ -127,35 +129,32 @@ def _race(config: SearchConfig, evaluator: Evaluator) -> Race | None:
     return Race(rungs, config.delta) if config.race and len(rungs) > 1 else None
 
 
+@dataclass
 class _Run:
     """The state of a search, read from the archive, and the one way in which it changes."""
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        proposer: Proposer,
-        archive: Archive,
-        config: SearchConfig,
-        lab: LabConfig,
-        seed: int,
-        clock: Callable[[], float],
-        race: Race | None,
-    ) -> None:
-        self.evaluator, self.proposer, self.archive = evaluator, proposer, archive
-        self.config, self.lab, self.seed, self.clock = config, lab, seed, clock
-        self.race = race
-        self.families = evaluator.suites[config.suite].families
+    evaluator: Evaluator
+    proposer: Proposer
+    archive: Archive
+    config: SearchConfig
+    lab: LabConfig
+    seed: int
+    clock: Callable[[], float]
+    race: Race | None
+
+    def __post_init__(self) -> None:
+        self.families = self.evaluator.suites[self.config.suite].families
         self.rounds = self.trained = self.size = self.barren = self.best = 0
-        self.islands: tuple[islands.Island, ...] = ({},) * config.islands
+        self.islands: tuple[islands.Island, ...] = ({},) * self.config.islands
         self.fitness: dict[int, float] = {}  # of all that are scored
         self.by_hash: dict[str, int] = {}
         self.by_fingerprint: dict[str, int] = {}
         self.failures: list[list[Failure]] = [[] for _ in self.islands]  # each island's latest, the newest first
         self.tallies: dict[str, Tally] = {}
         self.parents: dict[int, Parent] = {}  # of programs that were shown, as they were
-        self.rivals: dict[int, np.ndarray] = {}  # what each task adds to their fitness
-        moves = {number: list(part) for number, part in groupby(archive.moves(), key=lambda move: move.round)}
-        for number, rows in groupby(archive.entries(whole=False), key=lambda entry: entry.round):
+        self.gains: dict[int, np.ndarray] = {}  # what each task adds to the fitness of a program
+        moves = {number: list(part) for number, part in groupby(self.archive.moves(), key=lambda move: move.round)}
+        for number, rows in groupby(self.archive.entries(whole=False), key=lambda entry: entry.round):
             self._note(list(rows), moves.get(number, []))
 
     @property
@@ -182,7 +181,7 @@ class _Run:
         self._note(rows, moves)
 
     def _note(self, rows: Sequence[Entry], moves: Sequence[Move]) -> None:
-        """Takes a committed round into the state."""
+        """Updates the state by a committed round."""
         trained = sum(row.was_trained for row in rows)
         self.barren = 0 if trained or self.rounds == 0 else self.barren + 1
         self.rounds, self.size, self.trained = self.rounds + 1, self.size + len(rows), self.trained + trained
@@ -192,21 +191,20 @@ class _Run:
             if row.fitness is not None:
                 self.fitness[row.id] = row.fitness
                 self.best = min(self.best, row.id, key=lambda id: (-self.fitness[id], id))
-            if row.fingerprint or row.ended not in ("refused", "unanswered"):  # other sources have no canonical form
+            if row.fingerprint or row.ended not in ("refused", "unanswered"):  # else not canonical
                 first = row.id if row.duplicate_of is None else row.duplicate_of
                 self.by_hash.setdefault(row.source_hash, first)
                 if row.fingerprint and row.ended not in LIMITED:
                     self.by_fingerprint.setdefault(row.fingerprint, first)
             if row.ended in ("refused", "failed", "killed"):
                 failure = Failure(row.source, re.sub("0x[0-9a-f]+", "0x...", row.error))  # addresses do not repeat
-                latest = [failure, *self.failures[row.island]]
-                self.failures[row.island] = latest[: self.config.failures]
+                self.failures[row.island] = [failure, *self.failures[row.island]][: self.config.failures]
             if row.round > 0:
                 tally = self.tallies.get(row.author, Tally())
                 self.tallies[row.author] = Tally(tally.proposals + 1, tally.successes + (row.id in born))
 
     def _rng(self, purpose: int) -> np.random.Generator:
-        """The round's generator for one of its purposes: how often one draws does not touch the others."""
+        """The round's generator for one of its purposes, whose draws do not affect those for the others."""
         return np.random.default_rng([self.seed, self.rounds, purpose])
 
     def _start(self) -> list[Entry]:
@@ -231,8 +229,7 @@ class _Run:
         """A proposal's entry; `seen` has the first program of each source, and takes this one."""
         if not self.fitness.keys() >= set(proposal.parents):
             raise ValueError(f"wanted scored parents from {self.proposer.name}; got {proposal.parents}")
-        ended, error, twin = OPEN, None, None
-        source = _text(proposal.source)
+        ended, error, twin, source = OPEN, None, None, _text(proposal.source)
         if proposal.failure is not None:
             ended, error = "unanswered", _text(proposal.failure)
         else:
@@ -270,30 +267,58 @@ class _Run:
                 before = self.archive.entry(entry.parents[0])
                 flops = before.description["flops"]
                 origin = Parent(before.id, before.source, before.fitness, cell=before.cell, flops=flops)
-            gains, of = self._gains(Score.from_dict(entry.score)), np.array(self.families)
+            gains, of = self._gains_of(id), np.array(self.families)
             families = {name: float(gains[of == name].mean()) for name in dict.fromkeys(self.families)}
             words = entry.source, entry.fitness, origin, entry.cell, entry.description["flops"], families
             self.parents[id] = Parent(id, *words)
         return self.parents[id]
 
+    def _evaluate(
+        self,
+        rows: Sequence[Entry],
+        stages: Mapping[int, str],
+        ask: Callable[[int], Future | Pending],
+        take: Callable[[int, dict[str, Any]], str | None],
+    ) -> None:
+        """Evaluates candidates side by side; what is kept in the archive is not evaluated again.
+
+        Args:
+            rows: candidates.
+            stages: the first evaluation of some of them, by their places.
+            ask: starts the evaluation of the candidate at a place.
+            take: takes its result; returns the next evaluation of it, or None.
+        """
+        jobs: dict[int, tuple[Future | Pending, str, float]] = {}  # what was asked for, which stage, and when
+
+        def go_on(i: int, stage: str | None) -> None:
+            while stage is not None:
+                kept = self.archive.evaluation(rows[i].source_hash, stage)
+                if kept is None:
+                    jobs[i] = ask(i), stage, self.clock()
+                    return
+                stage = take(i, kept)
+
+        try:
+            for i, stage in stages.items():
+                go_on(i, stage)
+            for i, (work, stage, asked) in as_they_come(jobs, lambda job: _future(job[0])):
+                came = work.result()
+                result = came.to_dict() if isinstance(came, Score) else asdict(came)
+                self.archive.add_evaluation(rows[i].source_hash, stage, result, asked, self.clock())
+                go_on(i, take(i, result))
+        finally:  # leaves no work behind
+            for work, *_ in jobs.values():
+                _future(work).cancel()
+
     def _describe(self, rows: list[Entry]) -> None:
         """Runs the open candidates on the probes; those that fail or repeat an earlier function end."""
-        ready, jobs = {}, {}
-        for i, row in enumerate(rows):
-            if row.ended == OPEN:
-                kept = self.archive.evaluation(row.source_hash, "describe")
-                if kept is None:
-                    jobs[i] = _Job(self.evaluator.describe(row.source), "describe", self.clock())
-                else:
-                    ready[i] = kept
-        with _cancelling(jobs):
-            for i, job in _as_they_come(jobs):
-                ready[i] = asdict(job.work.result())
-                self.archive.add_evaluation(rows[i].source_hash, job.stage, ready[i], job.asked, self.clock())
+        found: dict[int, dict[str, Any]] = {}
+        stages = {i: "describe" for i, row in enumerate(rows) if row.ended == OPEN}
+        self._evaluate(rows, stages, lambda i: self.evaluator.describe(rows[i].source), found.__setitem__)
         seen = dict(self.by_fingerprint)
         for i, row in enumerate(rows):
             if row.ended == OPEN:
-                rows[i] = self._described(row, ready[i], seen)
+                rows[i] = self._described(row, found[i], seen)
             elif row.ended == "duplicate" and row.duplicate_of >= rows[0].id:  # of one of this round
                 first = rows[row.duplicate_of - rows[0].id].duplicate_of
                 rows[i] = row if first is None else replace(row, duplicate_of=first)
@@ -313,7 +338,7 @@ class _Run:
         return row
 
     def _reopen(self, rows: list[Entry]) -> bool:
-        """Opens the next spelling of each function of the round whose training was killed; whether there is any."""
+        """Opens the next spelling of each function of the round whose training was killed; False if there is none."""
         killed = {row.id: row.source_hash for row in rows if row.ended == "killed"}
         heirs: dict[int, int] = {}
         for i, row in enumerate(rows):
@@ -331,33 +356,25 @@ class _Run:
             of = f"of round {self.rounds}"  # whose order says which tasks these are
             parts = [(f"tasks {a} to {b} {of}", tuple(order[a:b].tolist())) for a, b in pairwise((0, *race.rungs))]
         scores: dict[int, list[Score]] = {i: [] for i, row in enumerate(rows) if row.ended == OPEN}
-        jobs: dict[int, _Job] = {}
         known = (row.fitness for row in rows if row.fitness is not None)
         best = max(self.fitness.get(self.best, -np.inf), *known, -np.inf)
 
-        def go_on(i: int) -> None:
-            """Takes what is kept of the candidate's evaluations, and asks for the next one, if there is any."""
+        def ask(i: int) -> Future | Pending:
+            chosen = parts[len(scores[i])][1]
+            return self.evaluator.submit(rows[i].source, self.config.suite, self.lab, chosen=chosen)
+
+        def take(i: int, result: dict[str, Any]) -> str | None:
             nonlocal best
-            while rows[i].ended == OPEN:
-                stage, chosen = parts[len(scores[i])]
-                kept = self.archive.evaluation(rows[i].source_hash, stage)
-                if kept is None:
-                    work = self.evaluator.submit(rows[i].source, self.config.suite, self.lab, chosen=chosen)
-                    jobs[i] = _Job(work, stage, self.clock())
-                    return
-                scores[i].append(Score.from_dict(kept))
-                rows[i] = self._judged(rows[i], scores[i], [chosen for _, chosen in parts], race)
+            scores[i].append(Score.from_dict(result))
+            rows[i] = self._judged(rows[i], scores[i], [chosen for _, chosen in parts], race)
+            if rows[i].ended == OPEN:
+                return parts[len(scores[i])][0]
             best = max(best, -np.inf if rows[i].fitness is None else rows[i].fitness)
             if advance is not None:
                 advance(best)
+            return None
 
-        with _cancelling(jobs):
-            for i in scores:
-                go_on(i)
-            for i, job in _as_they_come(jobs):
-                result = job.work.result().to_dict()
-                self.archive.add_evaluation(rows[i].source_hash, job.stage, result, job.asked, self.clock())
-                go_on(i)
+        self._evaluate(rows, dict.fromkeys(scores, parts[0][0]), ask, take)
 
     def _judged(
         self, row: Entry, scores: Sequence[Score], parts: Sequence[tuple[int, ...] | None], race: Race | None
@@ -374,19 +391,19 @@ class _Run:
             return replace(row, ended="scored", fitness=score.fitness, seen=seen, score=score.to_dict())
         chosen = [task for part in parts[: len(scores)] for task in part]
         mine = np.concatenate([self._gains(score, part) for score, part in zip(scores, parts, strict=False)])
-        theirs = self._rivals_gains(islands.rival(self.islands[row.island], row.cell))[chosen]
+        theirs = self._gains_of(islands.rival(self.islands[row.island], row.cell))[chosen]
         if race.verdict(mine - theirs) == BEHIND:
             return replace(row, ended="dropped", seen=seen, early=float(mine.mean()))
         return row
 
-    def _rivals_gains(self, id: int) -> np.ndarray:
+    def _gains_of(self, id: int) -> np.ndarray:
         """What each task adds to a scored program's fitness; read from the archive once."""
-        if id not in self.rivals:
-            self.rivals[id] = self._gains(Score.from_dict(self.archive.entry(id).score))
-        return self.rivals[id]
+        if id not in self.gains:
+            self.gains[id] = self._gains(Score.from_dict(self.archive.entry(id).score))
+        return self.gains[id]
 
     def _gains(self, score: Score, chosen: Sequence[int] | None = None) -> np.ndarray:
-        """What each task adds to the fitness; of those chosen alone, where the score is of these."""
+        """What each task adds to the fitness; only of the chosen tasks, if the score is of these."""
         relu = np.array(self.relu.ood_mse)
         reference = relu if chosen is None else relu[list(chosen)]
         return contributions(np.array(score.ood_mse), reference, self.evaluator.config)
@@ -397,7 +414,7 @@ class _Run:
         return Score.from_dict(self.archive.entry(0).score)
 
     def _moves(self, rows: Sequence[Entry]) -> list[Move]:
-        """What a round's candidates, and migrations and resets where they are due, change on the islands."""
+        """The changes of the islands by a round's candidates, and by migrations and resets if they are due."""
         scored = [row for row in rows if row.ended == "scored"]
         fitness = self.fitness | {row.id: row.fitness for row in scored}
         state, round = self.islands, self.rounds
@@ -412,37 +429,10 @@ class _Run:
         return every > 0 and self.rounds % every == 0
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What an evaluator was asked for; when, by the search's clock."""
-
-    work: Future | Pending
-    stage: str
-    asked: float
-
-    @property
-    def future(self) -> Future:
-        return self.work if isinstance(self.work, Future) else self.work.future
-
-
-def _as_they_come(jobs: dict[int, _Job]) -> Iterator[tuple[int, _Job]]:
-    """Takes the jobs out as they are done, those too that are added meanwhile."""
-    while jobs:
-        done, _ = wait([job.future for job in jobs.values()], return_when=FIRST_COMPLETED)
-        for i in sorted(i for i, job in jobs.items() if job.future in done):
-            yield i, jobs.pop(i)
-
-
-@contextmanager
-def _cancelling(jobs: dict[int, _Job]) -> Iterator[None]:
-    """Leaves no work behind: what is not done in the end is not wanted."""
-    try:
-        yield
-    finally:
-        for job in jobs.values():
-            job.future.cancel()
+def _future(work: Future | Pending) -> Future:
+    return work if isinstance(work, Future) else work.future
 
 
 def _text(words: str) -> str:
-    """Whatever came, as text that a file can hold."""
+    """Any string, as text that can be written to a file."""
     return words.encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
-"""What a search came to: its elites, the final choice among them, and their worth on tasks that it never saw (ours).
+"""What a search found: its elites, the final choice among them, and their fitness on held-out tasks (ours).
 
-The choice is made by a rule that was stated beforehand, from the scores that the search selected on and from nothing
-else. What looks at other suites takes programs that are chosen already.
+The choice is made by a rule that was stated beforehand, from the scores that the search selected on and nothing else.
+Functions that look at other suites take programs that are already chosen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from actlab.search import islands
 from actlab.search.archive import Entry, Move
 from actlab.search.proposers import syntax
 
-REFERENCES = ("relu", "gelu", "gelu-sinc")  # whom the final choice meets, beside the best hand-made function
+REFERENCES = ("relu", "gelu", "gelu-sinc")  # compared with the final choice, as is the best hand-made function
 
 
 def leaders(entries: Iterable[Entry]) -> list[Entry]:
@@ -36,18 +36,13 @@ def leaders(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def standing(moves: Iterable[Move]) -> tuple[islands.Island, ...]:
-    """Who stands where on the islands after these moves, which are all from the start of a run."""
+    """The islands after these moves, which are all from the start of a run."""
     moves = list(moves)
     return islands.after([{}] * (1 + max(move.island for move in moves)), moves)
 
 
 def elites(entries: Iterable[Entry], moves: Iterable[Move]) -> list[Entry]:
-    """The programs that hold a cell of an island at the end, and all that were the best at some time, by id.
-
-    Args:
-        entries: all candidates of a run, in the order of asking.
-        moves: what happened on its islands.
-    """
+    """The programs that hold a cell of an island at the end, and all that were the best at some time, by id."""
     entries = list(entries)
     kept = {id for island in standing(moves) for id in island.values()}
     kept |= {entry.id for entry in leaders(entries)}
@@ -72,49 +67,33 @@ def shortlist(entries: Iterable[Entry], moves: Iterable[Move], config: FitnessCo
         flops (an element), nodes; those that qualify first, in the order of the rule, and then the others, best first.
     """
     entries = list(entries)
-    among, start = elites(entries, moves), entries[0]
+    start, rows = entries[0], []
     best = gains(leaders(entries)[-1], start, config)
-    rows = []
-    for entry in among:
+    for entry in elites(entries, moves):
         behind = best - gains(entry, start, config)
-        error = float(behind.std(ddof=1) / np.sqrt(behind.size))
-        rows.append(
-            {
-                "id": entry.id,
-                "fitness": entry.fitness,
-                "behind": float(behind.mean()),
-                "error": error,
-                "qualifies": bool(behind.mean() <= error),
-                "flops": entry.description["flops"],
-                "nodes": syntax.size(ast.parse(entry.source))[0],
-            }
-        )
-    table = pd.DataFrame(rows)
+        mean, error = float(behind.mean()), float(behind.std(ddof=1) / np.sqrt(behind.size))
+        cost = entry.description["flops"], syntax.size(ast.parse(entry.source))[0]
+        rows.append((entry.id, entry.fitness, mean, error, mean <= error, *cost))
+    table = pd.DataFrame(rows, columns=["id", "fitness", "behind", "error", "qualifies", "flops", "nodes"])
     near = table[table["qualifies"]].sort_values(["flops", "nodes", "id"])
     others = table[~table["qualifies"]].sort_values(["fitness", "id"], ascending=[False, True])
     return pd.concat([near, others], ignore_index=True)
 
 
 def final(entries: Iterable[Entry], moves: Iterable[Move], config: FitnessConfig) -> Entry:
-    """The final choice of a run, by the rule of `shortlist`; a function of its scores alone.
-
-    Args:
-        entries: all candidates of the run, in the order of asking, with their scores.
-        moves: what happened on its islands.
-        config: how losses become gains, as the run had it.
-    """
+    """The final choice of a run, by the rule of `shortlist`; a function of its scores alone."""
     entries = list(entries)
     chosen = shortlist(entries, moves, config)["id"].iloc[0]
     return next(entry for entry in entries if entry.id == chosen)
 
 
-def worth(laboratory: Laboratory, programs: Iterable[Entry], suite: str = "held-out") -> pd.DataFrame:
+def held_out_fitness(laboratory: Laboratory, programs: Iterable[Entry], suite: str = "held-out") -> pd.DataFrame:
     """Fitness of programs on a suite that selection never sees.
 
     Returns:
         Columns held_out, low, high (bootstrap over data sets within families), indexed by the programs' ids.
     """
-    found, families = _elsewhere(laboratory, programs, suite)
+    found, families = _gains_on(laboratory, programs, suite)
     config, rows = laboratory.profile.fitness, {}
     for id, values in found.items():
         mean = stats.bootstrap_mean(values, np.random.default_rng(0), families, config.level, config.resamples)
@@ -122,38 +101,26 @@ def worth(laboratory: Laboratory, programs: Iterable[Entry], suite: str = "held-
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def parting(laboratory: Laboratory, programs: Sequence[Entry], suite: str = "held-out") -> pd.DataFrame:
-    """Where the score that the search sees and the worth elsewhere part: each new best against the one before.
-
-    Args:
-        laboratory: that scores them.
-        programs: the leaders of a run, in order.
-        suite: elsewhere.
+def overfit_steps(laboratory: Laboratory, programs: Sequence[Entry], suite: str = "held-out") -> pd.DataFrame:
+    """Each new best of a run, of its leaders in order, against the one before, on a suite that selection does not see.
 
     Returns:
         Columns id, before (the best until then), search (how much the fitness rose), held_out (the mean paired
         difference to the one before over the suite's data sets), low, high (bootstrap within families, each pair by
-        itself), parts: whether that interval lies below zero though the fitness rose.
+        itself), parts: whether it is an overfit step, that is, the interval lies below zero.
     """
-    found, families = _elsewhere(laboratory, programs, suite)
+    found, families = _gains_on(laboratory, programs, suite)
     config, rows = laboratory.profile.fitness, []
     for before, entry in pairwise(programs):
         rng, pair = np.random.default_rng(0), (found[entry.id], found[before.id])
         gap = stats.paired_difference(*pair, rng, families, config.level, config.resamples)
-        about = {"id": entry.id, "before": before.id, "search": entry.fitness - before.fitness}
-        rows.append(about | {"held_out": gap.estimate, "low": gap.low, "high": gap.high, "parts": gap.high < 0})
+        rise = entry.fitness - before.fitness
+        rows.append((entry.id, before.id, rise, gap.estimate, gap.low, gap.high, gap.high < 0))
     return pd.DataFrame(rows, columns=["id", "before", "search", "held_out", "low", "high", "parts"])
 
 
 def agreement(scores: pd.DataFrame) -> stats.RankCorrelation | None:
-    """How far the search's ranking of programs is that of their worth elsewhere; bootstrap over programs.
-
-    Args:
-        scores: fitness and held_out, a row a program.
-
-    Returns:
-        The rank correlations, or None where there are fewer than four programs.
-    """
+    """Rank correlation of programs' fitness and held_out, two columns; bootstrap over programs; None if under four."""
     if len(scores) < 4:
         return None
     return stats.rank_correlation(scores["fitness"], scores["held_out"], np.random.default_rng(0))
@@ -169,14 +136,14 @@ def verdicts(laboratory: Laboratory, found: Entry) -> pd.DataFrame:
     """The final choice against functions that were named beforehand, held-out, as `summaries.comparisons` has them.
 
     These are ReLU, GELU, GELU-Sinc-Perturbation and the best hand-made function, which is chosen on the search suite,
-    as the final choice is, so that neither has seen the held-out one. All are one family for Holm's correction.
+    like the final choice, so that neither was chosen on the held-out suite. All are one family for Holm's correction.
     """
     others = list(dict.fromkeys([*REFERENCES, by_hand(laboratory)["function"].iloc[0]]))
     programs = {name: zoo.program_source(name) for name in others} | {"found": found.source}
     return summaries.comparisons(laboratory.scores(programs, "held-out"), "found", others, laboratory.profile.fitness)
 
 
-def _elsewhere(
+def _gains_on(
     laboratory: Laboratory, programs: Iterable[Entry], suite: str
 ) -> tuple[dict[int, np.ndarray], np.ndarray]:
     """What each task of a suite adds to the programs' fitness there, [tasks] by id; and the tasks' families."""

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from actlab.__main__ import main
 from actlab.core import config, records
+from actlab.core.jobs import Runner
 from actlab.core.records import Store
 from actlab.scoring.evaluator import Evaluator
 from actlab.scoring.laboratory import Laboratory
@@ -38,7 +40,7 @@ def of(table, pick):
 
 
 def compare(place, tell=lambda line: None, which=ARMS):
-    return ablation.compare(QUICK, DESIGN, which, workers=1, store=Store(place / "records"), tell=tell)
+    return ablation.compare(QUICK, DESIGN, which, Store(place / "records"), Runner(1, tell=tell))
 
 
 @pytest.fixture(scope="module")
@@ -175,42 +177,49 @@ def test_a_laboratory_with_another_fitness_is_refused():
         ablation.run(Laboratory(QUICK, workers=1), ablation.settings(QUICK, arm, 5), arm, 0)
 
 
-def test_records_come_back_as_they_were_saved_and_say_what_made_them(comparison, tmp_path):
-    comparison.save(tmp_path / "records")
-    again = ablation.load(tmp_path / "records")
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The records of the smoke profile, none yet, in a folder of their own."""
+    monkeypatch.setattr(ablation, "records_folder", lambda *_: tmp_path / "records" / "ablation")
+    return ablation.kept("smoke")
+
+
+def test_records_come_back_as_they_were_saved_and_say_what_made_them(comparison, kept, tmp_path):
+    comparison.save(kept)
+    again = ablation.load(ablation.kept("smoke"))
     for name in ("losses", "references", "runs", "traces"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(comparison, name), rtol=1e-8, check_dtype=False)
-    assert again.about == comparison.about | {"marks": [records.PROTOCOLS["search"].mark()]}
-    assert again.about["command"] == "python -m actlab.search.ablation --profile smoke --seeds 2 --evaluations 3"
+    made = {"marks": [records.PROTOCOLS["search"].mark()], "versions": records.versions()}
+    assert again.about == comparison.about | made
+    assert again.about["command"] == "python -m actlab ablation --profile smoke --seeds 2 --evaluations 3"
     assert again.about["profile"]["lab"]["steps"] == 20
-    text = "".join(path.read_text() for path in (tmp_path / "records").glob("*.*"))
-    assert str(tmp_path) not in text and str(ablation.ROOT) not in text
+    assert set(zip(kept.jobs["arm"], kept.jobs["seed"], strict=True)) == {(a.name, s) for a in ARMS for s in (0, 1)}
+    text = "".join(path.read_text() for path in kept.folder.glob("*.*"))
+    assert str(tmp_path) not in text and str(records.ROOT) not in text
 
 
-def test_missing_records_are_named_with_what_makes_them(comparison, tmp_path):
-    comparison.save(tmp_path)
-    (tmp_path / "compare_search_runs.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"wanted compare_search_runs\.csv, as `make compare-search` writes"):
-        ablation.load(tmp_path)
+def test_missing_records_are_named_with_what_makes_them(kept):
+    with pytest.raises(FileNotFoundError, match="wanted the runs that `make compare-search` makes; found none"):
+        ablation.load(kept)
 
 
 def test_the_laptop_records_alone_are_committed():
-    assert ablation.records_folder("laptop") == ablation.ROOT / "records"
-    assert ablation.records_folder("smoke").is_relative_to(ablation.BUILD)
+    assert ablation.kept().folder == records.ROOT / "records" / "ablation"
+    assert ablation.kept("smoke").folder.is_relative_to(records.BUILD)
 
 
 def test_a_record_that_is_scored_anew_shows_how_far_it_is_off(comparison, place):
     store = Store(place / "records")
     with Laboratory(QUICK, workers=1, store=store) as laboratory:
         for suite in ablation.JUDGED:
-            assert ablation.rescored(comparison, laboratory, suite) == 0
+            assert ablation.verify(comparison, laboratory, suite) == 0
         for pick in ("final", "best"):
             losses = comparison.losses.copy()
             at = losses.index[(losses["suite"] == "held-out") & (losses["seed"] == 0) & (losses["pick"] == pick)][3]
             losses.loc[at, "ood_mse"] *= 0.5
-            assert ablation.rescored(replace(comparison, losses=losses), laboratory) == pytest.approx(1)
+            assert ablation.verify(replace(comparison, losses=losses), laboratory) == pytest.approx(1)
     with pytest.raises(ValueError, match=r"lab: wanted the records' .*; `make compare-search` makes new ones"):
-        ablation.rescored(comparison, Laboratory(SMOKE, workers=1))
+        ablation.verify(comparison, Laboratory(SMOKE, workers=1))
 
 
 # --- the command ---
@@ -221,15 +230,15 @@ def test_the_laptop_design_is_what_the_notebook_tells():
     assert 20 * config.profile("laptop").search.islands == 60
 
 
-def test_the_command_runs_the_profiles_design_and_writes_its_records(place, comparison, monkeypatch, capsys):
+def test_the_command_runs_the_profiles_design_and_writes_its_records(kept, comparison, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(ablation, "compare", lambda *args, **more: asked.append((args, more["workers"])) or comparison)
-    assert ablation.main(["--profile", "smoke", "--seeds", "3", "--workers", "1"]) == 0
+    monkeypatch.setattr(ablation, "compare", lambda *args, runner: asked.append((args, runner.workers)) or comparison)
+    assert main(["ablation", "--profile", "smoke", "--seeds", "3", "--workers", "1"]) == 0
     assert asked == [((SMOKE, Design(seeds=3, evaluations=12)), 1)]
-    assert ablation.load(place / "smoke" / "arms" / "records").runs.equals(
-        ablation.load(ablation.records_folder("smoke")).runs
-    )
-    assert "wrote compare_search.csv" in capsys.readouterr().out
+    assert main(["ablation", "--profile", "smoke", "--status"]) == 0
+    assert capsys.readouterr().out == f"10 runs are in {kept.folder}\n" * 2
+    assert len(asked) == 1
+    pd.testing.assert_frame_equal(ablation.load(kept).runs, comparison.runs, rtol=1e-8, check_dtype=False)
 
 
 @pytest.mark.parametrize(
@@ -237,14 +246,14 @@ def test_the_command_runs_the_profiles_design_and_writes_its_records(place, comp
     [
         (
             ["--profile", "lapdog"],
-            "actlab.search.ablation: unknown profile: wanted one of smoke, laptop, paper; got 'lapdog'\n",
+            "actlab ablation: unknown profile: wanted one of smoke, laptop, paper; got 'lapdog'\n",
         ),
-        (["--seeds", "0"], "wanted a whole number above 0; got '0'"),
+        (["--seeds", "0"], "wanted a whole number from 1; got '0'"),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line(capsys, arguments, message):
     try:
-        status = ablation.main(arguments)
+        status = main(["ablation", *arguments])
     except SystemExit as refused:
         status = refused.code
     assert status == 2
@@ -256,5 +265,5 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ablation, "compare", interrupted)
-    assert ablation.main(["--profile", "smoke"]) == 130
+    assert main(["ablation", "--profile", "smoke"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err

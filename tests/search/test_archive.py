@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actlab.core import records
+from actlab.core import records, sources
 from actlab.search.archive import COLUMNS, MOVE_COLUMNS, Archive, ArchiveError, Entry, Move, source_hash
 
 

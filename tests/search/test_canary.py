@@ -17,19 +17,19 @@ from actlab.search.proposers import grammar
 
 # What does not count: what runs at import, tables of a whole comparison, and what scores the zoo in a laboratory.
 COVERED = {
-    "evolution": Counted(),
-    "islands": Counted(),
-    "racing": Counted(),
-    "archive": Counted(),
-    "choice": Counted(left_out="by_hand verdicts"),
-    "traits": Counted(),
-    "program": Counted(left_out="_Names _listed _small _namespace"),
-    "language": Counted(left_out="_words"),
-    "bounds": Counted(),
-    "proposers.grammar": Counted(),
-    "proposers.syntax": Counted(left_out="_words"),
-    "proposers.mixture": Counted(),
-    "arms": Counted(only="settings _proposer _about run"),
+    "search.evolution": Counted(),
+    "search.islands": Counted(),
+    "search.racing": Counted(),
+    "search.archive": Counted(),
+    "search.selection": Counted(left_out="by_hand verdicts"),
+    "candidates.profiling": Counted(),
+    "candidates.program": Counted(left_out="_Names _listed _small _namespace"),
+    "candidates.language": Counted(left_out="_words"),
+    "candidates.static_bounds": Counted(),
+    "search.proposers.grammar": Counted(),
+    "search.proposers.syntax": Counted(left_out="_words"),
+    "search.proposers.mixture": Counted(),
+    "search.ablation": Counted(only="settings _proposer run"),
 }
 
 

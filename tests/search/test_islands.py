@@ -72,7 +72,7 @@ def test_the_islands_are_the_fold_of_the_moves():
 
 
 def test_the_best_is_the_earlier_one_of_equals():
-    assert islands.best(ISLAND, FITNESS) == 3
+    assert islands.champion(ISLAND, FITNESS) == ("b", 3)
     assert islands.ranked(ISLAND, FITNESS) == [3, 4, 2, 0]
 
 

@@ -10,7 +10,7 @@ import torch
 from messages_server import KEY, asked, message, rewrite, serving
 
 from actlab import activations
-from actlab.core import records
+from actlab.core import records, sources
 from actlab.core.config import profile
 from actlab.core.records import Store
 from actlab.scoring.laboratory import Laboratory
@@ -233,24 +233,24 @@ def test_the_trace_follows_the_best_on_search_and_held_out_tasks(run, lab):
     assert row["held_out"] == pytest.approx(expected.fitness)
     assert (row["low"], row["high"]) == pytest.approx(expected.interval)
     assert trace["held_out"].iloc[0] == 0
-    assert trace.loc[trace["parts"], "id"].tolist() == parted(run, lab)
+    assert trace.loc[trace["parts"], "id"].tolist() == overfit(run, lab)
 
 
-def parted(run, lab):
+def overfit(run, lab):
     """The new bests that are surely worse on the held-out suite than the one before; of this run, there are some."""
-    table = selection.parting(lab, selection.leaders(runs.entries(run)))
+    table = selection.overfit_steps(lab, selection.leaders(runs.entries(run)))
     flagged = table.loc[table["high"] < 0, "id"].tolist()
     assert 0 < len(flagged) < len(table)
     return flagged
 
 
-def test_every_elite_is_told_with_its_worth_on_both_suites(run, lab):
+def test_every_elite_is_listed_with_its_fitness_on_both_suites(run, lab):
     table = runs.transfer(lab, run).set_index("id")
     assert table.index.tolist() == [0, 1, 4]
     assert table["led"].tolist() == [True, True, True]
     assert table["final"].tolist() == [False, False, True]
     assert table["fitness"].tolist() == [0.0, 0.4, 0.9]
-    assert table.index[table["parts"]].tolist() == parted(run, lab)
+    assert table.index[table["parts"]].tolist() == overfit(run, lab)
     two_a_family = (0, 1, 4, 5, 8, 9, 12, 13)  # as many as the search suite has
     expected = lab.evaluator.submit(SILU, "held-out", QUICK.lab, chosen=two_a_family).result()
     assert sorted(expected.families) == sorted(lab.suites["search"].families)

@@ -134,8 +134,8 @@ LED = [
 ]
 
 
-def test_worth_is_the_fitness_on_the_held_out_suite_with_its_interval(lab):
-    table = selection.worth(lab, LED[:2])
+def test_held_out_fitness_is_the_evaluators_score_with_its_interval(lab):
+    table = selection.held_out_fitness(lab, LED[:2])
     expected = lab.evaluator.submit(SINE, "held-out", QUICK.lab).result()
     assert table.index.tolist() == [0, 1]
     assert table.loc[0].tolist() == [0, 0, 0]
@@ -144,7 +144,7 @@ def test_worth_is_the_fitness_on_the_held_out_suite_with_its_interval(lab):
 
 
 def test_a_new_best_that_is_surely_worse_elsewhere_is_flagged(lab):
-    table = selection.parting(lab, LED).set_index("id")
+    table = selection.overfit_steps(lab, LED).set_index("id")
     assert table["before"].to_dict() == {1: 0, 2: 1, 3: 2}
     np.testing.assert_allclose(table["search"], [0.2, 0.1, 0.1])
     expected = np.mean(held_out_gains(lab, CUBE) - held_out_gains(lab, SINE))
@@ -154,8 +154,8 @@ def test_a_new_best_that_is_surely_worse_elsewhere_is_flagged(lab):
     assert table["parts"].nunique() == 2  # the cube loses to the sine, and then the sine wins
 
 
-def test_a_run_without_a_new_best_parts_nowhere(lab):
-    assert selection.parting(lab, LED[:1]).empty
+def test_a_run_without_a_new_best_has_no_overfit_step(lab):
+    assert selection.overfit_steps(lab, LED[:1]).empty
 
 
 def test_agreement_is_the_rank_correlation_of_the_two_scores():

@@ -75,18 +75,24 @@ class Proposal:
 
 
 class Proposer(Protocol):
-    """Writes candidates. A class with these two members is a proposer."""
+    """Writes candidates; any class with these two members is one. To add a proposer:
+
+    1. Copy `actlab/search/proposers/mixture.py`, the shortest one; make the class a frozen dataclass of its settings.
+    2. `name` returns `repr(self)`, or any text that differs whenever a setting that changes a result does.
+    3. `propose` returns `Proposal(source, (ask.parent.id,), "what was done", "who did it")` for each of `brief.asks`.
+    4. All chance comes from `generator`; anything from outside is recorded and replayed (`proposers.answers`).
+    5. Pass it to `actlab.search.runs.run_search`, and try it in `tests/search/proposers/test_yours.py`.
+    """
 
     @property
     def name(self) -> str:
-        """The proposer with every setting that matters: a run goes on only under the name it began with."""
+        """The proposer with every setting that matters; a run can only be resumed under the name it began with."""
         ...
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         """One proposal for each ask, in their order: a function of the arguments and of recorded answers alone.
 
-        Args:
-            brief: the asks and what there is to know of the search.
-            generator: the only source of randomness.
+        The generator is the only source of randomness. Source need not be valid: the search checks it, and records what
+        it refuses.
         """
         ...

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,14 +33,15 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("actlab.answers")
 SERVICE = "https://api.anthropic.com"
-FAILED = "failed"  # as the reason to stop: the service takes no such request, now or later
-TOO_LARGE = 413  # the status that says so of one request alone
+FAILED = "failed"  # as the reason to stop: the service will never take this request
+TOO_LARGE = 413  # the status of a single request that is too large
 UNPAID = (408, 409, 429, 503, 529)  # turned away before any work was done, hence not billed
 FIRST_WAIT, LONGEST_WAIT = 1.0, 120.0  # seconds; doubled from one attempt to the next, and up to half of it random
 LONGEST_PLEA = 300.0  # seconds; the longest wait that the service may ask for
-LONG = 30.0  # seconds; a wait that is told
+LONG = 30.0  # seconds; longer waits are logged
 PATIENCE = 600.0  # seconds; what one request waits for the service in all
 BLOCKED = re.compile("blocked by content filtering policy", re.IGNORECASE)  # how the service words a filter's refusal
+COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")  # as `Usage`
 SECRET = 8  # characters; a shorter key, such as that of a service of one's own, is no secret, and occurs by chance
 LIKE_A_KEY = re.compile(r"sk-ant-[\w.~+/=-]+")
 NO_KEY = (
@@ -49,44 +51,42 @@ NO_KEY = (
 
 
 class NoKey(AnswersError):
-    """A live call was wanted without a key."""
+    """A live call needs a key."""
 
 
 class CapReached(AnswersError):
-    """The next call may cost more than is left of the cap."""
+    """The next call may cost more than is left under the cap."""
 
 
 class MissingAnswer(AnswersError):
-    """A replay came to a request that the recording does not hold."""
+    """The recording that is replayed does not hold the answer to a request."""
 
 
 class ServiceError(AnswersError):
-    """The service refuses requests such as this one, or does not answer: asking again now is of no use."""
+    """The service refuses requests such as this one, or does not answer: asking again now would not help."""
 
 
 class Stopped(AnswersError):
-    """The answer is not wanted any more: another one of its round failed, or the search was interrupted."""
+    """The answer is no longer wanted: another one of its round failed, or the search was interrupted."""
 
 
 class Answers(Protocol):
-    """Answers requests. A class with these four members will do."""
+    """Answers requests; any class with these four members will do."""
 
     @property
     def spent(self) -> float:
-        """US dollars that the answers did cost so far, calls without a known end at their worst case."""
+        """US dollars that the answers cost so far; calls without a known end count at their worst case."""
         ...
 
     def bind(self, run: str, authors: Mapping[int, str]) -> None:
-        """Is told who asks, before anything is asked.
+        """Is called before anything is asked, with the run's name, equal for equal runs, and its authors by id.
 
-        Args:
-            run: a name of the run, equal for equal runs.
-            authors: of all its programs until now, by id.
+        Raises AnswersError if the answers are of another run, or lack some that were given to this one.
         """
         ...
 
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
-        """The answer to a request; threads may ask side by side.
+        """The answer to a request; threads may ask side by side. Raises a subclass of AnswersError if there is none.
 
         Args:
             request: the arguments of the service's Messages API, in plain JSON.
@@ -96,21 +96,16 @@ class Answers(Protocol):
         ...
 
     def judge(self, answer: Answer, ending: str) -> None:
-        """Notes what an answer was found to be: answered, refused, truncated, malformed or failed."""
+        """Notes how an answer ended: answered, refused, truncated, malformed or failed."""
         ...
 
 
 def client(key: str | None, base_url: str = SERVICE, timeout: float = 300.0) -> anthropic.Anthropic:
     """A client of the service; close it after use, or use it as a context manager.
 
-    Args:
-        key: of the service, white space around it aside; nothing is read from the environment in its place.
-        base_url: of the service.
-        timeout: seconds that one attempt may take.
-
-    Raises:
-        NoKey: where there is none, or what is none; says how to give one, and what does without.
-        ServiceError: where nothing can be sent to such an address.
+    Surrounding white space of the key is dropped, and the environment is not read. One attempt may take `timeout`
+    seconds. Raises NoKey if the key is missing or malformed, and ServiceError if nothing can be sent to such an
+    address.
     """
     key = (key or "").strip()
     if not key:
@@ -135,21 +130,21 @@ class _Trouble:
     """An attempt that brought no answer."""
 
     reason: str
-    is_billed: bool = True  # perhaps: then it counts at its worst case
+    is_billed: bool = True  # perhaps; it then counts at its worst case
     plea: float = 0.0  # seconds that the service asks to wait
 
 
 class Live:
     """Asks the service, keeps each answer, and never asks for what is kept.
 
-    Before a call is sent, the most that it may cost is entered in the recording; where that and all that was spent
-    before would pass the cap, it waits for calls in flight, which mostly cost less, and, where there are none, raises.
-    The cap says where a search stops, never what it finds: the same search goes on under a higher one.
+    Before a call is sent, its worst-case cost is entered in the recording. If that would pass the cap, the call waits
+    for those in flight, which mostly cost less; if there are none, it raises. The cap decides where a search stops,
+    never what it finds: the same search can be resumed under a higher one.
 
-    What would repeat is kept as the answer, and the search goes on without: a refusal, be it the model's or that of a
-    filter after it (status 400), and a request that is too large (413). What passes is waited for: no room (429, 529),
-    an error of the service's own (5xx), a lost connection. Where it does not pass, that ends the search, and nothing is
-    kept of it, so that a resumed search asks again. All other refusals, such as that of a key, end it at once.
+    What would repeat is kept as the answer: a refusal by the model or by a filter after it (status 400), and a request
+    that is too large (413). What may pass is waited for: no room (429, 529), an error of the service (5xx), a lost
+    connection. If it does not pass in time, the search ends and nothing is kept of the request, so that a resumed
+    search asks again. All other errors, such as a refused key, end the search at once.
 
     Args:
         client: of the service, as `client` makes it.
@@ -158,7 +153,7 @@ class Live:
         cap: US dollars that the whole recording may cost, earlier runs of the search included.
         attempts: calls for one request that may be billed and bring nothing; free ones do not count.
         patience: seconds that one request waits between its calls in all, before it gives up.
-        sleep: waits so many seconds; by default, no longer than until it is told to stop.
+        sleep: waits for a number of seconds; by default at most until it is told to stop.
         jitter: random numbers in [0, 1), which shift waits and change no result.
         clock: seconds, for the books.
     """
@@ -175,12 +170,14 @@ class Live:
         jitter: Callable[[], float] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not 0 <= cap < math.inf:
-            raise ValueError(f"wanted a cap in US dollars, from 0; got {cap!r}")
-        if attempts < 1:
-            raise ValueError(f"wanted at least one attempt; got {attempts}")
-        if not 0 <= patience < math.inf:
-            raise ValueError(f"wanted a patience in seconds, from 0; got {patience!r}")
+        wanted = {
+            "a cap in US dollars, from 0": (cap, 0 <= cap < math.inf),
+            "at least one attempt": (attempts, attempts >= 1),
+            "a patience in seconds, from 0": (patience, 0 <= patience < math.inf),
+        }
+        for words, (value, holds) in wanted.items():
+            if not holds:
+                raise ValueError(f"wanted {words}; got {value!r}")
         if recording.origin != LIVE:
             raise AnswersError(f"{recording.path}: wanted a recording of live calls; got a {recording.origin} one")
         self._client, self._recording, self._cap = client, recording, cap
@@ -197,36 +194,23 @@ class Live:
         return self._recording.spent()
 
     def judge(self, answer: Answer, ending: str) -> None:
-        """Notes what an answer was found to be."""
+        """Notes how an answer ended."""
         self._recording.judge(answer.hash, ending)
 
     def bind(self, run: str, authors: Mapping[int, str]) -> None:
-        """Makes sure that the recording has all that was answered to this run, whose cost the cap is for.
-
-        Raises:
-            AnswersError: where it is another run's, or lacks answers to this one.
-        """
+        """Makes sure that the recording holds all answers to this run, since the cap is for their cost."""
         self._recording.bind(run, (id for id, author in authors.items() if author in self._models))
 
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
-        """The answer to a request: the kept one, or else the service's.
-
-        Raises:
-            CapReached: where the call may pass the cap.
-            ServiceError: where the service refuses such requests, or does not answer for as long as it is waited for.
-            Stopped: where the answer is not wanted any more.
-        """
+        """The answer to a request: the kept one, or else the service's; raises CapReached, ServiceError or Stopped."""
         hash, stop = request_hash(request), threading.Event() if stop is None else stop
         kept = self._recording.find(hash)
         if kept is not None:
             return kept
         calls, billed, waited = 0, 0, 0.0
         while True:
-            call = self._reserve(request, hash, candidate, stop)
-            try:
+            with self._reserved(request, hash, candidate, stop) as call:
                 came = self._call(call, request, hash, candidate)
-            finally:
-                self._land()
             if isinstance(came, Answer):
                 return came
             wait = max(came.plea, min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(calls, 20)) * (1 - self._jitter() / 2))
@@ -271,7 +255,7 @@ class Live:
     def _turned_away(
         self, error: anthropic.APIStatusError, call: int, request: Mapping[str, Any], hash: str, candidate: int
     ) -> Answer | _Trouble:
-        """Why a call was turned away, as an answer where that would repeat; raises where the next ones would be too."""
+        """Why a call was turned away: an answer if that would repeat, else a trouble; raises if all calls would be."""
         status = error.status_code
         what, words = map(self._safe, (f"{status} {error.type or 'error'}", str(error.api_message or "no more words")))
         is_blocked = status == 400 and BLOCKED.search(words) is not None  # once it was written, hence billed
@@ -287,8 +271,9 @@ class Live:
         help = "; check the key" if status in (401, 403) else ""
         raise ServiceError(f"the Claude service refused the request ({what}: {words}){help}") from None
 
-    def _reserve(self, request: Mapping[str, Any], hash: str, candidate: int, stop: threading.Event) -> int:
-        """Enters a call at its worst case; waits for those in flight where it does not fit beside them."""
+    @contextlib.contextmanager
+    def _reserved(self, request: Mapping[str, Any], hash: str, candidate: int, stop: threading.Event) -> Iterator[int]:
+        """Enters a call at its worst case, and waits for those in flight if it does not fit beside them."""
         model = self._models.get(request["model"])
         if model is None:
             raise ValueError(f"wanted one of the models {', '.join(self._models)}; got {request['model']!r}")
@@ -299,26 +284,27 @@ class Live:
                     raise Stopped("the search has stopped; no more calls are made")
                 call = self._recording.reserve(hash, candidate, model.name, worst, self._cap, self._clock())
                 if call is not None:
-                    self._flying += 1
-                    return call
+                    break
                 if not self._flying:
                     raise CapReached(
                         f"the cap of {self._cap:.2f} USD is reached: {self.spent:.4f} USD are spent, and the next call "
                         f"({model.name}) may cost {worst:.4f} USD; the same search goes on with a higher cap"
                     )
                 self._landed.wait()
-
-    def _land(self) -> None:
-        with self._landed:
-            self._flying -= 1
-            self._landed.notify_all()
+            self._flying += 1
+        try:
+            yield call
+        finally:
+            with self._landed:
+                self._flying -= 1
+                self._landed.notify_all()
 
     def _safe(self, text: str) -> str:
-        """A text of the service's in one line that can be shown and kept."""
+        """A text from the service in one line that can be shown and kept."""
         return short(self._masked(text), 500)
 
     def _masked(self, value: Any) -> Any:
-        """Plain data without the key, should it be in there, and without what looks like one."""
+        """Plain data without the key and without what looks like one."""
         if isinstance(value, dict):
             return {self._masked(key): self._masked(part) for key, part in value.items()}
         if isinstance(value, list):
@@ -330,12 +316,9 @@ class Live:
 
 
 class Replayed:
-    """Answers from a recording alone: no network, no key, no cost.
+    """Answers from a recording alone: no network, key or cost. A file beside the run, if any, notes the recording."""
 
-    Args:
-        recording: to read from.
-        run: the file of the run; beside it stands from then on where its answers came from.
-    """
+    spent = 0.0  # US dollars: what the recording cost is in its own books
 
     def __init__(self, recording: Recording, run: Path | None = None) -> None:
         self._recording, self._run = recording, run
@@ -345,25 +328,16 @@ class Replayed:
         """Where the answers come from: "live" or "hand-written", with "replayed, " before it."""
         return f"replayed, {self._recording.origin}"
 
-    @property
-    def spent(self) -> float:
-        """Nothing: what the recording did cost is in its own books."""
-        return 0.0
-
     def judge(self, answer: Answer, ending: str) -> None:
         """Does nothing: a replay leaves its recording as it is."""
 
     def bind(self, run: str, authors: Mapping[int, str]) -> None:
-        """Notes beside the run what it replays; a replay costs nothing, and takes answers wherever they are."""
+        """Notes beside the run what it replays; a replay costs nothing, so any recording with the answers will do."""
         if self._run is not None:
             note_replay(self._run, self._recording)
 
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
-        """The recorded answer to a request.
-
-        Raises:
-            MissingAnswer: where the recording has none; names the request, the candidate and the model.
-        """
+        """The recorded answer to a request; raises MissingAnswer if there is none."""
         hash = request_hash(request)
         answer = self._recording.find(hash)
         if answer is None:
@@ -375,17 +349,13 @@ class Replayed:
 
 
 def _read(message: Any) -> tuple[str, tuple[dict[str, Any], ...], Usage] | None:
-    """Why it stopped, content and tokens of what should be a message; None where it is none."""
+    """Why it stopped, content and tokens of what should be a message; None if it is none."""
     match message:
-        case {"stop_reason": str() as stop, "content": content, "usage": dict() as counts}:
-            found = blocks(content)
-        case _:
-            return None
-    names = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    tokens = [counts.get(name) or 0 for name in names]
-    if found is None or not stop.isascii() or not all(type(count) is int and 0 <= count <= MOST for count in tokens):
-        return None
-    return stop, found, Usage(*tokens)
+        case {"stop_reason": str() as stop, "content": content, "usage": dict() as counts} if stop.isascii():
+            found, tokens = blocks(content), [counts.get(name) or 0 for name in COUNTS]
+            if found is not None and all(type(count) is int and 0 <= count <= MOST for count in tokens):
+                return stop, found, Usage(*tokens)
+    return None
 
 
 def _never_sent(error: anthropic.APIConnectionError) -> bool:
@@ -397,7 +367,7 @@ def _never_sent(error: anthropic.APIConnectionError) -> bool:
 
 
 def _plea(headers: Mapping[str, str]) -> float:
-    """Seconds that the service asks to wait; 0 where it does not say, or says it otherwise than in seconds."""
+    """Seconds that the service asks to wait; 0 if it does not say so in seconds."""
     try:
         seconds = float(headers.get("retry-after", "0"))
     except ValueError:

@@ -1,8 +1,7 @@
 """The proposer that asks Claude models for programs, as the paper asks Gemini models (paper, section 3; details ours).
 
-A program is asked for as a whole, or as changes of its parent. Several models are asked in turn: how often each one
-is follows its success. What a model answers is a function of the request, kept in a recording; all else follows from
-the brief and the generator.
+A program is asked for as a whole, or as changes of its parent. Of several models, the more successful are asked more
+often. Answers are kept in a recording, by request; everything else follows from the brief and the generator.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,13 +22,14 @@ from actlab.search.proposers.models import Model
 from actlab.search.proposers.prompts import EDIT, MODES, REWRITE, TOOLS, VERSION, repair, system, user
 from actlab.search.proposers.recording import Answer
 
+T = TypeVar("T")
 TITLE, RATIONALE = 80, 2_000  # characters that are kept of a name and of a rationale
 
 
 class Unusable(ValueError):
-    """An answer that holds no program: how it `ended`, the reason, and what it `brought` instead."""
+    """An answer that holds no program: the reason, how it `ended`, and what it `brought` instead."""
 
-    def __init__(self, ended: str, reason: str, brought: str = "") -> None:
+    def __init__(self, reason: str, ended: str = "malformed", brought: str = "") -> None:
         super().__init__(reason)
         self.ended, self.brought = ended, brought
 
@@ -46,48 +46,38 @@ class Request:
 
 @dataclass(frozen=True)
 class Claude:
-    """Asks models for programs; a proposer.
+    """Asks models for programs; a proposer."""
 
-    Args:
-        answers: where answers come from: the service, or a recording.
-        models: that may be asked, with their weights and settings.
-        max_tokens: of one answer, thinking included.
-        edits: the chance that changes of the parent are asked for, in place of a whole program.
-        parallel: requests that are under way at once; changes no result.
-    """
-
-    answers: Answers
-    models: tuple[Model, ...]
-    max_tokens: int = 8_000  # a program needs some hundred; the rest is for thinking
-    edits: float = 0.4
-    parallel: int = 4
+    answers: Answers  # from the service, or from a recording
+    models: tuple[Model, ...]  # that may be asked, with their weights and settings
+    max_tokens: int = 8_000  # of one answer; a program needs some hundred, the rest is for thinking
+    edits: float = 0.4  # the chance that changes of the parent are asked for, in place of a whole program
+    parallel: int = 4  # requests that are under way at once; changes no result
 
     def __post_init__(self) -> None:
         if not self.models or not all(model.weight > 0 for model in self.models):
             raise ValueError(f"wanted models with weights above 0; got {[(m.name, m.weight) for m in self.models]}")
         if self.max_tokens < 1 or self.parallel < 1 or not 0 <= self.edits <= 1:
-            raise ValueError(
-                "wanted max_tokens and parallel from 1, and edits from 0 to 1; got "
-                f"{self.max_tokens}, {self.parallel} and {self.edits}"
-            )
+            came = f"{self.max_tokens}, {self.parallel} and {self.edits}"
+            raise ValueError(f"wanted max_tokens and parallel from 1, and edits from 0 to 1; got {came}")
 
     @property
     def name(self) -> str:
-        """The proposer, its settings and the version of its prompt, whether its answers are live or replayed."""
+        """The proposer, its settings and the version of its prompt; the same for live and replayed answers."""
         models = ", ".join(f"{m.name}: weight {m.weight!r}, effort {m.effort}, forced {m.forced}" for m in self.models)
         return f"Claude(models=[{models}], max_tokens={self.max_tokens}, edits={self.edits!r}, prompt={VERSION})"
 
     @property
     def spent(self) -> float:
-        """US dollars that its answers did cost."""
+        """US dollars that its answers cost."""
         return self.answers.spent
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         """One program for each ask, in their order; the requests go side by side.
 
         Raises:
-            AnswersError: where an answer cannot be had: a cap is reached, a recording lacks it, a key is refused. What
-                was answered until then is kept, and what is under way is waited for; nothing more is asked.
+            AnswersError: if an answer cannot be had: a cap is reached, a recording lacks it, a key is refused. Earlier
+                answers are kept, requests under way are waited for, and nothing more is asked.
         """
         requests = [self._request(brief, ask, generator) for ask in brief.asks]
         stop, futures = threading.Event(), list[Future[Proposal]]()
@@ -119,20 +109,19 @@ class Claude:
             body["output_config"] = {"effort": model.effort}
         return Request(ask, model, mode, body)
 
-    def _proposal(self, request: Request, stop: threading.Event) -> Proposal:
+    def _proposal(self, request: Request, stop: threading.Event, again: Mapping[str, Any] | None = None) -> Proposal:
         """The program that a model wrote, on the second try if need be; or a proposal that says why there is none."""
+        body = again or request.body
         try:
-            return self._written(request, request.body, stop)
-        except Unusable as first:
-            if first.ended == FAILED:
-                return self._nothing(request, first)
-            (message,) = request.body["messages"]
-            more = {"type": "text", "text": repair(str(first), first.brought)}
-            message = {**message, "content": [*message["content"], more]}
-            try:
-                return self._written(request, {**request.body, "messages": [message]}, stop)
-            except Unusable as second:
-                return self._nothing(request, second)
+            return self._written(request, body, stop)
+        except Unusable as error:
+            if again or error.ended == FAILED:
+                parents, reason = (request.ask.parent.id,), f"{error.ended}: {error}"
+                return Proposal(error.brought, parents, request.mode, request.model.name, failure=reason)
+            (message,) = body["messages"]
+            more = {"type": "text", "text": repair(str(error), error.brought)}
+        message = {**message, "content": [*message["content"], more]}
+        return self._proposal(request, stop, {**body, "messages": [message]})
 
     def _written(self, request: Request, body: Mapping[str, Any], stop: threading.Event) -> Proposal:
         answer = self.answers.ask(body, request.ask.id, stop)
@@ -144,79 +133,60 @@ class Claude:
         self.answers.judge(answer, "answered")
         return replace(proposal, author=request.model.name)
 
-    def _nothing(self, request: Request, error: Unusable) -> Proposal:
-        parents, reason = (request.ask.parent.id,), f"{error.ended}: {error}"
-        return Proposal(error.brought, parents, request.mode, request.model.name, failure=reason)
-
 
 def choose_model(models: Sequence[Model], tallies: Mapping[str, Tally], generator: np.random.Generator) -> Model:
-    """The model to ask, by Thompson sampling: a draw from what each one's rate of success may be, times its weight.
+    """The model to ask, by Thompson sampling: the highest product of a model's weight and a draw of its success rate.
 
-    Before anything is known, every rate from 0 to 1 is as likely. A success is a program that took a cell. With
-    weights that are the inverse of prices, it is success a dollar that is drawn for.
+    The prior of a rate is uniform on [0, 1]. A success is a program that took a cell. With weights that are the inverse
+    of prices, it is success a dollar that is drawn for.
     """
-    worth = []
+    drawn = []
     for model in models:
         tally = tallies.get(model.name, Tally())
-        rate = generator.beta(1 + tally.successes, 1 + tally.proposals - tally.successes)
-        worth.append(model.weight * rate)
-    return models[int(np.argmax(worth))]
+        drawn.append(model.weight * generator.beta(1 + tally.successes, 1 + tally.proposals - tally.successes))
+    return models[int(np.argmax(drawn))]
 
 
 def read_answer(answer: Answer, ask: Ask) -> Proposal:
-    """The program in an answer, unchecked; its operator is the tool that was used, asked for or not.
-
-    Raises:
-        Unusable: where there is none.
-    """
+    """The program in an answer, unchecked; its operator is the tool that was used. Raises Unusable if there is none."""
     if answer.stop == FAILED:
-        raise Unusable(FAILED, answer.error or "no answer")
-    text = "\n".join(str(block.get("text", "")) for block in answer.content if block["type"] == "text").strip()
+        raise Unusable(answer.error or "no answer", FAILED)
+    text = _plain("\n".join(str(block.get("text", "")) for block in answer.content if block["type"] == "text").strip())
     if answer.stop == "refusal":
-        why = "" if answer.error is None else f": {answer.error}"  # where not the model did, but a filter after it
-        raise Unusable("refused", f"the model refused to answer{why}", _plain(text))
+        why = "" if answer.error is None else f": {answer.error}"  # if a filter refused, rather than the model
+        raise Unusable(f"the model refused to answer{why}", "refused", text)
     if answer.stop in ("max_tokens", "model_context_window_exceeded"):
-        raise Unusable("truncated", "the answer was cut off before its end", _plain(text))
+        raise Unusable("the answer was cut off before its end", "truncated", text)
     calls = [block for block in answer.content if block["type"] == "tool_use" and block.get("name") in MODES]
     if not calls:
-        raise Unusable("malformed", f"wanted a call of the tool {' or '.join(MODES)}; got none", _plain(text))
-    given = calls[0].get("input")
-    if not isinstance(given, dict):
-        raise Unusable("malformed", f"wanted an object as the tool's input; got {short(repr(given), 200)}")
+        raise Unusable(f"wanted a call of the tool {' or '.join(MODES)}; got none", brought=text)
+    mode, given = calls[0]["name"], _of(dict, calls[0].get("input"), "an object as the tool's input")
     title, rationale = _text(given, "name"), _text(given, "rationale")
-    mode = calls[0]["name"]
     source = _text(given, "source") if mode == REWRITE else apply_edits(ask.parent.source, given.get("replacements"))
     return Proposal(source, (ask.parent.id,), mode, title=short(title, TITLE), rationale=rationale[:RATIONALE])
 
 
 def apply_edits(source: str, replacements: Any) -> str:
-    """A program with parts of its text replaced.
+    """A program with parts of its text replaced; raises Unusable, which says which part and why, if that fails.
 
-    Args:
-        source: the text to change.
-        replacements: a list of {"old": ..., "new": ...}; each old text occurs exactly once in the source, and no two
-            overlap.
-
-    Raises:
-        Unusable: where they do not apply; says which and why.
+    Replacements are a list of {"old": ..., "new": ...}: each old text occurs exactly once in the source, and no two
+    overlap.
     """
-    if not isinstance(replacements, list) or not replacements:
-        raise Unusable("malformed", f"wanted a list of replacements; got {short(repr(replacements), 200)}")
     spans = []
-    for number, item in enumerate(replacements, 1):
-        if not isinstance(item, dict):
-            raise Unusable("malformed", f"replacement {number}: wanted an object; got {short(repr(item), 200)}")
+    if replacements == []:
+        raise Unusable("wanted a list of replacements; got []")
+    for number, item in enumerate(_of(list, replacements, "a list of replacements"), 1):
+        item = _of(dict, item, "an object", f"replacement {number}: ")
         old, new = _text(item, "old"), _text(item, "new")
         places = [i for i in range(len(source)) if source.startswith(old, i)] if old else []
         if len(places) != 1:
             many = f"{len(places)} times" if old else "empty"
             reason = f"replacement {number}: wanted a text that occurs exactly once in the parent; this one is there"
-            raise Unusable("malformed", f"{reason} {many}: {short(old, 200)!r}")
+            raise Unusable(f"{reason} {many}: {short(old, 200)!r}")
         spans.append((places[0], places[0] + len(old), new))
     spans.sort()
-    for (_, end, _), (start, _, _) in pairwise(spans):
-        if start < end:
-            raise Unusable("malformed", "wanted replacements that do not overlap; two of them do")
+    if any(start < end for (_, end, _), (start, _, _) in pairwise(spans)):
+        raise Unusable("wanted replacements that do not overlap; two of them do")
     for start, end, new in reversed(spans):
         source = source[:start] + new + source[end:]
     return source
@@ -224,11 +194,15 @@ def apply_edits(source: str, replacements: Any) -> str:
 
 def _text(given: Mapping[str, Any], key: str) -> str:
     """A text of the tool's input, of characters that can be written to a file."""
-    value = given.get(key)
-    if not isinstance(value, str):
-        raise Unusable("malformed", f"wanted a text as {key!r}; got {short(repr(value), 200)}")
+    value = _of(str, given.get(key), f"a text as {key!r}")
     if value != _plain(value):
-        raise Unusable("malformed", f"wanted characters of Unicode in {key!r}; got half of one")
+        raise Unusable(f"wanted characters of Unicode in {key!r}; got half of one")
+    return value
+
+
+def _of(kind: type[T], value: Any, wanted: str, where: str = "") -> T:
+    if not isinstance(value, kind):
+        raise Unusable(f"{where}wanted {wanted}; got {short(repr(value), 200)}")
     return value
 
 

@@ -1,8 +1,7 @@
 """The offline proposer: typed mutation and crossover of candidates' syntax trees.
 
-All of it is [ours]: the paper (section 3) asks a language model instead. The search starts from ReLU alone.
-The primitives below are what a researcher has at hand; none is GELU, Swish or another function of the paper:
-those have to be found. Nothing is run here: source goes in, source comes out.
+All of it is [ours]: the paper (section 3) asks a language model instead. The primitives below are common ones; none is
+GELU, Swish or another function of the paper, so that a search from ReLU has to find those. No program is run here.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 import ast
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from actlab.search.proposers import Ask, Brief, Parent, Proposal
+from actlab.search.proposers import Brief, Parent, Proposal
 from actlab.search.proposers.syntax import SWAPPABLE, activation, called, number, sites, size
 
 T = TypeVar("T")
@@ -41,74 +40,76 @@ STATISTICS = {
     "A * torch.sigmoid(B.mean(dim=0, keepdim=True))": 1,
     "torch.where(A > B.mean(dim=0, keepdim=True), A, C)": 1,
 }  # fmt: skip
-OPERATORS = {
-    "replace": 3, "insert": 5, "delete": 2, "swap": 2, "perturb": 3, "refit": 2, "crossover": 3,
-}  # fmt: skip
+OPERATORS = {"replace": 3, "insert": 5, "delete": 2, "swap": 2, "perturb": 3, "refit": 2, "crossover": 3}
+ARITHMETIC = (ast.Add, ast.Sub, ast.Mult)
 AGAIN = 0.3  # chance of a second operator on the same child
 ATTEMPTS = 200  # at a child that is new and small enough
+NOTHING = f"nothing new in {ATTEMPTS} attempts"
 AUTHOR = "grammar"
 
 
 @dataclass(frozen=True)
-class Grammar:
-    """Proposes programs by seeded changes of their parents' syntax trees.
+class _Sized:
+    """What the proposers here share: a table of primitives, and limits on a program's size."""
 
-    Args:
-        batch_statistics: whether moments across the tensor are among the primitives.
-        max_nodes: greatest size of a program, in operations and leaves, where no parent is larger.
-        max_depth: greatest nesting of an expression, likewise.
-    """
-
-    batch_statistics: bool = False
-    max_nodes: int = 60
-    max_depth: int = 12
+    batch_statistics: bool = False  # whether moments across the tensor are among the primitives
+    max_nodes: int = 60  # of a program: operations and leaves
+    max_depth: int = 12  # of nested expressions
 
     @property
     def name(self) -> str:
         """The proposer and its settings."""
         return repr(self)
 
+    def _table(self, brief: Brief) -> Mapping[str, float]:
+        return PRIMITIVES | STATISTICS if self.batch_statistics and not brief.pointwise else PRIMITIVES
+
+    def _taken(self, tree: ast.Module, taken: set[str], at_least: tuple[int, int] = (0, 0)) -> str | None:
+        """The source of a program that is new and fits the limits, which is then taken; else None."""
+        source, (nodes, depth) = ast.unparse(tree), size(tree)
+        fits = nodes <= max(at_least[0], self.max_nodes) and depth <= max(at_least[1], self.max_depth)
+        if not fits or source in taken:
+            return None
+        taken.add(source)
+        return source
+
+
+@dataclass(frozen=True)
+class Grammar(_Sized):
+    """Proposes programs by changes of their parents' syntax trees; may exceed a limit if the parent does."""
+
     def propose(self, brief: Brief, generator: np.random.Generator) -> list[Proposal]:
         """Programs, each a change of its ask's parent, different from one another and from all that was shown.
 
-        An expression may be crossed over from the ask's inspirations, or, where it has none, from the parents of its
-        island's asks.
-
-        Raises:
-            ValueError: where a parent defines no `activation`.
+        An expression may be crossed over from the ask's inspirations, or, if it has none, from the parents of its
+        island's asks. Raises ValueError if a parent defines no `activation`.
         """
-        shown = [program for ask in brief.asks for program in (ask.parent, *ask.inspirations)]
-        taken = {ast.unparse(ast.parse(source)) for source in {program.source: None for program in shown}}
-        table = PRIMITIVES | STATISTICS if self.batch_statistics and not brief.pointwise else PRIMITIVES
+        shown = {program.source for ask in brief.asks for program in (ask.parent, *ask.inspirations)}
+        taken = {ast.unparse(ast.parse(source)) for source in shown}
         made = []
         for ask in brief.asks:
             neighbours = [other.parent for other in brief.asks if other.island == ask.island]
-            made.append(self._child(ask, ask.inspirations or neighbours, table, taken, generator))
+            made.append(self._child(ask.parent, ask.inspirations or neighbours, self._table(brief), taken, generator))
         return made
 
     def _child(
         self,
-        ask: Ask,
+        parent: Parent,
         partners: Sequence[Parent],
         table: Mapping[str, float],
         taken: set[str],
         rng: np.random.Generator,
     ) -> Proposal:
-        parent = ask.parent
         original = ast.parse(parent.source)
-        nodes, depth = size(original)
         for _ in range(ATTEMPTS):
             tree, partner = copy.deepcopy(original), _pick(partners, rng)
             operators = [_draw(OPERATORS, rng) for _ in range(1 + int(rng.random() < AGAIN))]
-            if not all(self._apply(name, tree, parent, partner, table, rng) for name in operators):
-                continue
-            source, (new_nodes, new_depth) = ast.unparse(tree), size(tree)
-            fits = new_nodes <= max(nodes, self.max_nodes) and new_depth <= max(depth, self.max_depth)
-            if fits and source not in taken:
-                taken.add(source)
-                ids = (parent.id, partner.id) if "crossover" in operators else (parent.id,)
-                return Proposal(source, ids, "+".join(operators), AUTHOR)
-        return Proposal("", (parent.id,), "none", AUTHOR, failure=f"nothing new in {ATTEMPTS} attempts")
+            if all(self._apply(name, tree, parent, partner, table, rng) for name in operators):
+                source = self._taken(tree, taken, size(original))
+                if source is not None:
+                    ids = (parent.id, partner.id) if "crossover" in operators else (parent.id,)
+                    return Proposal(source, ids, "+".join(operators), AUTHOR)
+        return Proposal("", (parent.id,), "none", AUTHOR, failure=NOTHING)
 
     def _apply(
         self,
@@ -119,65 +120,43 @@ class Grammar:
         table: Mapping[str, float],
         rng: np.random.Generator,
     ) -> bool:
-        """Changes the tree in place; False where the operator finds nothing to change."""
+        """Changes the tree in place; False if the operator finds nothing to change."""
         function = activation(tree)
-        if name == "refit":
-            return refit(tree, parent, rng)
-        if name == "perturb":
-            return perturb(function, rng)
-        if name == "crossover":
-            return crossover(function, activation(ast.parse(partner.source)), rng)
-        if name == "delete":
-            return delete(function, rng)
-        if name == "swap":
-            return swap(function, rng)
+        match name:
+            case "refit":
+                return refit(tree, parent, rng)
+            case "crossover":
+                return crossover(function, activation(ast.parse(partner.source)), rng)
+            case "perturb" | "delete" | "swap":
+                return {"perturb": perturb, "delete": delete, "swap": swap}[name](function, rng)
         grower = _Grower(table, _variable(function), rng)
         site = _pick([site for site in sites(function) if site.is_open], rng)
-        given = {"A": site.node} if name == "insert" else {}
-        site.put(grower.primitive(1, given) if name == "insert" else grower.expression(2))
+        site.put(grower.primitive(1, {"A": site.node}) if name == "insert" else grower.expression(2))
         return True
 
 
 @dataclass(frozen=True)
-class RandomSampling:
+class RandomSampling(_Sized):
     """Writes whole programs from scratch, by the grammar's own tables; what was found before plays no part.
 
-    The control of a search: whatever the search does better, it owes to selection.
-
-    Args:
-        batch_statistics: whether moments across the tensor are among the primitives.
-        max_nodes: greatest size of a program, in operations and leaves.
-        max_depth: greatest nesting of an expression.
-        deepest: each program has its number of primitives within one another drawn from 1 to this.
+    It is the control of a search, whose advantage over it is due to selection.
     """
 
-    batch_statistics: bool = False
-    max_nodes: int = 60
-    max_depth: int = 12
-    deepest: int = 5
-
-    @property
-    def name(self) -> str:
-        """The proposer and its settings."""
-        return repr(self)
+    deepest: int = 5  # the number of nested primitives of a program is drawn from 1 to this
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> list[Proposal]:
         """Programs without parents, different from one another."""
-        table = PRIMITIVES | STATISTICS if self.batch_statistics and not brief.pointwise else PRIMITIVES
-        grower, taken, made = _Grower(table, "x", generator), set(), []
-        for _ in brief.asks:
-            for _ in range(ATTEMPTS):
-                tree = ast.parse("def activation(x):\n    return x")
-                activation(tree).body[-1].value = grower.primitive(int(generator.integers(self.deepest)))
-                source, (nodes, depth) = ast.unparse(tree), size(tree)
-                if nodes <= self.max_nodes and depth <= self.max_depth and source not in taken:
-                    taken.add(source)
-                    made.append(Proposal(source, (), "sample", "random sampling"))
-                    break
-            else:
-                failure = f"nothing new in {ATTEMPTS} attempts"
-                made.append(Proposal("", (), "none", "random sampling", failure=failure))
-        return made
+        grower, taken = _Grower(self._table(brief), "x", generator), set()
+        return [self._sample(grower, taken) for _ in brief.asks]
+
+    def _sample(self, grower: _Grower, taken: set[str]) -> Proposal:
+        for _ in range(ATTEMPTS):
+            tree = ast.parse("def activation(x):\n    return x")
+            activation(tree).body[-1].value = grower.primitive(int(grower.rng.integers(self.deepest)))
+            source = self._taken(tree, taken)
+            if source is not None:
+                return Proposal(source, (), "sample", "random sampling")
+        return Proposal("", (), "none", "random sampling", failure=NOTHING)
 
 
 @dataclass(frozen=True)
@@ -219,7 +198,7 @@ class _Substitution(ast.NodeTransformer):
 
 
 def perturb(function: ast.FunctionDef, rng: np.random.Generator) -> bool:
-    """Multiplies one constant or several by log-normal factors; one in ten changes its sign, where it may."""
+    """Multiplies one constant or several by log-normal factors; one in ten changes its sign if it may."""
     constants = [site for site in sites(function) if site.is_constant]
     if not constants:
         return False
@@ -232,9 +211,9 @@ def perturb(function: ast.FunctionDef, rng: np.random.Generator) -> bool:
 
 
 def refit(tree: ast.Module, parent: Parent, rng: np.random.Generator) -> bool:
-    """A step of a line search along what a program changed in its own parent, where that was constants alone.
+    """A step of a line search along the change of a program from its parent, if only constants were changed.
 
-    If the change raised the fitness, a further step the same way; else a shorter one, or one the other way.
+    If the change raised the fitness, it goes further the same way; else back, or the other way.
     """
     if parent.origin is None:
         return False
@@ -261,7 +240,7 @@ def _without_constants(tree: ast.Module) -> str:
 
 
 def delete(function: ast.FunctionDef, rng: np.random.Generator) -> bool:
-    """Puts one of its own parts in the place of an expression."""
+    """Replaces an expression by one of its own parts."""
     found, pairs = sites(function), []
     for site in found:
         if site.is_open:
@@ -275,7 +254,7 @@ def delete(function: ast.FunctionDef, rng: np.random.Generator) -> bool:
 
 
 def swap(function: ast.FunctionDef, rng: np.random.Generator) -> bool:
-    """Puts another operator, comparison or function of the same type in the place of one."""
+    """Replaces an operator, comparison or function by another one of the same type."""
     changes = []
     for site in sites(function):
         node = site.node
@@ -283,9 +262,8 @@ def swap(function: ast.FunctionDef, rng: np.random.Generator) -> bool:
             changes += [(node.ops, 0, new()) for new in (ast.Gt, ast.Lt) if not isinstance(node.ops[0], new)]
         if site.guarded:
             continue
-        arithmetic = (ast.Add, ast.Sub, ast.Mult)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, arithmetic):
-            changes += [(vars(node), "op", new()) for new in arithmetic if not isinstance(node.op, new)]
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ARITHMETIC):
+            changes += [(vars(node), "op", new()) for new in ARITHMETIC if not isinstance(node.op, new)]
         for family in (SWAPPABLE, {"maximum", "minimum"}):
             if called(node) in family:
                 changes += [(vars(node), "func", _function(new)) for new in sorted(family - {called(node)})]
@@ -302,7 +280,7 @@ def _function(name: str) -> ast.expr:
 
 
 def crossover(function: ast.FunctionDef, donor: ast.FunctionDef, rng: np.random.Generator) -> bool:
-    """Puts an expression of the donor, one that needs its argument alone, in the place of one's own."""
+    """Replaces an expression by one of the donor that uses the donor's argument and no other variable."""
     known = {_variable(donor), "torch", "F", "math"}
     parts = []
     for site in sites(donor):
@@ -326,9 +304,5 @@ def _pick(options: Sequence[T], rng: np.random.Generator) -> T:
 
 
 def _draw(weights: Mapping[str, float], rng: np.random.Generator) -> str:
-    return list(weights)[rng.choice(len(weights), p=_normalised(weights.values()))]
-
-
-def _normalised(weights: Iterable[float]) -> np.ndarray:
-    array = np.array(list(weights), dtype=float)
-    return array / array.sum()
+    shares = np.array(list(weights.values()), dtype=float)
+    return list(weights)[rng.choice(len(weights), p=shares / shares.sum())]

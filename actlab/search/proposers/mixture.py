@@ -1,4 +1,4 @@
-"""Several proposers in one search, drawn by their weights for each program that is asked for (ours)."""
+"""Several proposers in one search: one is drawn by weight for each program that is asked for (ours)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from actlab.search.proposers import Brief, Proposal, Proposer
 
 @dataclass(frozen=True)
 class Mixture:
-    """A proposer made of others.
-
-    Args:
-        parts: pairs of a proposer and its weight; an ask goes to one of them in proportion.
-
-    Raises:
-        ValueError: where there is none, or a weight is not a positive number.
-    """
+    """A proposer made of others, in pairs with their weights: an ask goes to one of them in proportion."""
 
     parts: Sequence[tuple[Proposer, float]]
 
@@ -35,11 +28,7 @@ class Mixture:
         return f"Mixture({parts})"
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
-        """Each ask's program by the proposer that was drawn for it; each draws from a generator of its own.
-
-        Raises:
-            ValueError: where a proposer brings another number of programs than it was asked for.
-        """
+        """Each ask's program by the proposer that was drawn for it, which has a generator of its own."""
         weights = np.array([weight for _, weight in self.parts], dtype=float)
         drawn = generator.choice(len(self.parts), size=len(brief.asks), p=weights / weights.sum())
         made: dict[int, Proposal] = {}

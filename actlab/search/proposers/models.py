@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 TABLE = Path(__file__).with_name("models.toml")
 MILLION = 1_000_000
-# Tokens that the service adds to a request: its own prompt for tools, 800 at most in its price list, and marks of who
-# speaks. Twice that and more.
-OVERHEAD = 2_000
+OVERHEAD = 2_000  # tokens that the service may add to a request: its price list says up to 800, for tools; and roles
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
@@ -43,12 +41,15 @@ class Price:
 
     def of(self, usage: Usage) -> float:
         """US dollars for so many tokens."""
-        return sum(getattr(self, part.name) * getattr(usage, part.name) for part in fields(Price)) / MILLION
+        return sum(price * count for price, count in zip(astuple(self), astuple(usage), strict=True)) / MILLION
 
     @property
     def dearest(self) -> float:
         """The highest price that a token of the prompt may have."""
         return max(self.input, self.cache_write, self.cache_read)
+
+
+PRICES = tuple(part.name for part in fields(Price))
 
 
 @dataclass(frozen=True)
@@ -65,34 +66,25 @@ class Model:
 
     def cost(self, usage: Usage) -> float:
         """US dollars of an answer."""
-        if self.above is not None and self.long_price is not None and usage.prompt > self.above:
-            return self.long_price.of(usage)
-        return self.price.of(usage)
+        return self._prices(usage.prompt)[-1].of(usage)
 
     def worst(self, prompt_bytes: int, max_tokens: int) -> float:
-        """US dollars that a call costs at most.
+        """US dollars that a call costs at most, for a request of so many bytes as JSON and an answer of so many tokens.
 
-        A token stands for one byte of the request at least, so that its bytes bound its tokens, but for the `OVERHEAD`
-        that the service adds. None may be in the cache, all may be written to it, and the answer may be as long as is
-        allowed.
-
-        Args:
-            prompt_bytes: of the whole request, as JSON.
-            max_tokens: of the answer.
+        A token takes at least one byte of the request, so its bytes bound its tokens, but for the `OVERHEAD` that the
+        service adds. Perhaps none is in the cache, all are written to it, and the answer is as long as it may be.
         """
         tokens = prompt_bytes + OVERHEAD
-        prices = [self.price]
-        if self.above is not None and self.long_price is not None and tokens > self.above:
-            prices.append(self.long_price)
-        return max(price.dearest * tokens + price.output * max_tokens for price in prices) / MILLION
+        return max(price.dearest * tokens + price.output * max_tokens for price in self._prices(tokens)) / MILLION
+
+    def _prices(self, tokens: int) -> list[Price]:
+        """The prices that a prompt of so many tokens, or of fewer, may have; its own is the last."""
+        is_long = self.above is not None and self.long_price is not None and tokens > self.above
+        return [self.price, self.long_price] if is_long else [self.price]
 
 
 def read_models(path: str | Path = TABLE) -> dict[str, Model]:
-    """All models of a table, by name, in its order.
-
-    Raises:
-        ValueError: where the table cannot be read so; names the file, the model and the entry.
-    """
+    """All models of a table, by name, in its order; raises ValueError, with the place, if it cannot be read."""
     try:
         table = tomllib.loads(Path(path).read_text())
     except tomllib.TOMLDecodeError as error:
@@ -101,22 +93,15 @@ def read_models(path: str | Path = TABLE) -> dict[str, Model]:
 
 
 def choose(models: Mapping[str, Model], names: Mapping[str, float] | None = None) -> tuple[Model, ...]:
-    """The models that a search asks, with their weights.
+    """The models that a search asks, with weights by name in place of the table's; those above 0 alone.
 
-    Args:
-        models: the table.
-        names: weights by name, in place of the table's; by default all models of the table with a weight above 0.
-
-    Raises:
-        ValueError: where a name is not in the table, or no weight is above 0.
+    Raises ValueError if a name is not in the table, or no weight is above 0.
     """
     weights = names if names is not None else {name: model.weight for name, model in models.items()}
     unknown = [name for name in weights if name not in models]
     if unknown:
         raise ValueError(f"wanted a model of the table ({', '.join(models)}); got {unknown[0]!r}")
-    chosen = tuple(
-        Model(**{**vars(models[name]), "weight": float(weight)}) for name, weight in weights.items() if weight > 0
-    )
+    chosen = tuple(replace(models[name], weight=float(weight)) for name, weight in weights.items() if weight > 0)
     if not chosen:
         raise ValueError("wanted at least one model with a weight above 0; got none")
     return chosen
@@ -125,26 +110,24 @@ def choose(models: Mapping[str, Model], names: Mapping[str, float] | None = None
 def _model(where: str, name: str, entry: Any) -> Model:
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: wanted a section [{name}]; got {entry!r}")
-    known = {"weight", "forced", "effort", "long", *(part.name for part in fields(Price))}
-    for key in entry:
-        if key not in known:
-            raise ValueError(f"{where}: wanted entries among {', '.join(sorted(known))}; got {key!r}")
+    known = {"weight", "forced", "effort", "long", *PRICES}
     forced, effort, beyond = entry.get("forced", False), entry.get("effort"), entry.get("long")
-    if not isinstance(forced, bool):
-        raise ValueError(f"{where}.forced: wanted true or false; got {forced!r}")
-    if effort is not None and effort not in EFFORTS:
-        raise ValueError(f"{where}.effort: wanted one of {', '.join(EFFORTS)}; got {effort!r}")
-    above, long_price = None, None
-    if beyond is not None:
-        if not isinstance(beyond, dict) or type(beyond.get("above")) is not int:
-            raise ValueError(f"{where}.long: wanted prices and `above`, a number of tokens; got {beyond!r}")
-        above, long_price = beyond["above"], _price(f"{where}.long", beyond)
+    is_long = isinstance(beyond, dict) and type(beyond.get("above")) is int
+    for holds, entry_name, wanted, came in (
+        *((key in known, "", f"entries among {', '.join(sorted(known))}", key) for key in entry),
+        (isinstance(forced, bool), ".forced", "true or false", forced),
+        (effort is None or effort in EFFORTS, ".effort", f"one of {', '.join(EFFORTS)}", effort),
+        (beyond is None or is_long, ".long", "prices and `above`, a number of tokens", beyond),
+    ):
+        if not holds:
+            raise ValueError(f"{where}{entry_name}: wanted {wanted}; got {came!r}")
+    above, long_price = (beyond["above"], _price(f"{where}.long", beyond)) if is_long else (None, None)
     weight = _number(f"{where}.weight", entry.get("weight", 1.0))
     return Model(name, _price(where, entry), weight, forced, effort, above, long_price)
 
 
 def _price(where: str, entry: Mapping[str, Any]) -> Price:
-    return Price(**{part.name: _number(f"{where}.{part.name}", entry.get(part.name)) for part in fields(Price)})
+    return Price(*(_number(f"{where}.{part}", entry.get(part)) for part in PRICES))
 
 
 def _number(where: str, value: Any) -> float:

@@ -1,14 +1,13 @@
 """What a model is asked: the task, a candidate's contract, and what the search knows (paper, section 3; words ours).
 
-The paper gives the idea of its prompt, not the words. None of the functions that it found is named here: they have to
-be found. What comes from programs stands in fences that it cannot close, and the first part says that it is data.
+The paper gives the idea of its prompt, not the words. None of the functions that it found is named here, so that the
+search can find them. Text from programs stands in fences that it cannot close, and is declared to be data.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from actlab.candidates.language import ALLOWED, ATTRIBUTES, BUILTINS, MAX_INTEGER, WORDS
@@ -19,56 +18,42 @@ REWRITE, EDIT = "rewrite", "edit"
 MODES = (REWRITE, EDIT)
 SHOWN = 3_000  # characters of a failed program, or of its error, that are shown
 
-_TITLE = {"type": "string", "description": "A short name of the function, at most 60 characters."}
-_RATIONALE = {
-    "type": "string",
-    "description": "One to three sentences: what is new, and why it should help beyond the training range.",
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object that has these properties, all required, and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _string(description: str) -> dict[str, str]:
+    return {"type": "string", "description": description}
+
+
+def _tool(name: str, description: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    """A tool that takes a program's name, its rationale, and these properties."""
+    title = _string("A short name of the function, at most 60 characters.")
+    rationale = _string("One to three sentences: what is new, and why it should help beyond the training range.")
+    schema = _object(name=title, rationale=rationale, **properties)
+    return {"name": name, "description": description, "input_schema": schema}
+
+
+_REPLACEMENTS = {
+    "type": "array",
+    "description": "Replacements in the parent's text. No two may overlap.",
+    "items": _object(
+        old=_string("Text that occurs exactly once in the parent, to the character."),
+        new=_string("What stands in its place."),
+    ),
 }
-TOOLS: tuple[dict[str, Any], ...] = (
-    {
-        "name": REWRITE,
-        "description": "Hand in a whole new program that defines activation(x).",
-        "input_schema": {
-            "type": "object",
-            "properties": {
-                "name": _TITLE,
-                "rationale": _RATIONALE,
-                "source": {"type": "string", "description": "The complete Python source."},
-            },
-            "required": ["name", "rationale", "source"],
-            "additionalProperties": False,
-        },
-    },
-    {
-        "name": EDIT,
-        "description": "Hand in changes of the parent program, made to its text as it is shown.",
-        "input_schema": {
-            "type": "object",
-            "properties": {
-                "name": _TITLE,
-                "rationale": _RATIONALE,
-                "replacements": {
-                    "type": "array",
-                    "description": "Replacements in the parent's text. No two may overlap.",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "old": {
-                                "type": "string",
-                                "description": "Text that occurs exactly once in the parent, to the character.",
-                            },
-                            "new": {"type": "string", "description": "What stands in its place."},
-                        },
-                        "required": ["old", "new"],
-                        "additionalProperties": False,
-                    },
-                },
-            },
-            "required": ["name", "rationale", "replacements"],
-            "additionalProperties": False,
-        },
-    },
-)
+TOOLS = (
+    _tool(REWRITE, "Hand in a whole new program that defines activation(x).",
+          source=_string("The complete Python source.")),
+    _tool(EDIT, "Hand in changes of the parent program, made to its text as it is shown.", replacements=_REPLACEMENTS),
+)  # fmt: skip
 
 _TASK = """\
 You take part in an evolutionary search for activation functions of neural networks. You are shown programs that the \
@@ -118,49 +103,43 @@ _POINTWISE = (
 
 
 def system(flops: float, pointwise: bool) -> list[dict[str, Any]]:
-    """The first part of each request, the same throughout a search, which the service is to keep in its cache."""
-    names = [f"{where}: {', '.join(sorted(ALLOWED[where]))}" for where in ("torch", "torch.fft", "torch.special")]
-    names += [f"{where}: {', '.join(sorted(ALLOWED[where]))}" for where in ("math", "F")]
-    names.append(f"methods of a tensor: {', '.join(sorted(ALLOWED['tensor'] - ATTRIBUTES))}")
-    names.append(f"attributes of a tensor: {', '.join(sorted(ATTRIBUTES))}")
-    names.append(f"of Python: {', '.join(BUILTINS)}")
+    """The first part of each request, the same throughout a search and marked for the service's cache."""
+    names = {where: ALLOWED[where] for where in ("torch", "torch.fft", "torch.special", "math", "F")}
+    names |= {"methods of a tensor": ALLOWED["tensor"] - ATTRIBUTES, "attributes of a tensor": ATTRIBUTES}
+    lines = [f"- {where}: {', '.join(sorted(allowed))}" for where, allowed in names.items()]
     text = _TASK.format(
         max_integer=MAX_INTEGER,
         words=", ".join(map(repr, WORDS)),
         statistics=_POINTWISE if pointwise else _WITH_STATISTICS,
         flops=flops,
-        allowed="\n".join(f"- {line}" for line in names),
+        allowed="\n".join([*lines, f"- of Python: {', '.join(BUILTINS)}"]),
     )
     return [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
 
 
 def user(brief: Brief, ask: Ask, mode: str) -> str:
     """The part of a request that is its own: the parent, other programs, failures, and what is asked for."""
-    parts = [
-        f"Request {ask.id} of the search, for island {ask.island}. Of {brief.evaluations} evaluations {brief.left} "
-        "remain.",
-        f"# The parent\n{_scored(ask.parent)}",
-    ]
-    if ask.parent.origin is not None:
-        parts.append(f"# What the parent was made from\n{_scored(ask.parent.origin)}")
-    if ask.inspirations:
-        shown = "\n".join(map(_scored, ask.inspirations))
-        parts.append(f"# Programs of other cells, to take ideas from\n{shown}")
-    if ask.failures:
-        shown = "\n".join(map(_failed, ask.failures))
-        parts.append(f"# Programs that did not come through lately: do not repeat what was wrong\n{shown}")
     wanted = {
         REWRITE: "Write a whole new program. It may take up ideas of the programs above, or leave them behind. "
         f"Answer with the tool `{REWRITE}`.",
         EDIT: "Change the parent in one or a few places, for a reason that its numbers give. Each text that you "
         f"replace must occur exactly once in the parent. Answer with the tool `{EDIT}`.",
     }
-    parts.append(f"# What to do\n{wanted[mode]} The program must differ in its values from all programs above.")
-    return "\n\n".join(parts)
+    origin = [] if ask.parent.origin is None else [ask.parent.origin]
+    sections = {
+        "The parent": [_scored(ask.parent)],
+        "What the parent was made from": map(_scored, origin),
+        "Programs of other cells, to take ideas from": map(_scored, ask.inspirations),
+        "Programs that did not come through lately: do not repeat what was wrong": map(_failed, ask.failures),
+        "What to do": [f"{wanted[mode]} The program must differ in its values from all programs above."],
+    }
+    about = f"Request {ask.id} of the search, for island {ask.island}. Of {brief.evaluations} evaluations {brief.left}"
+    texts = {title: "\n".join(parts) for title, parts in sections.items()}
+    return "\n\n".join([f"{about} remain.", *(f"# {title}\n{text}" for title, text in texts.items() if text)])
 
 
 def repair(error: str, earlier: str) -> str:
-    """What is added to a request whose first answer could not be used."""
+    """The text that is added to a request if its first answer could not be used."""
     shown = f" It began:\n{fence(earlier[:SHOWN])}" if earlier else ""
     return (
         f"# Once more\nAn earlier answer to this request could not be used:\n{fence(error[:SHOWN])}\n{shown}\n"
@@ -169,7 +148,7 @@ def repair(error: str, earlier: str) -> str:
 
 
 def fence(text: str) -> str:
-    """A text between lines of backticks, more of them than it has itself in a row."""
+    """A text between lines of backticks, longer than any run of backticks within it."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     marks = "`" * max(3, longest + 1)
     return f"{marks}\n{text}\n{marks}"
@@ -178,16 +157,12 @@ def fence(text: str) -> str:
 def _scored(program: Parent) -> str:
     facts = [f"Program {program.id}: fitness {program.fitness:.4f}"]
     if program.families:
-        facts.append(f"by family: {_listed(program.families)}")
+        facts.append("by family: " + ", ".join(f"{name} {gain:+.4f}" for name, gain in program.families.items()))
     if math.isfinite(program.flops):
         facts.append(f"{program.flops:g} operations an element")
     if program.cell:
         facts.append(f"cell: {program.cell}")
     return f"{'; '.join(facts)}\n{fence(program.source)}"
-
-
-def _listed(families: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {gain:+.4f}" for name, gain in families.items())
 
 
 def _failed(failure: Failure) -> str:

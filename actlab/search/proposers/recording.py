@@ -1,8 +1,8 @@
 """What models answered and what it cost: one SQLite file beside a run's archive (ours).
 
-An answer is kept under the hash of its request the moment it is there, so that nothing is asked twice. Each call is
-entered at the most that it may cost before it is sent, and at what it did cost once that is known: a call that never
-came to an end counts in full.
+An answer is kept under the hash of its request as soon as it arrives, so that nothing is asked twice. Each call is
+entered at the most that it may cost before it is sent, and at its true cost once that is known: a call that never
+ended counts in full.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +37,15 @@ TABLES = (
         input INTEGER NOT NULL DEFAULT 0, output INTEGER NOT NULL DEFAULT 0,
         cache_write INTEGER NOT NULL DEFAULT 0, cache_read INTEGER NOT NULL DEFAULT 0)""",
 )
-ANSWER = ("hash", "candidate", "model", "request", "stop", "content", "error", "ending")
-CALL = (
-    "hash", "candidate", "model", "asked", "reserved", "usd", "outcome", "input", "output", "cache_write", "cache_read",
-)  # fmt: skip
 TOKENS = ("input", "output", "cache_write", "cache_read")
-BILLED = ("retried", *TOKENS, "usd")  # what is summed up over calls
-SUMS = ", ".join(("SUM(COALESCE(outcome, '') != 'answered')", *(f"SUM({part})" for part in TOKENS),
-                  "SUM(COALESCE(usd, reserved))"))  # fmt: skip
+ANSWER = ("hash", "candidate", "model", "request", "stop", "content", "error", "ending")
+CALL = ("hash", "candidate", "model", "asked", "reserved", "usd", "outcome", *TOKENS)
+PAID = "COALESCE(SUM(COALESCE(usd, reserved)), 0.0)"  # over calls; those without a known end at their worst case
+SUMS = {"calls": "COUNT(*)", "retried": "COALESCE(SUM(COALESCE(outcome, '') != 'answered'), 0)"}
+SUMS |= {part: f"COALESCE(SUM({part}), 0)" for part in TOKENS} | {"usd": PAID}
 EMPTY = ("error", "ending", "usd", "outcome")  # columns that may hold nothing
 HEADER = "actlab recording"
-MOST = 10**12  # of tokens, dollars, seconds and ids: far above what there is, far below what SQLite counts to
+MOST = 10**12  # of tokens, dollars, seconds and ids: far above what occurs, far below SQLite's largest integer
 DEPTH = 50  # of lists and objects within each other; an answer to our tools has three
 
 
@@ -76,7 +74,7 @@ def request_hash(request: Mapping[str, Any]) -> str:
 
 
 def blocks(content: Any) -> tuple[dict[str, Any], ...] | None:
-    """The content of a message: blocks, each with its type, that nest no deeper than `DEPTH`; None for all else."""
+    """The content of a message: blocks, each with its type, that nest no deeper than `DEPTH`; else None."""
     if not isinstance(content, list) or _is_deep(content):
         return None
     if not all(isinstance(block, dict) and isinstance(block.get("type"), str) for block in content):
@@ -88,13 +86,12 @@ class Recording(DatabaseFile):
     """A file of answers and of calls, open; a context manager. Threads may share it.
 
     Args:
-        path: of the file, made where it is missing, unless it is only to be read. A file of JSON lines, as `export`
-            writes it, can be read alone.
-        read_only: changes nothing.
+        path: of the file; made if missing, unless `read_only`. JSON lines, as `export` writes them, can only be read.
+        read_only: change nothing.
         origin: of a new file: "live", or "hand-written" for fixtures, which are never a model's output.
 
     Raises:
-        AnswersError: where the file is missing, damaged, something else, or of another schema.
+        AnswersError: if the file is missing, damaged, something else, or of another schema.
     """
 
     NOUN, KIND, ERROR, TABLES = "a recording", "a recording", AnswersError, TABLES
@@ -121,7 +118,7 @@ class Recording(DatabaseFile):
             raise self._damaged(f"wanted the origin {LIVE} or {BY_HAND}; got {short(repr(origin))}")
 
     def _fill(self) -> None:
-        self._db.execute("INSERT INTO meta VALUES ('origin', ?)", (self._origin,))
+        self._insert("meta", ("key", "value"), [("origin", self._origin)])
 
     @property
     def origin(self) -> str:
@@ -129,47 +126,39 @@ class Recording(DatabaseFile):
         return self.meta()["origin"]
 
     def meta(self) -> dict[str, str]:
-        """The origin; where it was live, also the address of the service and the run that asked."""
-        with self._lock:
-            return dict(self._db.execute("SELECT key, value FROM meta ORDER BY key").fetchall())
+        """The origin; if it is live, also the address of the service and the run that asked."""
+        return dict(self._rows("SELECT key, value FROM meta ORDER BY key"))
 
     def note(self, key: str, value: str) -> None:
-        """Notes something of the recording, once: what was noted first stays."""
+        """Notes something of the recording; what was noted first stays."""
         with self._writing():
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
+            self._insert("meta", ("key", "value"), [(key, value)], "INSERT OR IGNORE")
 
     def bind(self, run: str, candidates: Iterable[int]) -> None:
         """Notes the run that is answered; what its answers cost is counted here and nowhere else.
 
-        Args:
-            run: its name, equal for equal runs.
-            candidates: ids of its programs that models wrote until now.
-
-        Raises:
-            AnswersError: where the recording is of another run, or lacks the answers for some of these programs.
+        Raises AnswersError if the recording is of another run, or lacks the answers for some of these candidates, which
+        models wrote for it until now.
         """
         with self._writing():
             if self.meta().get("run", run) != run:
                 raise AnswersError(
                     f"{self.path}: wanted the recording of this run; got that of another one: name a new file"
                 )
-            kept = {id for (id,) in self._db.execute("SELECT candidate FROM answers")}
-            missing = sorted(set(candidates) - kept)
+            missing = sorted(set(candidates) - {id for (id,) in self._rows("SELECT candidate FROM answers")})
             if missing:
                 raise AnswersError(
                     f"{self.path}: wanted the recording that this run began with, since the cap counts what stands "
                     f"there; this one lacks the answers for {len(missing)} of its programs, first {missing[0]}"
                 )
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('run', ?)", (run,))
+            self._insert("meta", ("key", "value"), [("run", run)], "INSERT OR IGNORE")
 
     # --- answers ---
 
     def find(self, hash: str) -> Answer | None:
         """The kept answer to a request, or None."""
-        with self._lock:
-            query = "SELECT stop, content, error FROM answers WHERE hash = ?"
-            row = self._db.execute(query, (hash,)).fetchone()
-        return None if row is None else self._answer(hash, *row)
+        rows = self._rows("SELECT stop, content, error FROM answers WHERE hash = ?", (hash,))
+        return self._answer(hash, *rows[0]) if rows else None
 
     def _answer(self, hash: str, stop: Any, content: Any, error: Any) -> Answer:
         try:
@@ -189,27 +178,18 @@ class Recording(DatabaseFile):
         usd: float | None = 0.0,
         usage: Usage | None = None,
     ) -> None:
-        """Keeps an answer and, in the same stroke, what its call did cost.
+        """Keeps an answer and, in the same transaction, the cost and tokens of its call.
 
-        Args:
-            request: what was asked; its hash is the answer's.
-            answer: what came.
-            candidate: the id of the program that was asked for.
-            call: that brought it, as `reserve` gave it.
-            usd: of that call; None: it stays at its worst case.
-            usage: its tokens.
+        `call` is its id, as `reserve` gave it; a cost of None leaves it at its worst case.
         """
-        content = json.dumps(answer.content)
-        row = (
-            answer.hash, candidate, request["model"], canonical(request), answer.stop, content, answer.error, None,
-        )  # fmt: skip
+        row = (answer.hash, candidate, request["model"], canonical(request), answer.stop, json.dumps(answer.content))
         with self._writing():
-            self._db.execute(f"INSERT OR IGNORE INTO answers VALUES ({', '.join('?' * len(ANSWER))})", row)
+            self._insert("answers", ANSWER, [(*row, answer.error, None)], "INSERT OR IGNORE")
             if call is not None:
                 self._settle(call, "answered", usd, usage or Usage())
 
     def judge(self, hash: str, ending: str) -> None:
-        """Notes what an answer was found to be, once it was read: one of `ENDINGS`."""
+        """Notes how an answer ended, once it was read: one of `ENDINGS`."""
         if not self.read_only:
             with self._writing():
                 self._db.execute("UPDATE answers SET ending = ? WHERE hash = ?", (ending, hash))
@@ -217,15 +197,9 @@ class Recording(DatabaseFile):
     # --- money ---
 
     def reserve(self, hash: str, candidate: int, model: str, worst: float, cap: float, asked: float) -> int | None:
-        """Enters a call at its worst case, before it is sent; None where that would pass the cap.
+        """Enters a call at its worst case, before it is sent; returns its id, or None if it may pass the cap.
 
-        Args:
-            hash: of the request.
-            candidate: the id of the program that is asked for.
-            model: that is asked.
-            worst: US dollars that the call costs at most.
-            cap: US dollars that all calls of the file may cost.
-            asked: the time, in seconds of a clock.
+        Worst case and cap, of all calls of the file, are in US dollars; the time of asking is in seconds of a clock.
         """
         with self._writing():
             if self.spent() + worst > cap:
@@ -234,28 +208,19 @@ class Recording(DatabaseFile):
             return self._db.execute(query, (hash, candidate, model, asked, worst)).lastrowid
 
     def settle(self, call: int, outcome: str, usd: float | None) -> None:
-        """Enters how a call that brought no answer ended, and its cost; None: it stays at its worst case."""
+        """Enters how a call that brought no answer ended, and its cost; None leaves it at its worst case."""
         with self._writing():
             self._settle(call, outcome, usd, Usage())
 
     def _settle(self, call: int, outcome: str, usd: float | None, usage: Usage) -> None:
-        """Enters an end; a cost of None is the worst case."""
-        query = """UPDATE calls SET outcome = ?, usd = COALESCE(?, reserved), input = ?, output = ?, cache_write = ?,
-                   cache_read = ? WHERE id = ?"""
-        tokens = (usage.input, usage.output, usage.cache_write, usage.cache_read)
-        self._db.execute(query, (outcome, usd, *tokens, call))
+        counts = ", ".join(f"{part} = ?" for part in TOKENS)
+        query = f"UPDATE calls SET outcome = ?, usd = COALESCE(?, reserved), {counts} WHERE id = ?"
+        self._db.execute(query, (outcome, usd, *astuple(usage), call))
 
     def spent(self) -> float:
         """US dollars: what was paid, and the worst case of each call whose end is not known."""
-        with self._lock:
-            (total,) = self._db.execute("SELECT COALESCE(SUM(COALESCE(usd, reserved)), 0.0) FROM calls").fetchone()
+        ((total,),) = self._rows(f"SELECT {PAID} FROM calls")
         return total
-
-    def costs(self) -> dict[int, float]:
-        """US dollars by candidate."""
-        query = "SELECT candidate, SUM(COALESCE(usd, reserved)) FROM calls GROUP BY candidate ORDER BY candidate"
-        with self._lock:
-            return dict(self._db.execute(query).fetchall())
 
     def bill(self, candidate: int | None = None) -> dict[str, Any]:
         """What the calls for one candidate, or for all, brought and cost.
@@ -264,55 +229,51 @@ class Recording(DatabaseFile):
             requests (that are answered), calls, retried (of them, those that brought nothing), tokens, usd, cached
             (the share of the input tokens that was read from the cache; None without any) and origin.
         """
-        where, values = ("", ()) if candidate is None else (" WHERE candidate = ?", (candidate,))
-        with self.reading():
-            (requests,) = self._db.execute(f"SELECT COUNT(*) FROM answers{where}", values).fetchone()
-            calls, *sums = self._db.execute(f"SELECT COUNT(*), {SUMS} FROM calls{where}", values).fetchone()
-            return {"requests": requests, "calls": calls, **_totals(sums), "origin": self.origin}
+        return self._bill() if candidate is None else self._bill("candidate", candidate)
 
     def summary(self) -> list[dict[str, Any]]:
         """What each model brought and cost, one a row, by name.
 
-        `requests` ended as `answered`, `refused`, `truncated`, `malformed` or `failed`, or are not judged. The rest is
-        as `bill` has it.
+        `requests` ended as `answered`, `refused`, `truncated`, `malformed` or `failed`, or are not judged yet. The
+        rest is as `bill` has it.
         """
+        rows, ended = [], "SELECT ending, COUNT(*) FROM answers WHERE model = ? GROUP BY ending"
         with self.reading():
-            counts = self._db.execute("SELECT model, ending, COUNT(*) FROM answers GROUP BY model, ending").fetchall()
-            totals = self._db.execute(f"SELECT model, COUNT(*), {SUMS} FROM calls GROUP BY model").fetchall()
+            for (model,) in self._rows("SELECT model FROM answers UNION SELECT model FROM calls ORDER BY model"):
+                bill, counts = self._bill("model", model), dict(self._rows(ended, (model,)))
+                endings = {ending: counts.get(ending, 0) for ending in ENDINGS}
+                rows.append({"model": model, "requests": bill["requests"], **endings, **bill})
+        return rows
+
+    def _bill(self, column: str = "1", value: Any = 1) -> dict[str, Any]:
+        """As `bill`, of the answers and calls with a value in a column."""
+        where = f"WHERE {column} = ?"
+        with self.reading():
+            ((requests,),) = self._rows(f"SELECT COUNT(*) FROM answers {where}", (value,))
+            (sums,) = self._rows(f"SELECT {', '.join(SUMS.values())} FROM calls {where}", (value,))
             origin = self.origin
-        rows: dict[str, dict[str, Any]] = {}
-        for model in sorted({row[0] for row in (*counts, *totals)}):
-            zeros = dict.fromkeys(("requests", *ENDINGS, "calls"), 0)
-            rows[model] = {"model": model, **zeros, **_totals([None] * len(BILLED)), "origin": origin}
-        for model, ending, count in counts:
-            rows[model]["requests"] += count
-            if ending is not None:
-                rows[model][ending] += count
-        for model, calls, *sums in totals:
-            rows[model] |= {"calls": calls, **_totals(sums)}
-        return list(rows.values())
+        bill = dict(zip(SUMS, sums, strict=True))
+        into = bill["input"] + bill["cache_write"] + bill["cache_read"]
+        return {"requests": requests, **bill, "cached": bill["cache_read"] / into if into else None, "origin": origin}
 
     def calls(self) -> pd.DataFrame:
         """All calls as a table, one a row, in the order of asking; `usd` is empty while the end is not known."""
         import pandas as pd
 
-        with self._lock:
-            rows = self._db.execute(f"SELECT {', '.join(CALL)} FROM calls ORDER BY id").fetchall()
-        return pd.DataFrame(rows, columns=list(CALL))
+        return pd.DataFrame(self._rows(f"SELECT {', '.join(CALL)} FROM calls ORDER BY id"), columns=list(CALL))
 
     # --- as text ---
 
     def export(self, path: str | Path) -> None:
         """Writes the recording as JSON lines: a header with its origin, then an answer or a call a line."""
         with self.reading():
-            answers = self._db.execute(f"SELECT {', '.join(ANSWER)} FROM answers ORDER BY candidate, rowid").fetchall()
-            calls = self._db.execute(f"SELECT {', '.join(CALL)} FROM calls ORDER BY id").fetchall()
             rows: list[dict[str, Any]] = [{HEADER: SCHEMA, **self.meta()}]
-        for row in answers:
-            entry = dict(zip(ANSWER, row, strict=True))
-            rows.append({"answer": entry | {name: json.loads(entry[name]) for name in ("request", "content")}})
+            for row in self._rows(f"SELECT {', '.join(ANSWER)} FROM answers ORDER BY candidate, rowid"):
+                entry = dict(zip(ANSWER, row, strict=True))
+                rows.append({"answer": entry | {name: json.loads(entry[name]) for name in ("request", "content")}})
+            calls = self._rows(f"SELECT {', '.join(CALL)} FROM calls ORDER BY id")
         rows += [{"call": dict(zip(CALL, row, strict=True))} for row in calls]
-        Path(path).write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        Path(path).write_text(_lines(rows))
 
     def _load(self) -> None:
         """Fills an empty file in memory from JSON lines."""
@@ -320,13 +281,12 @@ class Recording(DatabaseFile):
             lines = self.path.read_text().splitlines()
         except UnicodeDecodeError as error:
             raise self._damaged(error) from error
-        header, *rows = map(self._json, lines)
+        header, *rows = map(self._object, lines)
         known = header.pop(HEADER, None) == SCHEMA and header.get("origin") in (LIVE, BY_HAND)
         if not known or not all(map(_is_text, header.values())):
             raise AnswersError(f"{self.path}: wanted the header of a recording of schema {SCHEMA}; got another")
         with self._writing():
-            self._db.execute("DELETE FROM meta")
-            self._db.executemany("INSERT INTO meta VALUES (?, ?)", header.items())
+            self._insert("meta", ("key", "value"), header.items(), "INSERT OR REPLACE")
             for row in rows:
                 self._load_row(row)
 
@@ -345,18 +305,13 @@ class Recording(DatabaseFile):
                 raise self._damaged("a line that holds neither an answer nor a call")
         if set(values) != set(names):
             raise self._damaged(f"wanted {', '.join(names)} in a line; got {', '.join(values)}")
-        wrong = [name for name in names if not _is_kept(name, values[name])]
-        if wrong:
-            raise self._damaged(f"{wrong[0]} in a line is {short(repr(values[wrong[0]]))}")
-        marks = ", ".join("?" * len(names))
-        values = [values[name] for name in names]
-        self._db.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", values)
+        for name in names:
+            if not _is_kept(name, values[name]):
+                raise self._damaged(f"{name} in a line is {short(repr(values[name]))}")
+        self._insert(table, names, [[values[name] for name in names]])
 
-    def _json(self, line: str) -> dict[str, Any]:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise self._damaged(error) from error
+    def _object(self, line: str) -> dict[str, Any]:
+        value = self._json(line)
         if not isinstance(value, dict) or _is_deep(value):
             raise self._damaged(f"a line that is no JSON object, or nests deeper than {DEPTH} lists and objects")
         return value
@@ -364,18 +319,15 @@ class Recording(DatabaseFile):
 
 def note_replay(run: Path, recording: Recording) -> None:
     """Notes in a file beside a run that it takes answers from a recording, once for each of them."""
-    row = {"recording": recording.path.name, **recording.meta()}
-    noted = replays(run)
+    row, noted = {"recording": recording.path.name, **recording.meta()}, replays(run)
     if row not in noted:
-        text = "".join(json.dumps(one, sort_keys=True) + "\n" for one in [*noted, row])
-        write(_replays_file(run), text)
+        write(_replays_file(run), _lines([*noted, row]))
 
 
 def replays(run: Path) -> list[dict[str, str]]:
     """The recordings that a run took answers from: the name and the `Recording.meta` of each; none for a live run.
 
-    Raises:
-        AnswersError: where the file beside the run that says so is damaged.
+    Raises AnswersError if the file beside the run that says so is damaged.
     """
     path = _replays_file(run)
     if not path.exists():
@@ -394,11 +346,8 @@ def _replays_file(run: Path) -> Path:
     return run.with_name(f"{run.name}.replays")
 
 
-def _totals(sums: Sequence[Any]) -> dict[str, Any]:
-    """Sums over calls by name, those over none at all as 0; and the share of the input that came from the cache."""
-    named = {name: total or 0 for name, total in zip(BILLED, sums, strict=True)}
-    read, into = named["cache_read"], sum(named[part] for part in ("input", "cache_write", "cache_read"))
-    return named | {"usd": float(named["usd"]), "cached": read / into if into else None}
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
 
 
 def _is_deep(value: Any) -> bool:
@@ -419,8 +368,7 @@ def _is_kept(name: str, value: Any) -> bool:
     """Whether a column may hold a value that came from outside."""
     if value is None:
         return name in EMPTY
-    if name in ("candidate", *TOKENS):
-        return type(value) is int and 0 <= value <= MOST
-    if name in ("asked", "reserved", "usd"):
-        return type(value) in (int, float) and 0 <= value <= MOST
+    if name in ("candidate", "asked", "reserved", "usd", *TOKENS):
+        types = (int, float) if name in ("asked", "reserved", "usd") else (int,)
+        return type(value) in types and 0 <= value <= MOST
     return _is_text(value)

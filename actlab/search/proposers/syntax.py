@@ -1,9 +1,8 @@
 """Reads candidates' syntax trees for the grammar: where expressions stand and what may replace them (ours).
 
-Two conventions keep changed programs finite. An integer is structure (`1 + torch.abs(A)`, `A ** 2`, `dim=0`)
-and stays; a float is a constant and may change. An expression inside a function that may overflow (in a
-denominator, a root, an exponential) is guarded: it is left as it is, but for what stands inside a square or
-another tame function.
+Two conventions keep changed programs finite. An integer is structure (`1 + torch.abs(A)`, `A ** 2`, `dim=0`) and stays;
+a float is a constant and may change. An expression inside a function that may overflow (in a denominator, a root, an
+exponential) is guarded, that is, left as it is, except inside a square or a bounded function.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class Site:
         return -node.operand.value if isinstance(node, ast.UnaryOp) else node.value
 
     def put_value(self, value: float) -> None:
-        """Puts a float there, as the place bears it: guarded ones keep their sign, exponents are small."""
+        """Puts a float there, within the limits of the place: guarded ones keep their sign, exponents are small."""
         low, high = 1e-3, 10.0 if self.guarded else 1e3
         if self.field == "right" and isinstance(self.holder.op, ast.Pow):
             # abs(A) ** p has a finite slope at 0 for p >= 1 alone
@@ -104,11 +103,7 @@ def _is_float(node: ast.expr) -> bool:
 
 
 def activation(tree: ast.Module) -> ast.FunctionDef:
-    """The function `activation` of a parsed program.
-
-    Raises:
-        ValueError: where the program defines none.
-    """
+    """The function `activation` of a parsed program; raises ValueError if it defines none."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == "activation":
             return node
@@ -117,12 +112,15 @@ def activation(tree: ast.Module) -> ast.FunctionDef:
 
 def size(tree: ast.AST) -> tuple[int, int]:
     """Operations and leaves in a program, and their deepest nesting; names of functions do not count."""
-    children = [child for child in ast.iter_child_nodes(tree) if child is not getattr(tree, "func", None)]
-    if isinstance(tree, ast.Call) and _receiver(tree.func) is not None:
-        children.append(tree.func.value)
-    parts = [size(child) for child in children]
-    own = int(isinstance(tree, ast.expr))
+    parts, own = [size(child) for child in _children(tree)], int(isinstance(tree, ast.expr))
     return own + sum(nodes for nodes, _ in parts), own + max((depth for _, depth in parts), default=0)
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """The parts of a node; of what a call calls, only the tensor whose method it is."""
+    children = [child for child in ast.iter_child_nodes(node) if child is not getattr(node, "func", None)]
+    receiver = _receiver(node.func) if isinstance(node, ast.Call) else None
+    return children if receiver is None else [*children, receiver]
 
 
 def sites(function: ast.FunctionDef) -> list[Site]:
@@ -157,27 +155,28 @@ def _expression_sites(
 
 
 def _operands(node: ast.expr, guarded: bool) -> Iterator[tuple[ast.AST, str, int | None, bool]]:
-    """Where an expression's operands stand, and if each is guarded; none for a form not followed here."""
-    if isinstance(node, ast.BinOp):
-        power = isinstance(node.op, ast.Pow)
-        exponent = node.right.value if isinstance(node.right, ast.Constant) else None
-        fractional = power and not isinstance(exponent, int)
-        yield node, "left", None, fractional or (guarded and not (power and exponent == 2))
-        yield node, "right", None, guarded or power or isinstance(node.op, ast.Div | ast.FloorDiv | ast.Mod)
-    elif isinstance(node, ast.UnaryOp) and not _is_float(node):
-        yield node, "operand", None, guarded
-    elif isinstance(node, ast.Compare):
-        yield node, "left", None, False
-        yield from ((node, "comparators", i, False) for i in range(len(node.comparators)))
-    elif isinstance(node, ast.Tuple):
-        yield from ((node, "elts", i, guarded) for i in range(len(node.elts)))
-    elif isinstance(node, ast.Call):
-        name = _callee(node.func)
-        inner = name in GROWING or (guarded and name not in BOUNDED | SWAPPABLE | SPREAD)
-        if _receiver(node.func) is not None:
-            yield node.func, "value", None, inner
-        yield from ((node, "args", i, inner or (name == "clamp" and i > 0)) for i in range(len(node.args)))
-        yield from ((keyword, "value", None, True) for keyword in node.keywords)
+    """The place of each operand of an expression, and whether it is guarded; none for a form not followed here."""
+    match node:
+        case ast.BinOp(op=op, right=right):
+            power = isinstance(op, ast.Pow)
+            exponent = right.value if isinstance(right, ast.Constant) else None
+            fractional = power and not isinstance(exponent, int)
+            yield node, "left", None, fractional or (guarded and not (power and exponent == 2))
+            yield node, "right", None, guarded or power or isinstance(op, ast.Div | ast.FloorDiv | ast.Mod)
+        case ast.UnaryOp() if not _is_float(node):
+            yield node, "operand", None, guarded
+        case ast.Compare():
+            yield node, "left", None, False
+            yield from ((node, "comparators", i, False) for i in range(len(node.comparators)))
+        case ast.Tuple():
+            yield from ((node, "elts", i, guarded) for i in range(len(node.elts)))
+        case ast.Call():
+            name = _callee(node.func)
+            inner = name in GROWING or (guarded and name not in BOUNDED | SWAPPABLE | SPREAD)
+            if _receiver(node.func) is not None:
+                yield node.func, "value", None, inner
+            yield from ((node, "args", i, inner or (name == "clamp" and i > 0)) for i in range(len(node.args)))
+            yield from ((keyword, "value", None, True) for keyword in node.keywords)
 
 
 def kind_of(node: ast.expr, kinds: dict[str, Kind]) -> Kind:
@@ -185,10 +184,7 @@ def kind_of(node: ast.expr, kinds: dict[str, Kind]) -> Kind:
     if isinstance(node, ast.Name):
         return kinds.get(node.id, Kind.NUMBER)
     if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.Call):
-        parts = [child for child in ast.iter_child_nodes(node) if child is not getattr(node, "func", None)]
-        if isinstance(node, ast.Call) and _receiver(node.func) is not None:
-            parts.append(node.func.value)
-        parts = [part.value if isinstance(part, ast.keyword) else part for part in parts]
+        parts = [part.value if isinstance(part, ast.keyword) else part for part in _children(node)]
         operands = [kind_of(part, kinds) for part in parts if isinstance(part, ast.expr)]
         kind = max(operands, default=Kind.NUMBER)
         if not isinstance(node, ast.Call) or kind == Kind.NUMBER or _callee(node.func) in ELEMENTWISE:

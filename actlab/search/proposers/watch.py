@@ -1,10 +1,10 @@
-"""The bill of a search while it runs: a line of its own that every answer moves, where there is a terminal (ours)."""
+"""The bill of a search while it runs: on a terminal, a line that is updated with every answer (ours)."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -13,21 +13,15 @@ from actlab.search.proposers.recording import TOKENS, Answer, Recording
 
 
 class Watched:
-    """Live answers, with a line that says what they came to; a context manager. The other members are theirs.
-
-    Args:
-        live: where answers come from.
-        recording: that it writes to.
-        cap: of it, in US dollars.
-    """
+    """Live answers that keep a line with their bill, against the cap in US dollars, up to date; a context manager."""
 
     def __init__(self, live: Live, recording: Recording, cap: float) -> None:
         self._live, self._recording, self._cap, self._lock = live, recording, cap, threading.Lock()
-        self.bind, self.judge = live.bind, live.judge
-        self._bar = tqdm(bar_format="{desc}", disable=None)  # quiet where there is no terminal
+        self.bind, self.judge, self.origin = live.bind, live.judge, recording.origin
+        self._bar = tqdm(bar_format="{desc}", disable=None)  # quiet if there is no terminal
         self._show()
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,13 +32,8 @@ class Watched:
         """US dollars, as the live answers have it."""
         return self._live.spent
 
-    @property
-    def origin(self) -> str:
-        """Live, as the recording has it."""
-        return self._recording.origin
-
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
-        """The live answer; the line has then moved, whether there is one or not."""
+        """The live answer; the line is updated whether there is one or not."""
         try:
             return self._live.ask(request, candidate, stop)
         finally:
@@ -58,8 +47,5 @@ class Watched:
 
 def words(bill: Mapping[str, Any], cap: float) -> str:
     """A bill in a line, against its cap."""
-    tokens = sum(bill[part] for part in TOKENS)
-    return (
-        f"answers: {bill['requests']} in {bill['calls']} calls, {tokens} tokens, "
-        f"${bill['usd']:.4f} of at most ${cap:.2f}"
-    )
+    tokens, calls = sum(bill[part] for part in TOKENS), f"{bill['requests']} in {bill['calls']} calls"
+    return f"answers: {calls}, {tokens} tokens, ${bill['usd']:.4f} of at most ${cap:.2f}"

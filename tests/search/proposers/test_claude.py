@@ -25,12 +25,6 @@ PRICE = Price(input=1.0, output=10.0, cache_write=2.0, cache_read=0.1)
 MODELS = (Model("claude-haiku-5-5", PRICE, effort="low"), Model("claude-haiku-4-5", PRICE, forced=True))
 
 
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def brief(count: int = 1, first: int = 10, **tallies: Tally) -> Brief:
     return Brief(tuple(Ask(first + i, PARENT) for i in range(count)), 30, 50, 196.0, tallies=tallies)
 

@@ -56,12 +56,6 @@ CASES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def case(id):
     return CASES[(id - 1) % len(CASES)]
 
@@ -171,15 +165,15 @@ def test_the_recording_counts_what_each_model_brought(lived):
     folder, _, server, _ = lived
     with Recording(folder / "run.answers", read_only=True) as recording:
         rows = recording.summary()
-        costs = recording.costs()
+        asked = set(recording.calls()["candidate"])
         spent = recording.spent()
     assert {row["model"] for row in rows} == {model.name for model in MODELS}
     assert sum(row["calls"] for row in rows) == len(server.requests)
     for ending in ("answered", "refused", "truncated", "malformed", "failed"):
         assert sum(row[ending] for row in rows) > 0
-    assert sum(row["usd"] for row in rows) == pytest.approx(spent) == pytest.approx(sum(costs.values()))
+    assert sum(row["usd"] for row in rows) == pytest.approx(spent)
     with Archive(folder / "run", read_only=True) as archive:
-        assert set(costs) == {entry.id for entry in archive.entries()[1:]}
+        assert asked == {entry.id for entry in archive.entries()[1:]}
 
 
 def test_the_key_is_in_no_file_of_the_run(lived):
