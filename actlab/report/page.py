@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
 
 from actlab import activations
 from actlab.core.records import ROOT
@@ -19,6 +21,7 @@ PAIRED = "paired by data set, 95 % percentile bootstrap within families, verdict
 WILSON = "95 % Wilson intervals"
 T = "95 % t intervals over seeds"
 PAIRED_T = "95 % paired t intervals over seeds"
+CROSSED = "95 % crossed t intervals over seeds and data sets"
 EXACT = "exact values, so no interval"
 POINTS = "point estimates without intervals"
 
@@ -51,6 +54,18 @@ def caption(what: str, read: str = "", *, profile: str, n: object = "", method: 
 def table(rows: pd.DataFrame, digits: int = 4) -> None:
     """Shows a table, with functions by the names that readers know and numbers with so many decimals."""
     say(summaries.markdown(rows.map(name), digits))
+
+
+def save_table(rows: pd.DataFrame, name: str, folder: Path, digits: int = 4) -> None:
+    """Shows a table and writes it to a folder, as `style.save_table` does."""
+    style.save_table(rows, name, folder)
+    table(rows, digits)
+
+
+def save(fig: Figure, name: str, data: pd.DataFrame, folder: Path, profile: str) -> None:
+    """Writes a figure and its data to a folder, as `style.save` does, and shows the committed laptop figure."""
+    style.save(fig, name, data, folder)
+    committed(name, profile)
 
 
 def name(value: Any) -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 
 from actlab.report import page
 
@@ -42,6 +43,20 @@ def test_a_table_names_functions_as_readers_know_them_and_rounds(shown):
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in shown[0].splitlines()]
     assert rows[0] == ["function", "loss", "n"]
     assert rows[2:] == [["ReLU", "0.12", "1"], ["Found by search", "", "2"]]
+
+
+def test_what_is_saved_is_shown_beside_the_laptop_figure(shown, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "ROOT", tmp_path)
+    rows = pd.DataFrame({"function": ["relu"], "loss": [0.12345]})
+    page.save_table(rows, "losses", tmp_path, digits=2)
+    for profile in ("laptop", "smoke"):
+        page.save(Figure(), f"losses_{profile}", rows, tmp_path, profile)
+    assert (tmp_path / "losses.csv").read_text() == "function,loss\nrelu,0.12345\n"
+    assert {path.suffix for path in tmp_path.glob("losses_laptop.*")} == {".png", ".pdf", ".csv"}
+    assert ["ReLU" in shown[0], *shown[1:]] == [
+        True,
+        "There is no `figures/losses_smoke.png` yet; `make reproduce` draws it.",
+    ]
 
 
 def test_each_row_gives_a_phrase():
