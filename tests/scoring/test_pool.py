@@ -288,6 +288,6 @@ def test_a_cluster_without_any_worker_is_spoken_of(monkeypatch, caplog):
             return found
 
     ended = threading.Event()
-    monkeypatch.setattr(pool, "WATCH", 0.001)
-    pool._watch(Client(), "tcp://127.0.0.1:8786", ended)
-    assert caplog.messages == ["no worker is left at tcp://127.0.0.1:8786; the search waits for one"]
+    monkeypatch.setattr(jobs, "WATCH", 0.001)
+    jobs._watch(Client(), "tcp://127.0.0.1:8786", ended)
+    assert caplog.messages == ["no worker is left at tcp://127.0.0.1:8786; the run waits for one"]
