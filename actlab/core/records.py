@@ -135,8 +135,8 @@ class Family:
 PROTOCOLS = {
     family.name: family
     for family in (
-        Family("lab", 1, "scoring/canary"),
-        Family("multiverse", 1, "studies/canary"),
+        Family("lab", 1, "studies/lab_canary"),
+        Family("multiverse", 1, "studies/multiverse_canary"),
         Family("search", 1, "search/canary"),
         Family("transfer", 1, "transfer/canary"),
     )

@@ -2,6 +2,7 @@
 
 - `figures`: every figure, by study;
 - `page`: captions and sentences of notebooks;
+- `views`: what notebooks show of images, algorithms and molecules;
 - `claims`: each claim with its numbers and verdict;
 - `readme`: README's and docs/claims.md's numbers;
 - `cards`: what to know of a function;

@@ -7,6 +7,7 @@
 - `worker`: the jobs: describe, train, take values;
 - `pool`: warm sandboxes here or on a cluster;
 - `evaluator`: judges what workers predict;
+- `in_process`: an evaluator without sandboxes, for canaries;
 - `laboratory`: a profile's suites, and what was scored before;
 - `summaries`: losses summed up, with intervals;
 - `commands`: the verbs check and score.

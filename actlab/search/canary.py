@@ -24,7 +24,7 @@ from actlab.candidates.program import Refused, check, compile_program
 from actlab.candidates.static_bounds import Bounds
 from actlab.core.config import SUITES, FitnessConfig, LabConfig, Profile, SearchConfig, TaskConfig
 from actlab.lab import tasks
-from actlab.scoring.canary import InProcess, one_thread, summary
+from actlab.scoring.in_process import InProcess, one_thread, summary
 from actlab.search import ablation, racing, selection
 from actlab.search.archive import Archive, Entry, Move
 from actlab.search.canary_programs import ACCEPTED, BOUNDED, CURVES, LIMITS, MISBEHAVED, PARENTS, REFUSED, SCRIPT

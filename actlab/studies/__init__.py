@@ -11,7 +11,8 @@
 - `robustness`: claims over them;
 - `claim_rules`: the rule of each claim's verdict;
 - `committed`: the verb records;
-- `canary`: notices a multiverse of other code.
+- `lab_canary`: notices code that trains or scores otherwise;
+- `multiverse_canary`: notices a multiverse of other code.
 """
 
 from actlab import face

@@ -6,24 +6,18 @@ chunks and wider vectors stay far below that, and a change of Adam's epsilon far
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 
 from actlab.activations import zoo
 from actlab.core import stats
 from actlab.core.config import SUITES, FitnessConfig, LabConfig, TaskConfig
 from actlab.lab import feynman, tasks, training
-from actlab.scoring import worker
-from actlab.scoring.evaluator import Evaluator, Score, contributions
-from actlab.scoring.pool import Call
-from actlab.scoring.sandbox import Outcome
+from actlab.scoring.evaluator import Score, contributions
+from actlab.scoring.in_process import InProcess, one_thread, summary
 from actlab.studies import constants, spectra, trust
 
 TASKS = TaskConfig(calibration=8, search=8, held_out=8, far=8, train_points=16, ood_points=16)
@@ -35,39 +29,6 @@ EXPLODES = "def activation(x):\n    return x * torch.exp(x * x)"
 TOO_DEAR = "def activation(x):\n    return sum([torch.sin(k * x) for k in range(1, 40)])"
 KILLED = "def activation(x):\n    return 0.8125 * x"
 FLAT = "def activation(x):\n    return torch.floor(x)"
-ENDS = {"0.8125": "killed", "0.4375": "failed"}  # how a training ends, by a constant in the program
-
-
-class InProcess(Evaluator):
-    """An evaluator that runs each job in this process at once, unconfined: for programs of our own.
-
-    Programs with a constant of `ENDS` end as a sandbox would end them.
-    """
-
-    def _send(self, call: Call) -> Future[Outcome | None]:
-        sent: Future[Outcome | None] = Future()
-        sent.set_result(self._outcome(call))
-        return sent
-
-    def _outcome(self, call: Call) -> Outcome:
-        for constant, ended in ENDS.items():
-            if call.job == "predict" and constant in call.request["source"]:
-                return Outcome(ended, "as the canary wants it")
-        data = {key: self.suites[name].blind for name, key in self._keys.items()}
-        request = json.loads(json.dumps(call.request))  # as a sandbox gets it, where a tuple has become a list
-        head, arrays = worker.JOBS[call.job](request, call.arrays, data)
-        return Outcome("answered", None, head, arrays)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within, torch uses one thread, as in a sandbox: two are slower on tensors this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def suites() -> dict[str, tasks.Suite]:
@@ -88,13 +49,6 @@ def values() -> dict[str, float | int | str]:
             | _networks(search)
             | (_learned(held_out) | _observed(search))
         )
-
-
-def summary(name: str, array: np.ndarray | torch.Tensor) -> dict[str, float]:
-    """The sum of an array's absolute values, and a weighted sum that depends on every element and on their order."""
-    flat = np.asarray(array, dtype=np.float64).ravel()
-    weights = 1 + np.arange(flat.size) / flat.size
-    return {f"{name} size": float(np.abs(flat).sum()), f"{name} sum": float(weights @ flat)}
 
 
 def _equations() -> dict[str, float]:

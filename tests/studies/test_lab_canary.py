@@ -14,7 +14,8 @@ from actlab.candidates import profiling
 from actlab.core import stats
 from actlab.core.records import PROTOCOLS
 from actlab.lab import feynman, tasks, training
-from actlab.scoring import canary, evaluator
+from actlab.scoring import evaluator
+from actlab.studies import lab_canary as canary
 
 # What does not count: what runs at import, a sandbox's own plumbing, and studies that need a whole laboratory.
 COVERED = {

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from actlab.transfer import statistics, sweep, views
+from actlab.report import views
+from actlab.transfer import statistics, sweep
 from actlab.transfer.interface import Row, table
 
 
