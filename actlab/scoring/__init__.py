@@ -9,7 +9,8 @@
 - `evaluator`: judges what workers predict;
 - `laboratory`: a profile's suites, and what was scored before;
 - `summaries`: losses summed up, with intervals;
-- `commands`: the verbs check and score.
+- `commands`: the verbs check and score;
+- `canary`: notices code of the lab that computes otherwise.
 """
 
 from actlab import face
