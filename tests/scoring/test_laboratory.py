@@ -7,12 +7,12 @@ import pytest
 from actlab import activations
 from actlab.candidates import program
 from actlab.core.config import profile
-from actlab.core.records import Shelf, Store
+from actlab.core.records import Records, Store
 from actlab.lab import tasks
 from actlab.scoring import laboratory
 from actlab.scoring.laboratory import Laboratory
 from actlab.search import runs, selection
-from actlab.studies import trust
+from actlab.studies import lab_records, trust
 
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
@@ -99,13 +99,14 @@ def test_the_in_distribution_suite_is_none_of_the_laboratorys_four(lab):
     assert lab.evaluator.suites.keys() == {*lab.suites, "in-distribution"}
 
 
-def test_losses_on_the_shelf_are_taken_from_there_and_a_laboratory_without_it_does_not_see_them(lab, tmp_path):
+def test_committed_losses_are_taken_from_there_and_a_laboratory_without_them_does_not_see_them(lab, tmp_path):
     (about,) = lab.asked(["snake"], "search").values()
-    shelf = Shelf(tmp_path / "shelf")
-    shelf.fill([(about, lab.scores(["snake"], "search").assign(ood_mse=7.0))], {"command": "a test"})
-    shelved = Laboratory(QUICK, workers=1, store=lab.store, shelf=shelf)
-    assert set(shelved.scores(["snake"], "search")["ood_mse"]) == {7.0}
-    assert 7.0 not in set(shelved.scores(["snake"], "search", seeds=(1,))["ood_mse"])  # another description
+    losses = lab.scores(["snake"], "search").assign(ood_mse=7.0)[list(laboratory.LOSSES)]
+    records = Records(tmp_path / "lab", "lab", ["key"], {"losses.parquet": ["key", *laboratory.LOSSES]})
+    records.add([(lab_records.Asked(about), {"losses": losses})])
+    recorded = Laboratory(QUICK, workers=1, store=lab.store, records=records)
+    assert set(recorded.scores(["snake"], "search")["ood_mse"]) == {7.0}
+    assert 7.0 not in set(recorded.scores(["snake"], "search", seeds=(1,))["ood_mse"])  # another description
     assert 7.0 not in set(lab.scores(["snake"], "search")["ood_mse"])
 
 
