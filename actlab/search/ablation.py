@@ -55,8 +55,8 @@ class Design:
     evaluations: int = 60  # candidates a run that are trained, in part or in full; twenty an island
 
 
-# [ours] The floor of the search was set for losses outside of the training range. Inside, most losses of the better
-# functions lie below it, which would blind an arm that selects there; this one leaves nearly all of them in sight.
+# [ours] The floor of the search was set for losses outside the training range. Inside, most losses of the better
+# functions lie below it, so that an arm could not tell them apart; this floor is below nearly all of them.
 ARMS = (
     Arm("search", "islands of cells, the grammar's changes, selection by the loss outside"),
     Arm("random sampling", "programs drawn from the same grammar's tables, without parents", samples=True),
@@ -195,8 +195,8 @@ def load(records: Records) -> Comparison:
     """The records that `Comparison.save` wrote.
 
     Raises:
-        FileNotFoundError: where there are none; says what makes them.
-        ChangedCode: where they were made by code that searches otherwise.
+        FileNotFoundError: if there are none; says what makes them.
+        ChangedCode: if they were made by code that searches otherwise.
     """
     if records.jobs.empty:
         raise FileNotFoundError(f"{records.folder}: wanted the runs that `make compare-search` makes; found none")
@@ -224,13 +224,10 @@ def compare(
     runner = runner or Runner()
     owns = {arm.name: settings(profile, arm, design.evaluations) for arm in arms}
     with ExitStack() as opened:
-        laboratories = {
-            fitness: opened.enter_context(
-                Laboratory(replace(profile, fitness=fitness), runner.workers, store, runner.executor)
-            )
-            for fitness in dict.fromkeys([profile.fitness, *(own.fitness for own in owns.values())])
-        }
-        outcomes = []
+        laboratories, outcomes = {}, []
+        for fitness in dict.fromkeys([profile.fitness, *(own.fitness for own in owns.values())]):
+            one = Laboratory(replace(profile, fitness=fitness), runner.workers, store, runner.executor)
+            laboratories[fitness] = opened.enter_context(one)
         for seed in range(design.seeds):
             for arm in arms:
                 own = owns[arm.name]

@@ -102,7 +102,7 @@ def search(
             bar.set_postfix(best=f"{best:.4g}", **cost, refresh=False)
             bar.update()
 
-        while not run.is_done:
+        while run.rounds == 0 or run.trained < config.evaluations:
             run.play_round(advance)
     return Result(archive.entry(0), archive.entry(run.best), run.trained, run.rounds - 1, archive.digest())
 
@@ -156,10 +156,6 @@ class _Run:
         moves = {number: list(part) for number, part in groupby(self.archive.moves(), key=lambda move: move.round)}
         for number, rows in groupby(self.archive.entries(whole=False), key=lambda entry: entry.round):
             self._note(list(rows), moves.get(number, []))
-
-    @property
-    def is_done(self) -> bool:
-        return self.rounds > 0 and self.trained >= self.config.evaluations
 
     def play_round(self, advance: Callable[[float], None]) -> None:
         """Plays the next round and commits it; the first holds ReLU alone. Calls `advance` after each evaluation."""
@@ -280,13 +276,9 @@ class _Run:
         ask: Callable[[int], Future | Pending],
         take: Callable[[int, dict[str, Any]], str | None],
     ) -> None:
-        """Evaluates candidates side by side; what is kept in the archive is not evaluated again.
+        """Evaluates candidates side by side, from the first stage of each; kept results are not computed again.
 
-        Args:
-            rows: candidates.
-            stages: the first evaluation of some of them, by their places.
-            ask: starts the evaluation of the candidate at a place.
-            take: takes its result; returns the next evaluation of it, or None.
+        `ask` starts the evaluation of the candidate at a place, `take` takes its result and returns the next stage.
         """
         jobs: dict[int, tuple[Future | Pending, str, float]] = {}  # what was asked for, which stage, and when
 

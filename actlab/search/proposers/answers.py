@@ -170,14 +170,11 @@ class Live:
         jitter: Callable[[], float] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        wanted = {
-            "a cap in US dollars, from 0": (cap, 0 <= cap < math.inf),
-            "at least one attempt": (attempts, attempts >= 1),
-            "a patience in seconds, from 0": (patience, 0 <= patience < math.inf),
-        }
-        for words, (value, holds) in wanted.items():
-            if not holds:
-                raise ValueError(f"wanted {words}; got {value!r}")
+        if attempts < 1:
+            raise ValueError(f"wanted at least one attempt; got {attempts}")
+        for words, value in (("a cap in US dollars", cap), ("a patience in seconds", patience)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"wanted {words}, from 0; got {value!r}")
         if recording.origin != LIVE:
             raise AnswersError(f"{recording.path}: wanted a recording of live calls; got a {recording.origin} one")
         self._client, self._recording, self._cap = client, recording, cap
@@ -204,8 +201,7 @@ class Live:
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
         """The answer to a request: the kept one, or else the service's; raises CapReached, ServiceError or Stopped."""
         hash, stop = request_hash(request), threading.Event() if stop is None else stop
-        kept = self._recording.find(hash)
-        if kept is not None:
+        if (kept := self._recording.find(hash)) is not None:
             return kept
         calls, billed, waited = 0, 0, 0.0
         while True:
@@ -242,8 +238,7 @@ class Live:
             return _Trouble(reason, is_billed=sent)
         except (ValueError, RecursionError):  # text that is no JSON, or nests too deep, and may have cost all the same
             message = None
-        read = _read(message)
-        if read is None:
+        if (read := _read(message)) is None:
             self._recording.settle(call, "not a message", None)
             return _Trouble("an answer that is no message")
         stop, content, usage = read
@@ -339,8 +334,7 @@ class Replayed:
     def ask(self, request: Mapping[str, Any], candidate: int, stop: threading.Event | None = None) -> Answer:
         """The recorded answer to a request; raises MissingAnswer if there is none."""
         hash = request_hash(request)
-        answer = self._recording.find(hash)
-        if answer is None:
+        if (answer := self._recording.find(hash)) is None:
             raise MissingAnswer(
                 f"{self._recording.path}: wanted the answer to request {hash} (program {candidate}, model "
                 f"{request['model']}); the recording has none: other settings, or a recording that was cut off"
