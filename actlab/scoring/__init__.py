@@ -10,8 +10,7 @@
 - `in_process`: an evaluator without sandboxes, for canaries;
 - `laboratory`: a profile's suites, and what was scored before;
 - `summaries`: losses summed up, with intervals;
-- `commands`: the verbs check and score;
-- `canary`: notices code of the lab that computes otherwise.
+- `commands`: the verbs check and score.
 """
 
 from actlab import face
