@@ -10,7 +10,7 @@ from torch import nn
 from actlab.core.config import LabConfig
 from actlab.lab import training
 from actlab.lab.tracing import Function
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 
 
 class Wrapped(nn.Module):
@@ -38,7 +38,9 @@ def network(function: Function, start: training.Networks, model: int, dim: int) 
     return nn.Sequential(*layers[:-1])
 
 
-def train(function: Function, data: Blind, config: LabConfig, seed: int, fused: bool = False) -> list[nn.Sequential]:
+def train(
+    function: Function, data: TrainingView, config: LabConfig, seed: int, fused: bool = False
+) -> list[nn.Sequential]:
     """One trained network a task; the arguments are those of `training.train`, and whether Adam is fused."""
     dtype = getattr(torch, config.dtype)
     start = training.initial_networks(data.dims, data.train_x.shape[-1], config, seed)

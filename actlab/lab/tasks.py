@@ -18,7 +18,7 @@ from numpy.polynomial import chebyshev
 
 from actlab.core.config import FAMILIES, SUITES, TaskConfig
 from actlab.lab import feynman
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 
 INPUT_SCALE = 3.0**0.5  # a uniform variable on [-1, 1] has variance 1/3
 MAX_DIM = 4  # inputs are padded with zeros to this many features
@@ -49,7 +49,7 @@ class Suite:
     name: str
     ring: float
     tasks: tuple[Task, ...]
-    blind: Blind
+    blind: TrainingView
     ood_y: np.ndarray
     offset: np.ndarray
     scale: np.ndarray
@@ -209,5 +209,5 @@ def sample(
         return (y - offset[:, None]) / scale[:, None]
 
     dims = tuple(task.dim for task in tasks)
-    blind = Blind(dims, train_u * INPUT_SCALE, standard(train_y), ood_u * INPUT_SCALE)
+    blind = TrainingView(dims, train_u * INPUT_SCALE, standard(train_y), ood_u * INPUT_SCALE)
     return Suite(name, ring, tasks, blind, standard(ood_y), offset, scale)

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import messages
 from actlab.scoring.confinement import Confinement, die_with_parent
 
@@ -96,16 +96,16 @@ def main() -> None:
     _leave()
 
 
-def _suites(about: Mapping[str, Any], arrays: list[np.ndarray]) -> dict[str, Blind]:
+def _suites(about: Mapping[str, Any], arrays: list[np.ndarray]) -> dict[str, TrainingView]:
     parts = iter(arrays)
-    return {name: Blind(tuple(dims), next(parts), next(parts), next(parts)) for name, dims in about.items()}
+    return {name: TrainingView(tuple(dims), next(parts), next(parts), next(parts)) for name, dims in about.items()}
 
 
 def _in_child(
     jobs: ModuleType,
     request: Mapping[str, Any],
     arrays: list[np.ndarray],
-    data: Mapping[str, Blind],
+    data: Mapping[str, TrainingView],
     confinement: Confinement,
     sandbox: BinaryIO,
 ) -> tuple[dict[str, Any], bytes]:
@@ -201,7 +201,9 @@ def _children() -> list[int]:
     return [int(number) for number in listed.read_text().split()] if listed.exists() else []
 
 
-def _work(jobs: ModuleType, request: Mapping[str, Any], arrays: list[np.ndarray], data: Mapping[str, Blind]) -> bytes:
+def _work(
+    jobs: ModuleType, request: Mapping[str, Any], arrays: list[np.ndarray], data: Mapping[str, TrainingView]
+) -> bytes:
     """The answer to a request, or the error that the candidate raised."""
     try:
         return messages.pack(*jobs.JOBS[request["job"]](request, arrays, data))

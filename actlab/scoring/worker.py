@@ -17,18 +17,18 @@ from actlab.candidates import profiling
 from actlab.candidates.program import check, compile_program
 from actlab.core.config import LabConfig
 from actlab.lab import training
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 
 Answer = tuple[dict[str, Any], list[np.ndarray]]
-Job = Callable[[Mapping[str, Any], Sequence[np.ndarray], Mapping[str, Blind]], Answer]
+Job = Callable[[Mapping[str, Any], Sequence[np.ndarray], Mapping[str, TrainingView]], Answer]
 
 
-def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
+def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """Behaviour, cost, traits and fingerprint of `request["source"]`, as `profiling.Description`'s plain data."""
     return profiling.describe(request["source"]).to_dict(), []
 
 
-def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
+def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """Trains a program on every task of a suite and predicts.
 
     Args:
@@ -55,7 +55,7 @@ def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapp
     return {}, [prediction.double().numpy() for prediction in made]
 
 
-def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
+def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """A program's result at one element of a batch, and its slope along that element.
 
     Args:
@@ -82,7 +82,7 @@ def warm_up() -> None:
     torch.set_num_threads(1)
     torch.backends.mkldnn.set_flags(False)  # oneDNN writes machine code as it goes, which confinement forbids
     x = np.random.default_rng(0).normal(size=(2, 64, 4))
-    data = {"warm-up": Blind((4, 4), x, x[:, :, 0], x)}
+    data = {"warm-up": TrainingView((4, 4), x, x[:, :, 0], x)}
     for name in zoo.names():
         source = check(zoo.program_source(name)).source
         describe({"source": source}, [], {})

@@ -8,10 +8,10 @@ how the functions are then written, says `actlab.learnable`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -23,7 +23,8 @@ from actlab.activations.trainable import LearnableActivation, learnable
 from actlab.core import stats
 from actlab.core.config import FAMILIES, SUITES, FitnessConfig, LabConfig
 from actlab.lab import tasks, training
-from actlab.lab.training_view import Blind
+from actlab.lab.tracing import Function
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import summaries
 from actlab.scoring.evaluator import mse
 from actlab.scoring.laboratory import Laboratory
@@ -55,17 +56,23 @@ class Trained:
     networks: training.Networks
     constants: Constants
 
+    @property
+    def functions(self) -> list[Function]:
+        """Of each hidden layer, for the whole stack."""
+
+        def of(layer: int) -> Function:
+            return lambda z: torch.func.functional_call(
+                self.module, {name: values[layer] for name, values in self.constants.items()}, (z,)
+            )
+
+        return [of(layer) for layer in range(len(self.networks.weights) - 1)]
+
     def outputs(self, x: torch.Tensor) -> torch.Tensor:
-        """What the networks say at x [models, points, features]: [models, points, 1]."""
-        first, *rest = zip(self.networks.weights, self.networks.biases, strict=True)
-        z = torch.baddbmm(first[1], x, first[0])
-        for layer, (weight, bias) in enumerate(rest):
-            here = {name: values[layer] for name, values in self.constants.items()}
-            z = torch.baddbmm(bias, torch.func.functional_call(self.module, here, (z,)), weight)
-        return z
+        """Predictions [models, points, 1] at x [models, points, features]."""
+        return self.networks.layers(self.functions, x)[-1]
 
 
-def train(name: str, learned: bool, data: Blind, config: LabConfig, seed: int, chosen: Sequence[int]) -> Trained:
+def train(name: str, learned: bool, data: TrainingView, config: LabConfig, seed: int, chosen: Sequence[int]) -> Trained:
     """What `training.train` does for a zoo function, as one stack and by autograd, with its constants fixed or learned.
 
     Args:
@@ -79,28 +86,16 @@ def train(name: str, learned: bool, data: Blind, config: LabConfig, seed: int, c
     Raises:
         ValueError: where the function has no constants, or sees its batch.
     """
-    dtype, device = getattr(torch, config.dtype), config.device
-    module = learnable(name, device=device, dtype=dtype)
+    module = learnable(name, device=config.device, dtype=getattr(torch, config.dtype))
     if not module.activation.pointwise:
         raise ValueError(f"wanted a pointwise function, to train a stack at once; got {name}, which sees its batch")
-    chosen = list(chosen)
-    x, y = (torch.from_numpy(a[chosen]).to(device, dtype) for a in (data.train_x, data.train_y[..., None]))
-    start = training.initial_networks(data.dims, x.shape[-1], config, seed).at(chosen)
-    shape = (config.depth, len(chosen), 1, 1)
+    start = training.Start.of(data, config, seed, chosen)
+    shape = (config.depth, len(start.x), 1, 1)
     constants = {key: value.detach().expand(shape).clone() for key, value in module.named_parameters()}
-    trained = Trained(module, start, constants)
-    parameters = [*start.weights, *start.biases, *(constants.values() if learned else ())]
-    for parameter in parameters:
-        parameter.requires_grad_()
-    adam = torch.optim.Adam(parameters, fused=True)
-    index = training.batches(x.shape[1], config, seed).to(device)
-    for step, points in enumerate(index):
-        adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / len(index))) / 2
-        adam.zero_grad()
-        (trained.outputs(x[:, points]) - y[:, points]).square().mean(dim=(1, 2)).sum().backward()
-        adam.step()
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    trained = Trained(module, start.networks, constants)
+    parameters = [*start.networks.tensors, *(constants.values() if learned else ())]
+    losses = partial(trained.networks.losses, trained.functions)
+    training.fit(parameters, training.by_autograd(parameters, losses), start, config)
     return trained
 
 
@@ -138,14 +133,14 @@ def fixed(laboratory: Laboratory, name: str, chosen: Iterable[int], suite: str =
     return mse(ood, given.ood_y[places], laboratory.profile.fitness.clamp)
 
 
-Job = tuple[str, bool, Blind, LabConfig, int, list[int]]  # the arguments of `train`
+Job = tuple[str, bool, TrainingView, LabConfig, int, list[int]]  # the arguments of `train`
 
 
 def _compute(
     laboratory: Laboratory, names: Sequence[str], suite: str, seed: int
 ) -> Iterator[tuple[str, list[pd.DataFrame]]]:
     given, config = laboratory.suites[suite], laboratory.profile.lab
-    count = -(-len(given.tasks) * config.batch * config.width // training.STACK)
+    count = training.stacks(len(given.tasks), config)
     stacks = [part.tolist() for part in np.array_split(np.arange(len(given.tasks)), count)]
     jobs = [(name, True, given.blind, config, seed, part) for name in names for part in stacks]
     # Where a suite is a single stack, its trainings take less time than a process takes to start.
@@ -165,12 +160,10 @@ def _ran(jobs: Sequence[Job], workers: int) -> Iterator[tuple[np.ndarray, ...]]:
         yield from pool.map(_predicted, jobs)
 
 
-@torch.no_grad()
 def _predicted(job: Job) -> tuple[np.ndarray, ...]:
     """Predictions [models, points] at the OOD and training inputs; the constants [models, layers, constants]."""
     _, _, data, config, _, chosen = job
-    with torch.enable_grad():
-        trained = train(*job)
+    trained = train(*job)
     inputs = (torch.from_numpy(x[chosen]).to(config.device, getattr(torch, config.dtype))
               for x in (data.ood_x, data.train_x))  # fmt: skip
     values = torch.stack([value[..., 0, 0].T for value in trained.constants.values()], dim=-1)
