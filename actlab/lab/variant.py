@@ -72,16 +72,9 @@ def suite(settings: Settings) -> Suite:
     What is blind has scaled inputs and targets; `ood_y` is in standard deviations of the training target, as always.
     """
     generator = np.random.default_rng([settings.seed, 0])
-    makers = {
-        "polynomial": tasks.polynomials,
-        "harmonic": tasks.harmonics,
-        "harmonic2d": tasks.harmonics_2d,
-        "feynman": lambda count, generator: tasks.feynman_tasks(count, True, generator),
-    }
-    each = settings.tasks // len(settings.families)
-    drawn = tuple(task for family in settings.families for task in makers[family](each, generator))
+    drawn = tasks.draw(settings.tasks // len(settings.families), True, generator, settings.families)
     config = TaskConfig(train_points=settings.samples, ood_points=OOD_POINTS)
-    made = tasks.sample("universe", drawn, settings.ring, config, generator)
+    made = tasks.sample("variant", drawn, settings.ring, config, generator)
     scaled = replace(
         made.blind,
         train_x=made.blind.train_x * settings.input_scale,
@@ -145,9 +138,9 @@ def losses(
         networks = train(function, given, settings, dtype)
         columns = {}
         for column, x, y in (("ood_mse", given.blind.ood_x, given.ood_y), ("train_mse", given.blind.train_x, train_y)):
-            came = networks.predict(function, torch.from_numpy(x).to(dtype), settings.batch)
+            predicted = networks.predict(function, torch.from_numpy(x).to(dtype), settings.batch).double().numpy()
             with np.errstate(over="ignore", invalid="ignore"):
-                off = came.double().numpy() / settings.target_scale - y
-                columns[column] = stats.clamped(np.mean(off**2, axis=1), clamp)
+                mse = np.mean((predicted / settings.target_scale - y) ** 2, axis=1)
+            columns[column] = stats.clamped(mse, clamp)
         parts.append(pd.DataFrame({"function": name, "task": range(len(y)), "family": given.families, **columns}))
     return pd.concat(parts, ignore_index=True)[COLUMNS]

@@ -9,10 +9,8 @@ how the functions are then written, says `actlab.learnable`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ import torch
 from actlab.activations.trainable import LearnableActivation, learnable
 from actlab.core import stats
 from actlab.core.config import FAMILIES, SUITES, FitnessConfig, LabConfig
+from actlab.core.jobs import Runner
 from actlab.lab import tasks, training
 from actlab.lab.tracing import Function
 from actlab.lab.training_view import TrainingView
@@ -139,25 +138,18 @@ Job = tuple[str, bool, TrainingView, LabConfig, int, list[int]]  # the arguments
 def _compute(
     laboratory: Laboratory, names: Sequence[str], suite: str, seed: int
 ) -> Iterator[tuple[str, list[pd.DataFrame]]]:
+    """The tables of each function as soon as its last stack is trained."""
     given, config = laboratory.suites[suite], laboratory.profile.lab
     count = training.stacks(len(given.tasks), config)
     stacks = [part.tolist() for part in np.array_split(np.arange(len(given.tasks)), count)]
     jobs = [(name, True, given.blind, config, seed, part) for name in names for part in stacks]
+    done: dict[str, dict[int, tuple[np.ndarray, ...]]] = {name: {} for name in names}
     # Where a suite is a single stack, its trainings take less time than a process takes to start.
-    done = _ran(jobs, 1 if count == 1 else min(laboratory.workers, len(jobs)))
-    for name in names:
-        ood, train, values = (np.concatenate(parts) for parts in zip(*(next(done) for _ in stacks), strict=True))
-        yield name, _tables(name, given, laboratory.profile.fitness.clamp, ood, train, values)
-
-
-def _ran(jobs: Sequence[Job], workers: int) -> Iterator[tuple[np.ndarray, ...]]:
-    if workers <= 1:
-        torch.set_num_threads(1)
-        yield from map(_predicted, jobs)
-        return
-    how = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(workers, **how) as pool:
-        yield from pool.map(_predicted, jobs)
+    for (name, *_, part), made in Runner(1 if count == 1 else laboratory.workers).run(jobs, _predicted):
+        done[name][part[0]] = made
+        if len(done[name]) == count:
+            arrays = map(np.concatenate, zip(*(done[name][part[0]] for part in stacks), strict=True))
+            yield name, _tables(name, given, laboratory.profile.fitness.clamp, *arrays)
 
 
 def _predicted(job: Job) -> tuple[np.ndarray, ...]:
@@ -176,10 +168,7 @@ def _tables(
 ) -> list[pd.DataFrame]:
     """The tables of `Found` for one function with learned constants, without what `study` knows."""
     about = pd.DataFrame({"family": suite.families, "task": suite.labels})
-    losses = {
-        "ood_mse": mse(ood, suite.ood_y, clamp),
-        "train_mse": mse(train, suite.blind.train_y, clamp),
-    }
+    losses = {"ood_mse": mse(ood, suite.ood_y, clamp), "train_mse": mse(train, suite.blind.train_y, clamp)}
     starts = {key: value.item() for key, value in learnable(name, dtype=torch.float64).named_parameters()}
     task, layer, constant = (axis.ravel() for axis in np.indices(values.shape))
     names = {"layer": layer + 1, "constant": np.array(list(starts))[constant]}
@@ -201,24 +190,21 @@ def compared(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.D
         that of OOD loss, learned over fixed. Then train_ratio, train_low, train_high: the same of training loss, as a
         logarithm too.
     """
-    arms = losses.assign(function=losses["function"] + " " + losses["constants"])
-    names = losses["function"].unique()
+    logs = stats.log_losses(losses["train_mse"], config.clamp, FLOOR)
+    arms = losses.assign(function=losses["function"] + " " + losses["constants"], log=logs)
+    names, parts, fits = losses["function"].unique(), summaries.by_function(arms), []
+    for name in names:
+        learned, fixed = (parts[f"{name} {arm}"] for arm in ("learned", "fixed"))
+        pair = learned["log"], fixed.loc[learned.index, "log"]
+        gap = stats.paired_difference(*pair, np.random.default_rng(seed), strata=learned["family"])
+        fits.append(gap.columns("train_ratio", "train_"))
     table = summaries.planned(arms, [(f"{name} learned", f"{name} fixed") for name in names], config, seed)
-    fits = [_train_gap(losses[losses["function"] == name], config, seed) for name in names]
     return table.drop(columns="subject").assign(function=names, **pd.DataFrame(fits))
-
-
-def _train_gap(losses: pd.DataFrame, config: FitnessConfig, seed: int) -> dict[str, float]:
-    logs = losses.assign(log=stats.mean_log(losses[["train_mse"]].to_numpy(), config.clamp, FLOOR))
-    learned, fixed = (logs[logs["constants"] == arm].set_index("task") for arm in ("learned", "fixed"))
-    pair = learned["log"], fixed.loc[learned.index, "log"]
-    gap = stats.paired_difference(*pair, np.random.default_rng(seed), strata=learned["family"])
-    return {"train_ratio": gap.estimate, "train_low": gap.low, "train_high": gap.high}
 
 
 def by_family(losses: pd.DataFrame, config: FitnessConfig) -> pd.DataFrame:
     """The geometric mean ratio of OOD loss, learned over fixed, of each function (rows) on each family (columns)."""
-    logs = losses.assign(log=stats.mean_log(losses[["ood_mse"]].to_numpy(), config.clamp, config.floor))
+    logs = summaries.with_logs(losses, config)
     wide = logs.pivot_table("log", ["function", "family"], "constants", "mean", sort=False)
     ratio = np.exp(wide["learned"] - wide["fixed"]).unstack()
     return ratio.loc[losses["function"].unique(), losses["family"].unique()].rename_axis(columns=None)

@@ -18,16 +18,16 @@ from actlab.scoring import canary, evaluator
 
 # What does not count: what runs at import, a sandbox's own plumbing, and studies that need a whole laboratory.
 COVERED = {
-    "feynman": Counted(left_out="_row _pooled Equation"),
-    "tasks": Counted(),
-    "passes": Counted(),
-    "lab": Counted(left_out="_want_device"),
-    "worker": Counted(left_out="warm_up"),
-    "fitness": Counted(left_out="Score Evaluator._send Evaluator._sandboxes"),
-    "stats": Counted(only="bootstrap_mean clamped log_losses mean_log _vector members tails"),
-    "constants": Counted(only="Trained train _predicted _tables"),
-    "spectra": Counted(left_out="study"),
-    "studies": Counted(only="_histograms"),
+    "lab.feynman": Counted(left_out="_equations"),
+    "lab.tasks": Counted(),
+    "lab.tracing": Counted(),
+    "lab.training": Counted(),
+    "scoring.worker": Counted(left_out="warm_up"),
+    "scoring.evaluator": Counted(left_out="Score Evaluator._send Evaluator._sandboxes"),
+    "core.stats": Counted(only="bootstrap_mean clamped log_losses mean_log _vector members tails"),
+    "studies.constants": Counted(only="Trained train _predicted _tables"),
+    "studies.spectra": Counted(left_out="study"),
+    "studies.trust": Counted(only="_histograms"),
 }
 
 
