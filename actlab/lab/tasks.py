@@ -73,10 +73,9 @@ class Suite:
 def suite(name: str, config: TaskConfig) -> Suite:
     """The suite of that name, the same to the byte for the same config.
 
-    Calibration and search draw Feynman equations from one pool, held-out and far from the other. Besides these four
-    there is "in-distribution": the tasks and the training data of the search suite, to the byte, judged on fresh
-    points of the training box in place of the ring. It serves as the fitness of a control of the search, and nothing
-    else.
+    Calibration and search draw Feynman equations from one pool, held-out and far from the other. The fifth suite,
+    "in-distribution", has the tasks and training data of the search suite, judged on fresh points of the training box
+    in place of the ring. It is the fitness of a control of the search, and nothing else.
 
     Raises:
         ValueError: where there is no suite of that name, or its size cannot be shared equally by the families.

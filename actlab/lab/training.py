@@ -101,19 +101,19 @@ def initial_networks(dims: tuple[int, ...], inputs: int, config: LabConfig, seed
     Weights of the padded inputs exist but never matter, since those inputs are zero.
 
     Args:
-        dims: the number of true inputs of each model, [models].
+        dims: the number of true inputs of each model; its weights do not depend on how many models follow it.
         inputs: the number of inputs with padding.
         config: the lab's settings.
-        seed: of all weights; a model's weights do not depend on how many models follow it.
+        seed: of all weights.
     """
     shapes = list(itertools.pairwise([inputs, *[config.width] * config.depth, 1]))
     models = []
     for dim, sequence in zip(dims, np.random.SeedSequence(seed).spawn(len(dims)), strict=True):
-        generator = np.random.default_rng(sequence)
-        bounds = [1 / math.sqrt(fan_in) for fan_in in (dim, *(fan_in for fan_in, _ in shapes[1:]))]
-        pairs = [(generator.uniform(-bound, bound, shape), generator.uniform(-bound, bound, (1, shape[1])))
-                 for bound, shape in zip(bounds, shapes, strict=True)]  # fmt: skip
-        models.append([*(weight for weight, _ in pairs), *(bias for _, bias in pairs)])
+        uniform, pairs = np.random.default_rng(sequence).uniform, []
+        for layer, (fan_in, fan_out) in enumerate(shapes):
+            bound = 1 / math.sqrt(fan_in if layer else dim)
+            pairs.append([uniform(-bound, bound, (fan_in, fan_out)), uniform(-bound, bound, (1, fan_out))])
+        models.append(list(itertools.chain(*zip(*pairs, strict=True))))
     stacked = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*models, strict=True))
     return Networks.of(tensor.to(config.device, getattr(torch, config.dtype)) for tensor in stacked)
 
@@ -160,17 +160,13 @@ class Start:
 
 
 def train(
-    function: Function,
-    data: TrainingView,
-    config: LabConfig,
-    seed: int,
-    chosen: Sequence[int] | None = None,
+    function: Function, data: TrainingView, config: LabConfig, seed: int, chosen: Sequence[int] | None = None
 ) -> Networks:
     """Networks trained on each task of `data`.
 
     Args:
         function: the activation, a function of one model's [batch, features].
-        data: the tasks; targets of the out-of-distribution points are not in it.
+        data: the tasks.
         config: the lab's settings.
         seed: of initial weights and batches: common to all functions, so that their differences are paired.
         chosen: places of the tasks to train on, all by default; a task's network does not depend on the others.
@@ -255,7 +251,7 @@ def by_autograd(
         found = torch.autograd.grad(losses(x, y).sum(), parameters)
         for parameter in parameters:
             parameter.requires_grad_(False)
-        return found
+        return [gradient.contiguous() for gradient in found]  # Adam reads memory, whatever the strides
 
     return gradients
 

@@ -75,13 +75,9 @@ def suite(settings: Settings) -> Suite:
     drawn = tasks.draw(settings.tasks // len(settings.families), True, generator, settings.families)
     config = TaskConfig(train_points=settings.samples, ood_points=OOD_POINTS)
     made = tasks.sample("variant", drawn, settings.ring, config, generator)
-    scaled = replace(
-        made.blind,
-        train_x=made.blind.train_x * settings.input_scale,
-        ood_x=made.blind.ood_x * settings.input_scale,
-        train_y=made.blind.train_y * settings.target_scale,
-    )
-    return replace(made, blind=scaled)
+    scales = {"train_x": settings.input_scale, "ood_x": settings.input_scale, "train_y": settings.target_scale}
+    scaled = {name: getattr(made.blind, name) * scale for name, scale in scales.items()}
+    return replace(made, blind=replace(made.blind, **scaled))
 
 
 class _Recorded(torch.autograd.Function):
@@ -128,7 +124,7 @@ def losses(
         dtype: of the networks.
 
     Returns:
-        Columns function, task (number), family, ood_mse, train_mse.
+        The table of `COLUMNS`; a task is its number.
     """
     given, parts = suite(settings), []
     forms = {"tanh": zoo.gelu, "erf": zoo.gelu_erf}
