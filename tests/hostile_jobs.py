@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from actlab.activations import program_source
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import messages, worker
 
 # An attacker's kit: a confined child can import nothing that was not loaded before.
@@ -50,7 +50,7 @@ def system_call(number: int, *arguments: int) -> int:
     return came
 
 
-def python(request: Mapping[str, str], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> worker.Answer:
+def python(request: Mapping[str, str], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> worker.Answer:
     """Runs `request["source"]` with the kit; answers with the `head` and the `out` that it leaves."""
     kit = {name.rpartition(".")[2]: module for name, module in KIT.items()}
     scope = {**kit, "np": np, "libc": LIBC, "call": system_call, "data": data, "head": {}, "out": []}

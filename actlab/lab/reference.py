@@ -10,7 +10,7 @@ from torch import nn
 from actlab.core.config import LabConfig
 from actlab.lab import training
 from actlab.lab.tracing import Function
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 
 
 class Wrapped(nn.Module):
@@ -38,19 +38,18 @@ def network(function: Function, start: training.Networks, model: int, dim: int) 
     return nn.Sequential(*layers[:-1])
 
 
-def train(function: Function, data: Blind, config: LabConfig, seed: int, fused: bool = False) -> list[nn.Sequential]:
+def train(
+    function: Function, data: TrainingView, config: LabConfig, seed: int, fused: bool = False
+) -> list[nn.Sequential]:
     """One trained network a task; the arguments are those of `training.train`, and whether Adam is fused."""
     dtype = getattr(torch, config.dtype)
     start = training.initial_networks(data.dims, data.train_x.shape[-1], config, seed)
     index = training.batches(data.train_x.shape[1], config, seed)
-    trained = []
-    for model, dim in enumerate(data.dims):
-        x = torch.from_numpy(data.train_x[model, :, :dim]).to(dtype)
-        y = torch.from_numpy(data.train_y[model, :, None]).to(dtype)
-        net = network(function, start, model, dim)
-        fit(net, x, y, index, config.learning_rate, fused)
-        trained.append(net)
-    return trained
+    nets = [network(function, start, model, dim) for model, dim in enumerate(data.dims)]
+    for net, dim, x, y in zip(nets, data.dims, data.train_x, data.train_y, strict=True):
+        points = torch.from_numpy(x[:, :dim]).to(dtype), torch.from_numpy(y[:, None]).to(dtype)
+        fit(net, *points, index, config.learning_rate, fused)
+    return nets
 
 
 def fit(

@@ -10,15 +10,16 @@ shown other functions' losses by then; no setting was chosen by their order, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
 from actlab.core.config import FAMILIES, SUITES, TaskConfig
 from actlab.lab import feynman
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 
 INPUT_SCALE = 3.0**0.5  # a uniform variable on [-1, 1] has variance 1/3
 MAX_DIM = 4  # inputs are padded with zeros to this many features
@@ -49,7 +50,7 @@ class Suite:
     name: str
     ring: float
     tasks: tuple[Task, ...]
-    blind: Blind
+    blind: TrainingView
     ood_y: np.ndarray
     offset: np.ndarray
     scale: np.ndarray
@@ -72,10 +73,9 @@ class Suite:
 def suite(name: str, config: TaskConfig) -> Suite:
     """The suite of that name, the same to the byte for the same config.
 
-    Calibration and search draw Feynman equations from one pool, held-out and far from the other. Besides these four
-    there is "in-distribution": the tasks and the training data of the search suite, to the byte, judged on fresh
-    points of the training box in place of the ring. It serves as the fitness of a control of the search, and nothing
-    else.
+    Calibration and search draw Feynman equations from one pool, held-out and far from the other. The fifth suite,
+    "in-distribution", has the tasks and training data of the search suite, judged on fresh points of the training box
+    in place of the ring. It is the fitness of a control of the search, and nothing else.
 
     Raises:
         ValueError: where there is no suite of that name, or its size cannot be shared equally by the families.
@@ -99,29 +99,33 @@ def _inside(base: Suite, config: TaskConfig) -> Suite:
     """The suite with its test points drawn anew, inside of the training box, from a generator of their own."""
     generator = np.random.default_rng([config.seed, len(SUITES)])
     u = np.zeros_like(base.blind.ood_x)
-    for i, task in enumerate(base.tasks):
-        u[i, :, : task.dim] = generator.uniform(-1, 1, size=(u.shape[1], task.dim))
-    y = np.stack([base.target(i, u[i, :, : task.dim]) for i, task in enumerate(base.tasks)])
+    for task, points in zip(base.tasks, u, strict=True):
+        points[:, : task.dim] = generator.uniform(-1, 1, size=(len(points), task.dim))
+    y = (_targets(base.tasks, u) - base.offset[:, None]) / base.scale[:, None]
     return replace(base, name=INSIDE, ring=0.0, blind=replace(base.blind, ood_x=u * INPUT_SCALE), ood_y=y)
 
 
-def draw(per_family: int, held_out: bool, generator: np.random.Generator) -> tuple[Task, ...]:
-    """`per_family` tasks of each family, families in turn."""
-    makers = (polynomials, harmonics, harmonics_2d)
-    drawn = [maker(per_family, generator) for maker in makers]
-    drawn.append(feynman_tasks(per_family, held_out, generator))
-    return tuple(task for group in drawn for task in group)
+def draw(
+    per_family: int, held_out: bool, generator: np.random.Generator, families: Sequence[str] = FAMILIES
+) -> tuple[Task, ...]:
+    """`per_family` tasks of each family, families in turn; the Feynman equations are from one of the two pools."""
+    makers = {
+        "polynomial": polynomials,
+        "harmonic": harmonics,
+        "harmonic2d": harmonics_2d,
+        "feynman": partial(feynman_tasks, feynman.equations(held_out)),
+    }
+    return tuple(task for family in families for task in makers[family](per_family, generator))
 
 
 def polynomials(count: int, generator: np.random.Generator) -> list[Task]:
     """Chebyshev series of degree 2 to 4, normal coefficients halved with each degree: steep outside the box. [ours]"""
     degrees = generator.integers(2, 5, size=count)
     coefficients = generator.standard_normal((count, 5)) * 0.5 ** np.arange(5) * (np.arange(5) <= degrees[:, None])
-
-    def make(degree: int, c: np.ndarray) -> Task:
-        return Task("polynomial", f"degree {degree}", 1, lambda u: chebyshev.chebval(u[:, 0], c))
-
-    return [make(int(d), c) for d, c in zip(degrees, coefficients, strict=True)]
+    return [
+        Task("polynomial", f"degree {degree}", 1, lambda u, c=c: chebyshev.chebval(u[:, 0], c))
+        for degree, c in zip(degrees, coefficients, strict=True)
+    ]
 
 
 def harmonics(count: int, generator: np.random.Generator) -> list[Task]:
@@ -151,12 +155,11 @@ def _waves(family: str, dim: int, most: float, count: int, generator: np.random.
     return [make(i) for i in range(count)]
 
 
-def feynman_tasks(count: int, held_out: bool, generator: np.random.Generator) -> list[Task]:
+def feynman_tasks(pool: Sequence[feynman.Equation], count: int, generator: np.random.Generator) -> list[Task]:
     """Feynman equations, each on a random sub-box with 60 to 100 % of its variables' ranges. [ours]
 
     Equations come in random order without repetition until the pool is used up, then again on new sub-boxes.
     """
-    pool = feynman.equations(held_out=held_out)
     order = np.concatenate([generator.permutation(len(pool)) for _ in range(-(-count // len(pool)))])[:count]
     return [_feynman_task(pool[i], generator) for i in order]
 
@@ -165,11 +168,7 @@ def _feynman_task(equation: feynman.Equation, generator: np.random.Generator) ->
     low, high = np.array(equation.low), np.array(equation.high)
     half = (high - low) / 2 * generator.uniform(0.6, 1.0, size=len(low))
     centre = generator.uniform(low + half, high - half)
-
-    def target(u: np.ndarray) -> np.ndarray:
-        return equation.function(*(centre + half * u).T)
-
-    return Task("feynman", equation.name, len(low), target)
+    return Task("feynman", equation.name, len(low), lambda u: equation.function(*(centre + half * u).T))
 
 
 def ring_points(count: int, dim: int, inner: float, outer: float, generator: np.random.Generator) -> np.ndarray:
@@ -179,6 +178,11 @@ def ring_points(count: int, dim: int, inner: float, outer: float, generator: np.
     face = generator.integers(dim, size=count)
     points[np.arange(count), face] = generator.choice([-1.0, 1.0], size=count)
     return points * radius[:, None]
+
+
+def _targets(tasks: Sequence[Task], u: np.ndarray) -> np.ndarray:
+    """Raw targets [tasks, points] at u [tasks, points, MAX_DIM]."""
+    return np.stack([task.target(points[:, : task.dim]) for task, points in zip(tasks, u, strict=True)])
 
 
 def sample(
@@ -191,15 +195,12 @@ def sample(
     Raises:
         ValueError: where a task is not finite on its points, or constant on its training box.
     """
-    count = len(tasks)
-    train_u = np.zeros((count, config.train_points, MAX_DIM))
-    ood_u = np.zeros((count, config.ood_points, MAX_DIM))
-    for i, task in enumerate(tasks):
-        train_u[i, :, : task.dim] = generator.uniform(-1, 1, size=(config.train_points, task.dim))
-    for i, task in enumerate(tasks):
-        ood_u[i, :, : task.dim] = ring_points(config.ood_points, task.dim, 1.0, 1.0 + ring, generator)
-    train_y = np.stack([task.target(u[:, : task.dim]) for task, u in zip(tasks, train_u, strict=True)])
-    ood_y = np.stack([task.target(u[:, : task.dim]) for task, u in zip(tasks, ood_u, strict=True)])
+    train_u, ood_u = (np.zeros((len(tasks), n, MAX_DIM)) for n in (config.train_points, config.ood_points))
+    for task, u in zip(tasks, train_u, strict=True):
+        u[:, : task.dim] = generator.uniform(-1, 1, size=(len(u), task.dim))
+    for task, u in zip(tasks, ood_u, strict=True):
+        u[:, : task.dim] = ring_points(len(u), task.dim, 1.0, 1.0 + ring, generator)
+    train_y, ood_y = (_targets(tasks, u) for u in (train_u, ood_u))
     offset, scale = train_y.mean(axis=1), train_y.std(axis=1)
     for i, task in enumerate(tasks):
         if not (np.isfinite(train_y[i]).all() and np.isfinite(ood_y[i]).all() and scale[i] > 0):
@@ -209,5 +210,5 @@ def sample(
         return (y - offset[:, None]) / scale[:, None]
 
     dims = tuple(task.dim for task in tasks)
-    blind = Blind(dims, train_u * INPUT_SCALE, standard(train_y), ood_u * INPUT_SCALE)
+    blind = TrainingView(dims, train_u * INPUT_SCALE, standard(train_y), ood_u * INPUT_SCALE)
     return Suite(name, ring, tasks, blind, standard(ood_y), offset, scale)

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Blind:
+class TrainingView:
     """What a worker may hold of a suite: training data and OOD inputs, never OOD targets.
 
     `train_x` [tasks, points, 4] and `ood_x` [tasks, points, 4] are padded with zeros, `train_y` is [tasks, points].

@@ -1,16 +1,16 @@
 """One lab out of many: the synthetic lab of section 4 with settings of its own, all of them free (ours).
 
 The default lab (`actlab.lab.training`) fixes Adam's cosine schedule, torch's initialisation and the scales of the data.
-A universe takes its initial weights, batches, tasks and recorded passes, and varies the rest: inputs and targets are
-multiplied, initial weights too, and the loop below has a schedule to choose. With the default lab's settings it trains
-the same networks, up to rounding, at some 1.5 times the cost.
+A variant takes its initial weights, batches, tasks, recorded passes and training loop, and varies the rest: inputs,
+targets and initial weights are multiplied, and the schedule is chosen. With the default lab's settings it trains the
+same networks, up to rounding, at some 1.5 times the cost.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,10 @@ from actlab.core import stats
 from actlab.core.config import FAMILIES, LabConfig, TaskConfig
 from actlab.lab import tasks, tracing, training
 from actlab.lab.tasks import Suite
-from actlab.lab.tracing import Function
+from actlab.lab.tracing import Backward, Forward, Function
 from actlab.lab.training import Networks
 
-SCHEDULES = ("cosine", "constant")
+SCHEDULES = tuple(training.SCHEDULES)
 GELU = "gelu"  # whose form is a setting; functions that contain a GELU keep theirs
 OOD_POINTS = 256  # a task; a multiple of every batch
 COLUMNS = ["function", "task", "family", "ood_mse", "train_mse"]
@@ -65,11 +65,6 @@ class Settings:
         """As far as the default lab knows them."""
         return LabConfig(self.width, self.depth, self.batch, self.steps, self.learning_rate)
 
-    def rate(self, step: int) -> float:
-        """Learning rate at a step."""
-        falling = self.schedule == "cosine"
-        return self.learning_rate * (0.5 * (1 + math.cos(math.pi * step / self.steps)) if falling else 1.0)
-
 
 def suite(settings: Settings) -> Suite:
     """A lab's tasks, families in turn; Feynman equations are those kept from calibration and search.
@@ -77,30 +72,19 @@ def suite(settings: Settings) -> Suite:
     What is blind has scaled inputs and targets; `ood_y` is in standard deviations of the training target, as always.
     """
     generator = np.random.default_rng([settings.seed, 0])
-    makers = {
-        "polynomial": tasks.polynomials,
-        "harmonic": tasks.harmonics,
-        "harmonic2d": tasks.harmonics_2d,
-        "feynman": lambda count, generator: tasks.feynman_tasks(count, True, generator),
-    }
-    each = settings.tasks // len(settings.families)
-    drawn = tuple(task for family in settings.families for task in makers[family](each, generator))
+    drawn = tasks.draw(settings.tasks // len(settings.families), True, generator, settings.families)
     config = TaskConfig(train_points=settings.samples, ood_points=OOD_POINTS)
-    made = tasks.sample("universe", drawn, settings.ring, config, generator)
-    scaled = replace(
-        made.blind,
-        train_x=made.blind.train_x * settings.input_scale,
-        ood_x=made.blind.ood_x * settings.input_scale,
-        train_y=made.blind.train_y * settings.target_scale,
-    )
-    return replace(made, blind=scaled)
+    made = tasks.sample("variant", drawn, settings.ring, config, generator)
+    scales = {"train_x": settings.input_scale, "ood_x": settings.input_scale, "train_y": settings.target_scale}
+    scaled = {name: getattr(made.blind, name) * scale for name, scale in scales.items()}
+    return replace(made, blind=replace(made.blind, **scaled))
 
 
 class _Recorded(torch.autograd.Function):
     """A function's recorded passes (`actlab.lab.tracing`) as one step of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, z: torch.Tensor, forward: Callable, backward: Callable) -> torch.Tensor:
+    def forward(ctx: Any, z: torch.Tensor, forward: Forward, backward: Backward) -> torch.Tensor:
         value, *ctx.kept = forward(z)
         ctx.recorded = backward
         return value
@@ -111,30 +95,19 @@ class _Recorded(torch.autograd.Function):
 
 
 def train(function: Function, given: Suite, settings: Settings, dtype: torch.dtype = torch.float32) -> Networks:
-    """Networks trained on each task of a lab, as one stack, by Adam on the mean squared error.
+    """Networks trained on each task of a lab, as `suite` makes them; the function is one of one model's batch.
 
-    Args:
-        function: the activation, of one model's [batch, features].
-        given: the lab's tasks, as `suite` makes them.
-        settings: the lab's.
-        dtype: of the networks.
+    They are one stack, and by autograd: `training.train` is faster, but rounds in another way, which the committed
+    records would show.
     """
-    x, y = (torch.from_numpy(a).to(dtype) for a in (given.blind.train_x, given.blind.train_y[..., None]))
     config = replace(settings.lab, dtype=str(dtype).removeprefix("torch."))
-    start = training.initial_networks(given.blind.dims, x.shape[-1], config, settings.seed)
-    weights = [(w * settings.gain).requires_grad_() for w in start.weights]
-    biases = [b.clone().requires_grad_() for b in start.biases]
-    recorded = tracing.record(function, x.new_zeros(len(x), settings.batch, settings.width))
-    optimiser = torch.optim.Adam([*weights, *biases], lr=settings.learning_rate, fused=True)
-    for step, points in enumerate(training.batches(x.shape[1], settings.lab, settings.seed)):
-        optimiser.param_groups[0]["lr"] = settings.rate(step)
-        z = torch.baddbmm(biases[0], x[:, points], weights[0])
-        for weight, bias in zip(weights[1:], biases[1:], strict=True):
-            z = torch.baddbmm(bias, _Recorded.apply(z, *recorded), weight)
-        optimiser.zero_grad()
-        (z - y[:, points]).square().mean(dim=1).sum().backward()
-        optimiser.step()
-    return Networks(tuple(w.detach() for w in weights), tuple(b.detach() for b in biases))
+    start = training.Start.of(given.blind, config, settings.seed, range(len(given.tasks)))
+    networks = Networks(tuple(weight * settings.gain for weight in start.networks.weights), start.networks.biases)
+    passes = tracing.record(function, start.x.new_zeros(len(start.x), config.batch, config.width))
+    layer = repeat(lambda z: _Recorded.apply(z, *passes))
+    gradients = training.by_autograd(networks.tensors, lambda x, y: networks.losses(layer, x, y))
+    training.fit(networks.tensors, gradients, start, config, settings.schedule)
+    return networks
 
 
 def losses(
@@ -151,7 +124,7 @@ def losses(
         dtype: of the networks.
 
     Returns:
-        Columns function, task (number), family, ood_mse, train_mse.
+        The table of `COLUMNS`; a task is its number.
     """
     given, parts = suite(settings), []
     forms = {"tanh": zoo.gelu, "erf": zoo.gelu_erf}
@@ -161,9 +134,9 @@ def losses(
         networks = train(function, given, settings, dtype)
         columns = {}
         for column, x, y in (("ood_mse", given.blind.ood_x, given.ood_y), ("train_mse", given.blind.train_x, train_y)):
-            came = networks.predict(function, torch.from_numpy(x).to(dtype), settings.batch)
+            predicted = networks.predict(function, torch.from_numpy(x).to(dtype), settings.batch).double().numpy()
             with np.errstate(over="ignore", invalid="ignore"):
-                off = came.double().numpy() / settings.target_scale - y
-                columns[column] = stats.clamped(np.mean(off**2, axis=1), clamp)
+                mse = np.mean((predicted / settings.target_scale - y) ** 2, axis=1)
+            columns[column] = stats.clamped(mse, clamp)
         parts.append(pd.DataFrame({"function": name, "task": range(len(y)), "family": given.families, **columns}))
     return pd.concat(parts, ignore_index=True)[COLUMNS]

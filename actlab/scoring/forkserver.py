@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import messages
 from actlab.scoring.confinement import PR_SET_CHILD_SUBREAPER, Confinement, die_with_parent, prctl
 
@@ -93,16 +93,16 @@ def main() -> None:
     _leave()
 
 
-def _suites(about: Mapping[str, Any], arrays: list[np.ndarray]) -> dict[str, Blind]:
+def _suites(about: Mapping[str, Any], arrays: list[np.ndarray]) -> dict[str, TrainingView]:
     parts = iter(arrays)
-    return {name: Blind(tuple(dims), next(parts), next(parts), next(parts)) for name, dims in about.items()}
+    return {name: TrainingView(tuple(dims), next(parts), next(parts), next(parts)) for name, dims in about.items()}
 
 
 def _in_child(
     jobs: ModuleType,
     request: Mapping[str, Any],
     arrays: list[np.ndarray],
-    data: Mapping[str, Blind],
+    data: Mapping[str, TrainingView],
     confinement: Confinement,
     sandbox: BinaryIO,
 ) -> tuple[dict[str, Any], bytes]:
@@ -197,7 +197,9 @@ def _leave() -> None:
             folder.rmdir()
 
 
-def _work(jobs: ModuleType, request: Mapping[str, Any], arrays: list[np.ndarray], data: Mapping[str, Blind]) -> bytes:
+def _work(
+    jobs: ModuleType, request: Mapping[str, Any], arrays: list[np.ndarray], data: Mapping[str, TrainingView]
+) -> bytes:
     """The answer to a request, or the error that the candidate raised."""
     try:
         return messages.pack(*jobs.JOBS[request["job"]](request, arrays, data))

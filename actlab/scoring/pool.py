@@ -25,7 +25,7 @@ import numpy as np
 from actlab.core import jobs
 from actlab.core.config import Limits
 from actlab.core.jobs import WorkerError
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring.sandbox import Outcome, Sandbox, SandboxError
 
 LOG = logging.getLogger("actlab.scoring.pool")
@@ -35,7 +35,7 @@ HELD = 8  # suites that a process keeps for its sandboxes; an older one is sent 
 RUNS = ("scoring/pool", "scoring/worker")  # what a call runs, wherever it does
 
 
-def data_key(blind: Blind) -> str:
+def data_key(blind: TrainingView) -> str:
     """SHA-256 of a suite's blind data, hexadecimal: its name in every sandbox."""
     digest = hashlib.sha256(repr(blind.dims).encode())
     for array in (blind.train_x, blind.train_y, blind.ood_x):
@@ -55,7 +55,7 @@ class Call:
     limits: Limits
     without: tuple[str, ...] = ()  # confinements to leave out, for measurements
     suite: str | None = None  # the key of the data that it needs
-    data: Blind | None = None  # that data, where the process that was asked first lacked it
+    data: TrainingView | None = None  # that data, where the process that was asked first lacked it
     number: int = 0  # no two calls are equal: some executors answer equal ones once
     build: str = ""  # the caller's
 
@@ -71,7 +71,7 @@ class Pool:
     """
 
     def __init__(
-        self, limits: Limits, without: Sequence[str] = (), data: Mapping[str, Blind] | None = None, size: int = 0
+        self, limits: Limits, without: Sequence[str] = (), data: Mapping[str, TrainingView] | None = None, size: int = 0
     ) -> None:
         self.limits, self.without, self.data = limits, tuple(without), dict(data or {})
         self._lock, self._closed = threading.Lock(), False
@@ -160,7 +160,7 @@ class Answer(Future):
     """
 
     def __init__(
-        self, submit: Callable[[Call], Future], call: Call, data: Blind | None, read: Callable[[Outcome], Any]
+        self, submit: Callable[[Call], Future], call: Call, data: TrainingView | None, read: Callable[[Outcome], Any]
     ) -> None:
         super().__init__()
         self._submit, self._data, self._read, self._unwanted = submit, data, read, False

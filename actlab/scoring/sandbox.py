@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from actlab.core.config import Limits
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import forkserver, messages
 
 LOG = logging.getLogger("actlab.scoring.sandbox")
@@ -66,7 +66,7 @@ class Sandbox:
 
     def __init__(
         self,
-        data: Mapping[str, Blind],
+        data: Mapping[str, TrainingView],
         limits: Limits,
         jobs: ModuleType,
         fork: bool = True,
@@ -124,7 +124,7 @@ class Sandbox:
         said = f"sandbox: {', '.join(self.active)}, empty environment" + (f" ({missing})" if missing else "")
         _log_once(said, logging.WARNING if missing else logging.INFO)
 
-    def hold(self, data: Mapping[str, Blind]) -> None:
+    def hold(self, data: Mapping[str, TrainingView]) -> None:
         """Has other data for later jobs; a running fork server is sent what it lacks. A name never changes its data."""
         with self._lock:
             known, self.data = self.data, dict(data)
@@ -218,7 +218,7 @@ class Sandbox:
         self._scratch.cleanup()
 
 
-def _packed(data: Mapping[str, Blind]) -> tuple[dict[str, tuple[int, ...]], list[np.ndarray]]:
+def _packed(data: Mapping[str, TrainingView]) -> tuple[dict[str, tuple[int, ...]], list[np.ndarray]]:
     """The suites as a message has them."""
     arrays = [array for blind in data.values() for array in (blind.train_x, blind.train_y, blind.ood_x)]
     return {name: blind.dims for name, blind in data.items()}, arrays

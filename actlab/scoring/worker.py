@@ -17,18 +17,18 @@ from actlab.candidates import profiling
 from actlab.candidates.program import check, compile_program
 from actlab.core.config import LabConfig
 from actlab.lab import training
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 
 Answer = tuple[dict[str, Any], list[np.ndarray]]
-Job = Callable[[Mapping[str, Any], Sequence[np.ndarray], Mapping[str, Blind]], Answer]
+Job = Callable[[Mapping[str, Any], Sequence[np.ndarray], Mapping[str, TrainingView]], Answer]
 
 
-def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
+def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """Behaviour, cost, traits and fingerprint of `request["source"]`, as `profiling.Description`'s plain data."""
     return profiling.describe(request["source"]).to_dict(), []
 
 
-def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
+def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """Trains a program on the tasks of a suite and predicts.
 
     The request has `source`; `suite`, the name; `lab`, the fields of a LabConfig; `seed`; and `chosen`, the places of
@@ -45,7 +45,7 @@ def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapp
     return {}, [networks.predict(function, *points).double().numpy() for points in asked]
 
 
-def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
+def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """A program's result at one element of a batch, and its slope along that element by autograd, [points] each.
 
     The request has `source`; the arrays are x [points], the element in the first row and second column, and the batch
@@ -66,7 +66,7 @@ def warm_up() -> None:
     torch.set_num_threads(1)
     torch.backends.mkldnn.set_flags(False)  # oneDNN writes machine code as it runs, which confinement forbids
     x = np.random.default_rng(0).normal(size=(2, 64, 4))
-    data = {"warm-up": Blind((4, 4), x, x[:, :, 0], x)}
+    data = {"warm-up": TrainingView((4, 4), x, x[:, :, 0], x)}
     for name in zoo.names():
         source = check(zoo.program_source(name)).source
         describe({"source": source}, [], {})

@@ -8,11 +8,9 @@ how the functions are then written, says `actlab.learnable`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,10 @@ import torch
 from actlab.activations.trainable import LearnableActivation, learnable
 from actlab.core import stats
 from actlab.core.config import FAMILIES, SUITES, FitnessConfig, LabConfig
+from actlab.core.jobs import Runner
 from actlab.lab import tasks, training
-from actlab.lab.training_view import Blind
+from actlab.lab.tracing import Function
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import summaries
 from actlab.scoring.evaluator import mse
 from actlab.scoring.laboratory import Laboratory
@@ -55,17 +55,23 @@ class Trained:
     networks: training.Networks
     constants: Constants
 
+    @property
+    def functions(self) -> list[Function]:
+        """Of each hidden layer, for the whole stack."""
+
+        def of(layer: int) -> Function:
+            return lambda z: torch.func.functional_call(
+                self.module, {name: values[layer] for name, values in self.constants.items()}, (z,)
+            )
+
+        return [of(layer) for layer in range(len(self.networks.weights) - 1)]
+
     def outputs(self, x: torch.Tensor) -> torch.Tensor:
-        """What the networks say at x [models, points, features]: [models, points, 1]."""
-        first, *rest = zip(self.networks.weights, self.networks.biases, strict=True)
-        z = torch.baddbmm(first[1], x, first[0])
-        for layer, (weight, bias) in enumerate(rest):
-            here = {name: values[layer] for name, values in self.constants.items()}
-            z = torch.baddbmm(bias, torch.func.functional_call(self.module, here, (z,)), weight)
-        return z
+        """Predictions [models, points, 1] at x [models, points, features]."""
+        return self.networks.layers(self.functions, x)[-1]
 
 
-def train(name: str, learned: bool, data: Blind, config: LabConfig, seed: int, chosen: Sequence[int]) -> Trained:
+def train(name: str, learned: bool, data: TrainingView, config: LabConfig, seed: int, chosen: Sequence[int]) -> Trained:
     """What `training.train` does for a zoo function, as one stack and by autograd, with its constants fixed or learned.
 
     Args:
@@ -79,28 +85,16 @@ def train(name: str, learned: bool, data: Blind, config: LabConfig, seed: int, c
     Raises:
         ValueError: where the function has no constants, or sees its batch.
     """
-    dtype, device = getattr(torch, config.dtype), config.device
-    module = learnable(name, device=device, dtype=dtype)
+    module = learnable(name, device=config.device, dtype=getattr(torch, config.dtype))
     if not module.activation.pointwise:
         raise ValueError(f"wanted a pointwise function, to train a stack at once; got {name}, which sees its batch")
-    chosen = list(chosen)
-    x, y = (torch.from_numpy(a[chosen]).to(device, dtype) for a in (data.train_x, data.train_y[..., None]))
-    start = training.initial_networks(data.dims, x.shape[-1], config, seed).at(chosen)
-    shape = (config.depth, len(chosen), 1, 1)
+    start = training.Start.of(data, config, seed, chosen)
+    shape = (config.depth, len(start.x), 1, 1)
     constants = {key: value.detach().expand(shape).clone() for key, value in module.named_parameters()}
-    trained = Trained(module, start, constants)
-    parameters = [*start.weights, *start.biases, *(constants.values() if learned else ())]
-    for parameter in parameters:
-        parameter.requires_grad_()
-    adam = torch.optim.Adam(parameters, fused=True)
-    index = training.batches(x.shape[1], config, seed).to(device)
-    for step, points in enumerate(index):
-        adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / len(index))) / 2
-        adam.zero_grad()
-        (trained.outputs(x[:, points]) - y[:, points]).square().mean(dim=(1, 2)).sum().backward()
-        adam.step()
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    trained = Trained(module, start.networks, constants)
+    parameters = [*start.networks.tensors, *(constants.values() if learned else ())]
+    losses = partial(trained.networks.losses, trained.functions)
+    training.fit(parameters, training.by_autograd(parameters, losses), start, config)
     return trained
 
 
@@ -138,39 +132,30 @@ def fixed(laboratory: Laboratory, name: str, chosen: Iterable[int], suite: str =
     return mse(ood, given.ood_y[places], laboratory.profile.fitness.clamp)
 
 
-Job = tuple[str, bool, Blind, LabConfig, int, list[int]]  # the arguments of `train`
+Job = tuple[str, bool, TrainingView, LabConfig, int, list[int]]  # the arguments of `train`
 
 
 def _compute(
     laboratory: Laboratory, names: Sequence[str], suite: str, seed: int
 ) -> Iterator[tuple[str, list[pd.DataFrame]]]:
+    """The tables of each function as soon as its last stack is trained."""
     given, config = laboratory.suites[suite], laboratory.profile.lab
-    count = -(-len(given.tasks) * config.batch * config.width // training.STACK)
+    count = training.stacks(len(given.tasks), config)
     stacks = [part.tolist() for part in np.array_split(np.arange(len(given.tasks)), count)]
     jobs = [(name, True, given.blind, config, seed, part) for name in names for part in stacks]
+    done: dict[str, dict[int, tuple[np.ndarray, ...]]] = {name: {} for name in names}
     # Where a suite is a single stack, its trainings take less time than a process takes to start.
-    done = _ran(jobs, 1 if count == 1 else min(laboratory.workers, len(jobs)))
-    for name in names:
-        ood, train, values = (np.concatenate(parts) for parts in zip(*(next(done) for _ in stacks), strict=True))
-        yield name, _tables(name, given, laboratory.profile.fitness.clamp, ood, train, values)
+    for (name, *_, part), made in Runner(1 if count == 1 else laboratory.workers).run(jobs, _predicted):
+        done[name][part[0]] = made
+        if len(done[name]) == count:
+            arrays = map(np.concatenate, zip(*(done[name][part[0]] for part in stacks), strict=True))
+            yield name, _tables(name, given, laboratory.profile.fitness.clamp, *arrays)
 
 
-def _ran(jobs: Sequence[Job], workers: int) -> Iterator[tuple[np.ndarray, ...]]:
-    if workers <= 1:
-        torch.set_num_threads(1)
-        yield from map(_predicted, jobs)
-        return
-    how = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(workers, **how) as pool:
-        yield from pool.map(_predicted, jobs)
-
-
-@torch.no_grad()
 def _predicted(job: Job) -> tuple[np.ndarray, ...]:
     """Predictions [models, points] at the OOD and training inputs; the constants [models, layers, constants]."""
     _, _, data, config, _, chosen = job
-    with torch.enable_grad():
-        trained = train(*job)
+    trained = train(*job)
     inputs = (torch.from_numpy(x[chosen]).to(config.device, getattr(torch, config.dtype))
               for x in (data.ood_x, data.train_x))  # fmt: skip
     values = torch.stack([value[..., 0, 0].T for value in trained.constants.values()], dim=-1)
@@ -183,10 +168,7 @@ def _tables(
 ) -> list[pd.DataFrame]:
     """The tables of `Found` for one function with learned constants, without what `study` knows."""
     about = pd.DataFrame({"family": suite.families, "task": suite.labels})
-    losses = {
-        "ood_mse": mse(ood, suite.ood_y, clamp),
-        "train_mse": mse(train, suite.blind.train_y, clamp),
-    }
+    losses = {"ood_mse": mse(ood, suite.ood_y, clamp), "train_mse": mse(train, suite.blind.train_y, clamp)}
     starts = {key: value.item() for key, value in learnable(name, dtype=torch.float64).named_parameters()}
     task, layer, constant = (axis.ravel() for axis in np.indices(values.shape))
     names = {"layer": layer + 1, "constant": np.array(list(starts))[constant]}
@@ -208,24 +190,21 @@ def compared(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.D
         that of OOD loss, learned over fixed. Then train_ratio, train_low, train_high: the same of training loss, as a
         logarithm too.
     """
-    arms = losses.assign(function=losses["function"] + " " + losses["constants"])
-    names = losses["function"].unique()
+    logs = stats.log_losses(losses["train_mse"], config.clamp, FLOOR)
+    arms = losses.assign(function=losses["function"] + " " + losses["constants"], log=logs)
+    names, parts, fits = losses["function"].unique(), summaries.by_function(arms), []
+    for name in names:
+        learned, fixed = (parts[f"{name} {arm}"] for arm in ("learned", "fixed"))
+        pair = learned["log"], fixed.loc[learned.index, "log"]
+        gap = stats.paired_difference(*pair, np.random.default_rng(seed), strata=learned["family"])
+        fits.append(gap.columns("train_ratio", "train_"))
     table = summaries.planned(arms, [(f"{name} learned", f"{name} fixed") for name in names], config, seed)
-    fits = [_train_gap(losses[losses["function"] == name], config, seed) for name in names]
     return table.drop(columns="subject").assign(function=names, **pd.DataFrame(fits))
-
-
-def _train_gap(losses: pd.DataFrame, config: FitnessConfig, seed: int) -> dict[str, float]:
-    logs = losses.assign(log=stats.mean_log(losses[["train_mse"]].to_numpy(), config.clamp, FLOOR))
-    learned, fixed = (logs[logs["constants"] == arm].set_index("task") for arm in ("learned", "fixed"))
-    pair = learned["log"], fixed.loc[learned.index, "log"]
-    gap = stats.paired_difference(*pair, np.random.default_rng(seed), strata=learned["family"])
-    return {"train_ratio": gap.estimate, "train_low": gap.low, "train_high": gap.high}
 
 
 def by_family(losses: pd.DataFrame, config: FitnessConfig) -> pd.DataFrame:
     """The geometric mean ratio of OOD loss, learned over fixed, of each function (rows) on each family (columns)."""
-    logs = losses.assign(log=stats.mean_log(losses[["ood_mse"]].to_numpy(), config.clamp, config.floor))
+    logs = summaries.with_logs(losses, config)
     wide = logs.pivot_table("log", ["function", "family"], "constants", "mean", sort=False)
     ratio = np.exp(wide["learned"] - wide["fixed"]).unstack()
     return ratio.loc[losses["function"].unique(), losses["family"].unique()].rename_axis(columns=None)

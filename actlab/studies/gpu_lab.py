@@ -39,7 +39,7 @@ def losses(which: Profile, names: Iterable[str], device: str, seed: int = 0) -> 
         seed: of initial weights and batches.
 
     Returns:
-        Columns function, suite, seed, family, task, ood_mse, ood_mse_whole, train_mse; the losses in float32.
+        The table of `COLUMNS`, with losses in float32.
 
     Raises:
         ValueError: where the device is CUDA's and there is none.

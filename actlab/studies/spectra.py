@@ -9,7 +9,6 @@ counted in periods a stretch, and the training range is one stretch. Nothing her
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from actlab.activations import zoo
 from actlab.core.config import SUITES, LabConfig
 from actlab.lab import tasks, training
 from actlab.lab.tracing import Function
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring.laboratory import Laboratory
 
 FAMILIES = ("harmonic", "polynomial")  # those of one input
@@ -108,7 +107,7 @@ def _observed(function: Function, suite: tasks.Suite, config: LabConfig, per_fam
     places = {family: [i for i, one in enumerate(suite.families) if one == family] for family in FAMILIES}
     chosen = [i for family in FAMILIES for i in places[family][-per_family:]]
     networks, gradient, loss = train(function, suite.blind, config, 0, chosen)
-    exact = training.Networks(*(tuple(t.double().cpu() for t in ts) for ts in (networks.weights, networks.biases)))
+    exact = training.Networks.of(tensor.double().cpu() for tensor in networks.tensors)
     u = np.concatenate([start + (np.arange(POINTS) + 0.5) * 2 / POINTS for start in STRETCHES.values()])
     x = torch.zeros(len(chosen), len(u), tasks.MAX_DIM, dtype=torch.float64)
     x[:, :, 0] = torch.from_numpy(u * tasks.INPUT_SCALE)
@@ -133,7 +132,7 @@ def _observed(function: Function, suite: tasks.Suite, config: LabConfig, per_fam
 
 
 def train(
-    function: Function, data: Blind, config: LabConfig, seed: int, chosen: Sequence[int]
+    function: Function, data: TrainingView, config: LabConfig, seed: int, chosen: Sequence[int]
 ) -> tuple[training.Networks, np.ndarray, np.ndarray]:
     """What `training.train` does for a pointwise function, by autograd, with each gradient's norm noted at each step.
 
@@ -148,47 +147,29 @@ def train(
         The networks; the L2 norms [models, steps] of the gradient of each model's batch loss by its parameters, and
         those losses, both before the step is made.
     """
-    dtype, chosen = getattr(torch, config.dtype), np.asarray(chosen)
-    start = training.initial_networks(data.dims, data.train_x.shape[-1], config, seed)
-    index = training.batches(data.train_x.shape[1], config, seed).to(config.device)
-    done = []
-    for part in np.array_split(chosen, -(-len(chosen) * config.batch * config.width // training.STACK)):
-        x, y = (torch.from_numpy(a[part]).to(config.device, dtype) for a in (data.train_x, data.train_y[..., None]))
-        done.append(_train_stack(function, x, y, index, start.at(part.tolist()), config))
-    stacks, gradients, losses = zip(*done, strict=True)
-    weights, biases = (
-        tuple(torch.cat(layer) for layer in zip(*(getattr(stack, kind) for stack in stacks), strict=True))
-        for kind in ("weights", "biases")
+    whole = training.Start.of(data, config, seed, chosen)
+    parts = np.array_split(np.arange(len(chosen)), training.stacks(len(chosen), config))
+    stacks, norms, losses = zip(
+        *(_train_stack(function, whole.at(part.tolist()), config) for part in parts), strict=True
     )
-    return training.Networks(weights, biases), np.concatenate(gradients), np.concatenate(losses)
+    return training.Networks.joined(stacks), np.concatenate(norms), np.concatenate(losses)
 
 
 def _train_stack(
-    function: Function,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    index: torch.Tensor,
-    start: training.Networks,
-    config: LabConfig,
+    function: Function, start: training.Start, config: LabConfig
 ) -> tuple[training.Networks, np.ndarray, np.ndarray]:
-    layers = config.depth + 1
-    parameters = [t.clone().requires_grad_() for t in (*start.weights, *start.biases)]
-    networks = training.Networks(tuple(parameters[:layers]), tuple(parameters[layers:]))
-    adam, norms, losses = torch.optim.Adam(parameters, fused=True), [], []
-    for step, points in enumerate(index):
-        adam.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / len(index))) / 2
-        h = x[:, points]
-        for weight, bias in zip(networks.weights[:-1], networks.biases[:-1], strict=True):
-            h = function(torch.baddbmm(bias, h, weight))
-        error = torch.baddbmm(networks.biases[-1], h, networks.weights[-1]) - y[:, points]
-        loss = error.square().mean(dim=(1, 2))
-        adam.zero_grad()
-        loss.sum().backward()
-        norms.append(sum(p.grad.square().sum(dim=(1, 2)) for p in parameters).sqrt())
-        losses.append(loss.detach())
-        adam.step()
-    detached = training.Networks(*(tuple(t.detach() for t in ts) for ts in (networks.weights, networks.biases)))
-    return detached, *(torch.stack(values, dim=1).double().cpu().numpy() for values in (norms, losses))
+    networks, norms, losses = start.networks, [], []
+
+    def batch_losses(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        found = networks.losses(itertools.repeat(function), x, y)
+        losses.append(found.detach())
+        return found
+
+    def note(gradients: Sequence[torch.Tensor]) -> None:
+        norms.append(sum(gradient.square().sum(dim=(1, 2)) for gradient in gradients).sqrt())
+
+    training.fit(networks.tensors, training.by_autograd(networks.tensors, batch_losses), start, config, hook=note)
+    return networks, *(torch.stack(noted, dim=1).double().cpu().numpy() for noted in (norms, losses))
 
 
 def power(values: np.ndarray) -> np.ndarray:

@@ -276,7 +276,7 @@ def preactivations(
     return pd.concat(parts, ignore_index=True)
 
 
-def _histograms(name: str, data: tasks.Blind, config: LabConfig, edges: np.ndarray) -> pd.DataFrame:
+def _histograms(name: str, data: tasks.TrainingView, config: LabConfig, edges: np.ndarray) -> pd.DataFrame:
     torch.set_num_threads(1)
     function, rows = zoo.REGISTRY[name].function, []
     networks = training.train(function, data, config, seed=0)

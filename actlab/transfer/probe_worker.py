@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from actlab.activations import zoo
 from actlab.candidates.program import check, compile_program
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.transfer import image_data, images
 from actlab.transfer.interface import channels_last
 from actlab.transfer.training import Settings
@@ -89,7 +89,7 @@ def _train(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, config: Pro
     return True
 
 
-def classify(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, Blind]) -> Answer:
+def classify(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """The job of a sandbox: `predict` with a program, and how it `ended`, scored or diverged.
 
     The request has `source`, `config` (the fields of a ProbeConfig) and `seed`; the sandbox's data is not used.

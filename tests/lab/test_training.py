@@ -55,12 +55,10 @@ def test_the_stacked_lab_agrees_with_the_naive_loop_after_100_steps(data, kind, 
 def test_a_function_that_jumps_has_the_naive_loops_gradients_in_one_step(data):
     function = activations.symmetric_phase_flipped
     networks = training.initial_networks(data.dims, data.train_x.shape[-1], LAB, seed=3)
-    gradient = training.Networks(
-        *(tuple(torch.zeros_like(t) for t in part) for part in (networks.weights, networks.biases))
-    )
     x, y = torch.from_numpy(data.train_x[:, :64]), torch.from_numpy(data.train_y[:, :64, None])
-    recorded = tracing.record(function, torch.zeros(len(x), 64, LAB.width, dtype=x.dtype))
-    training._Gradient(*recorded, networks, gradient, batch=64)(x, y)
+    passes = tracing.record(function, torch.zeros(len(x), 64, LAB.width, dtype=x.dtype))
+    *_, gradients = training.recorded(*passes, networks, batch=64)
+    gradient = training._views(*gradients(x, y), networks)
     for model, dim in enumerate(data.dims):
         net = naive.network(function, networks, model, dim)
         torch.nn.functional.mse_loss(net(x[model, :, :dim]), y[model]).backward()

@@ -63,9 +63,9 @@ def test_losses_are_in_variances_of_the_target_whatever_its_scale():
 
 
 def test_the_rate_falls_to_zero_along_a_cosine_or_stays():
-    cosine = [TINY.rate(step) for step in (0, 5, 10)]
-    np.testing.assert_allclose(cosine, [1e-3, 5e-4, 0], atol=1e-12)
-    assert {replace(TINY, schedule="constant").rate(step) for step in (0, 5, 10)} == {1e-3}
+    cosine, constant = ([training.SCHEDULES[name](step, 10) for step in (0, 5, 10)] for name in variant.SCHEDULES)
+    np.testing.assert_allclose(cosine, [1, 0.5, 0], atol=1e-12)
+    assert constant == [1, 1, 1]
     assert not torch.equal(train("relu", TINY).weights[0], train("relu", replace(TINY, schedule="constant")).weights[0])
 
 

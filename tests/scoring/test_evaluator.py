@@ -148,8 +148,8 @@ def test_unknown_names_are_answered_with_those_that_exist(evaluator):
 
 def test_a_worker_is_given_no_ood_targets(evaluator):
     for sandbox in evaluator._pool.sandboxes:
-        assert {type(blind) for blind in sandbox.data.values()} == {tasks.Blind}
-    assert [f.name for f in fields(tasks.Blind)] == ["dims", "train_x", "train_y", "ood_x"]
+        assert {type(blind) for blind in sandbox.data.values()} == {tasks.TrainingView}
+    assert [f.name for f in fields(tasks.TrainingView)] == ["dims", "train_x", "train_y", "ood_x"]
 
 
 def test_isolation_changes_no_bit_of_a_score(scores):

@@ -18,7 +18,7 @@ from actlab.core import jobs
 from actlab.core.config import FitnessConfig, LabConfig, Limits, TaskConfig, profile
 from actlab.core.jobs import WorkerError
 from actlab.lab import tasks
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import pool, worker
 from actlab.scoring.evaluator import Evaluator
 from actlab.scoring.laboratory import Laboratory
@@ -30,7 +30,7 @@ LAB = LabConfig(steps=5)
 CONFIG = FitnessConfig(resamples=50)
 PROGRAMS = [activations.program_source(name) for name in ("relu", "gelu", "turbulent")]
 CALL = Call("describe", {"source": "def activation(x):\n    return x"}, [], 30.0, 0, Limits())
-DATA = Blind((1,), np.ones((1, 2, 4)), np.ones((1, 2)), np.ones((1, 2, 4)))
+DATA = TrainingView((1,), np.ones((1, 2, 4)), np.ones((1, 2)), np.ones((1, 2, 4)))
 DONE = Outcome("answered", None, {})
 
 

@@ -16,12 +16,12 @@ import pytest
 
 from actlab.activations import program_source
 from actlab.core.config import Limits
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import confinement, forkserver, messages, sandbox
 from actlab.scoring.sandbox import Outcome, Sandbox, SandboxError
 
 LIMITS = Limits(memory=300_000_000)
-BLIND = Blind((1, 2), np.zeros((2, 3, 4)), np.ones((2, 3)), np.full((2, 3, 4), 2.0))
+BLIND = TrainingView((1, 2), np.zeros((2, 3, 4)), np.ones((2, 3)), np.full((2, 3, 4), 2.0))
 SECRET = "ACTLAB_TEST_SECRET"
 SHORT, LONG = 0.3, 30.0  # seconds
 LINUX = pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked for in /proc")

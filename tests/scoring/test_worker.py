@@ -7,11 +7,11 @@ from actlab.candidates import profiling
 from actlab.candidates.program import Refused, check, compile_program
 from actlab.core.config import LabConfig
 from actlab.lab import training
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.scoring import worker
 
 GENERATOR = np.random.default_rng(0)
-BLIND = Blind(
+BLIND = TrainingView(
     (1, 4), GENERATOR.normal(size=(2, 128, 4)), GENERATOR.normal(size=(2, 128)), GENERATOR.normal(size=(2, 64, 4))
 )
 SMALL = {"steps": 3, "width": 8, "depth": 2}

@@ -34,14 +34,14 @@ from actlab.core.jobs import Runner
 from actlab.core.records import figures_folder
 from actlab.lab import reference, tasks, training
 from actlab.lab.tracing import Function
-from actlab.lab.training_view import Blind
+from actlab.lab.training_view import TrainingView
 from actlab.report.bench.search import machine, one_thread, overhead, searches, warm
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import worker
 from actlab.scoring.evaluator import Evaluator, mse
 
-Training = Callable[[Function, Blind, LabConfig, int], object]  # as `training.train`
+Training = Callable[[Function, TrainingView, LabConfig, int], object]  # as `training.train`
 
 FUNCTIONS = ("relu", "gelu", "gelu-sine", "turbulent")
 WIDTHS = (32, 64, 128)
@@ -57,7 +57,7 @@ COSTLIEST = ("quaternion", "symmetric-phase-flipped")  # of the zoo, in time and
 SHAPES = ((64, 64), (256, 1024))  # rows and columns of a layer's values: the lab's, and one that fills no near cache
 
 
-def products(function: Function, data: Blind, config: LabConfig, seed: int) -> None:
+def products(function: Function, data: TrainingView, config: LabConfig, seed: int) -> None:
     """The roofline: as many steps of the networks' bare matrix products, forward and backward, into buffers.
 
     They have the lab's shapes and stacks. A product with a single column or row is written as `lab` writes it, since
@@ -107,7 +107,12 @@ class Times(NamedTuple):
 
 
 def rates(
-    paths: Mapping[str, Training], function: Function, data: Blind, config: LabConfig, repeats: int, seconds: float
+    paths: Mapping[str, Training],
+    function: Function,
+    data: TrainingView,
+    config: LabConfig,
+    repeats: int,
+    seconds: float,
 ) -> dict[str, Times]:
     """Milliseconds a step of each path, over `repeats` that take turns.
 
@@ -351,7 +356,7 @@ def _grown(which: Profile, sizes: Mapping[str, int], repeats: int, seconds: floa
     config = replace(which.lab, width=sizes["width"], batch=sizes["batch"])
     gelu = zoo.REGISTRY["gelu"].function
 
-    def train(function: Function, data: Blind, config: LabConfig, seed: int) -> None:
+    def train(function: Function, data: TrainingView, config: LabConfig, seed: int) -> None:
         for _ in range(sizes["functions"]):
             training.train(function, data, config, seed)
 
