@@ -20,9 +20,9 @@ import torch
 from actlab.activations import zoo
 from actlab.core import stats
 from actlab.core.config import FAMILIES, LabConfig, TaskConfig
-from actlab.lab import tasks, tracing, training
+from actlab.lab import tasks, training
 from actlab.lab.tasks import Suite
-from actlab.lab.tracing import Backward, Forward, Function
+from actlab.lab.tracing import Backward, Forward, Function, record
 from actlab.lab.training import Networks
 
 SCHEDULES = tuple(training.SCHEDULES)
@@ -103,7 +103,7 @@ def train(function: Function, given: Suite, settings: Settings, dtype: torch.dty
     config = replace(settings.lab, dtype=str(dtype).removeprefix("torch."))
     start = training.Start.of(given.blind, config, settings.seed, range(len(given.tasks)))
     networks = Networks(tuple(weight * settings.gain for weight in start.networks.weights), start.networks.biases)
-    passes = tracing.record(function, start.x.new_zeros(len(start.x), config.batch, config.width))
+    passes = record(function, start.x.new_zeros(len(start.x), config.batch, config.width))
     layer = repeat(lambda z: _Recorded.apply(z, *passes))
     gradients = training.by_autograd(networks.tensors, lambda x, y: networks.losses(layer, x, y))
     training.fit(networks.tensors, gradients, start, config, settings.schedule)
