@@ -5,7 +5,7 @@ All numbers are from the laptop profile's records, whatever the notebook's profi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,8 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from actlab.core.records import Store
-from actlab.report import page, provenance
+from actlab.core.records import Records, Store
+from actlab.report import page
 from actlab.report.figures import style, tasks, transfer
 from actlab.transfer import baselines, statistics, sweep, views
 
@@ -49,9 +49,9 @@ class Kind:
     # --- records ----------------------------------------------------------------------------------
 
     @cached_property
-    def kept(self) -> sweep.Records:
+    def kept(self) -> Records:
         """The laptop's records of all kinds."""
-        return sweep.Records(sweep.folder(PROFILE))
+        return sweep.kept(PROFILE)
 
     @cached_property
     def _loaded(self) -> tuple[sweep.Design, pd.DataFrame]:
@@ -113,7 +113,7 @@ class Kind:
         lines = [f"- {row.message or f'{row.data}: there'}" for row in table.itertuples()]
         lines[most:] = [f"- and {len(lines) - most} more"] * (len(lines) > most)
         page.say(f"{table['there'].sum()} of {len(table)} full data sets are there:\n\n" + "\n".join(lines))
-        page.say(views.full_words(sweep.Records(sweep.folder("paper")), self.name))
+        page.say(views.full_words(sweep.kept("paper"), self.name))
 
     # --- results ----------------------------------------------------------------------------------
 
@@ -236,16 +236,16 @@ class Kind:
         page.table(views.differences(self.planned))
 
 
-def origin(kept: sweep.Records, wanted: list[sweep.Job]) -> str:
-    """How the records of some jobs were made, and how many of them have settings that have changed since.
+def origin(kept: Records, wanted: Sequence[sweep.Job]) -> str:
+    """How the records of some jobs were made.
 
     Raises:
         ChangedCode: where the code here computes something else.
     """
-    marks = pd.concat([kept.table(kind)["mark"] for kind in {job.benchmark for job in wanted}])
-    old = len(sweep.missing(kept, wanted))
+    about, old = kept.about, len(kept.missing(wanted))
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     stale = f" {old} of them have other settings than today's." * bool(old)
-    return provenance.made("transfer", "make transfer", marks) + stale
+    return f"Made by `{about['command']}` with {versions}; this code still computes them.{stale}"
 
 
 def _extremes(table: pd.DataFrame, by: str) -> str:
