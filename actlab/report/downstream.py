@@ -5,6 +5,7 @@ All numbers are from the laptop profile's records, whatever the notebook's profi
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,13 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from actlab.activations import zoo
+from actlab.core import config
 from actlab.core.records import Records, Store
 from actlab.report import page
 from actlab.report.figures import style, tasks, transfer
+from actlab.scoring import summaries
+from actlab.scoring.laboratory import Laboratory
 from actlab.transfer import baselines, statistics, sweep, views
 
 PROFILE = "laptop"  # of the records
@@ -246,6 +251,23 @@ def origin(kept: Records, wanted: Sequence[sweep.Job]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     stale = f" {old} of them have other settings than today's." * bool(old)
     return f"Made by `{about['command']}` with {versions}; this code still computes them.{stale}"
+
+
+def lab(functions: Sequence[str], suites: Sequence[str], profile: str, workers: int = 0) -> pd.DataFrame:
+    """The functions' losses in the lab, as `summaries.notes`.
+
+    Args:
+        functions: of the zoo, or the found one.
+        suites: of the lab.
+        profile: of the lab.
+        workers: processes; 0 means one a core.
+    """
+    programs = {name: zoo.program_source(name) for name in functions if name != sweep.FOUND}
+    programs[sweep.FOUND] = inspect.getsource(sweep.found).replace("def found", "def activation")
+    settings = config.profile(profile)
+    with Laboratory(settings, workers) as laboratory:
+        losses = pd.concat([laboratory.scores(programs, suite) for suite in suites], ignore_index=True)
+    return summaries.notes(summaries.summary(losses, settings.fitness))
 
 
 def _extremes(table: pd.DataFrame, by: str) -> str:
