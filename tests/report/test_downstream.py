@@ -1,5 +1,8 @@
 """What the notebooks on images, algorithms and molecules show of the committed records."""
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -107,3 +110,20 @@ def test_a_kind_without_two_seeds_is_refused(monkeypatch):
     monkeypatch.setattr(sweep, "done", lambda *_: sweep.Design(("relu",), {"molecules": 2}))
     with pytest.raises(FileNotFoundError, match="wanted two seeds of images; came fewer"):
         _ = downstream.Kind("images", "accuracy", WHERE, ROOT).n
+
+
+def test_the_lab_scores_the_programs_of_the_zoo_and_the_found_one_on_every_suite(monkeypatch):
+    @contextmanager
+    def laboratory(profile, workers):
+        assert (profile.name, workers) == ("smoke", 1)
+        yield SimpleNamespace(scores=scores)
+
+    def scores(programs, suite):
+        assert all("def activation(x" in source for source in programs.values())
+        return pd.DataFrame({"function": list(programs), "suite": suite})
+
+    monkeypatch.setattr(downstream, "Laboratory", laboratory)
+    monkeypatch.setattr(downstream.summaries, "summary", lambda losses, fitness: losses)
+    monkeypatch.setattr(downstream.summaries, "notes", lambda table: table)
+    found = downstream.lab(["relu", "found"], ["search", "far"], "smoke", workers=1)
+    assert found.to_numpy().tolist() == [["relu", "search"], ["found", "search"], ["relu", "far"], ["found", "far"]]
