@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 from actlab.activations import zoo
 from actlab.core import config
 from actlab.core.records import Records, Store
-from actlab.report import page
+from actlab.report import page, views
 from actlab.report.figures import style, tasks, transfer
 from actlab.scoring import summaries
 from actlab.scoring.laboratory import Laboratory
-from actlab.transfer import baselines, statistics, sweep, views
+from actlab.transfer import baselines, statistics, sweep
 
 PROFILE = "laptop"  # of the records
 ESTIMATE = "{difference:.3f} [{low:.3f}, {high:.3f}]"

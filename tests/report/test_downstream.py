@@ -10,8 +10,8 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from actlab.core.records import ROOT
-from actlab.report import downstream, page
-from actlab.transfer import sweep, views
+from actlab.report import downstream, page, views
+from actlab.transfer import sweep
 
 WHERE = {"in-distribution": "clean digits", "ood": "OOD: mean of 15 corruptions"}
 PLAIN = pd.DataFrame({"data": "MNIST-5k", "answer": ["SVC", "guess"], "split": "in-distribution", "value": [0.958, 0.1],
