@@ -8,6 +8,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from actlab.core import config
+from actlab.studies import multiverse
+from actlab.transfer import sweep
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = (
     "01_quickstart",
@@ -143,6 +147,23 @@ STALE = ("says otherwise", "There is no `figures/", "other code than is here")  
 def test_its_outputs_are_of_the_files_that_are_here(name):
     for cell in code_cells(name):
         assert not [words for words in STALE if words in outputs_text(cell)]
+
+
+NUMBERS = {  # words before which prose may count, and what they count
+    "draws a form": config.profile("laptop").draws,
+    "(?:random )?labs (?:are drawn|at random)": multiverse.DESIGNS["laptop"].labs,
+    "functions on images, molecules and algorithms": len(sweep.FUNCTIONS),
+}
+SMALL = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen")
+WORDS = {word: number for number, word in enumerate(SMALL, 2)}
+WORDS |= {"sixteen": 16, "eighteen": 18, "thirty": 30, "forty": 40, "fifty": 50, "sixty-four": 64, "hundred": 100}
+
+
+def test_what_its_prose_counts_is_what_the_settings_say(name):
+    prose = " ".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown").lower()
+    for words, count in NUMBERS.items():
+        for found in re.findall(rf"\b(\d+|{'|'.join(WORDS)}) {words}", prose):
+            assert WORDS.get(found, found) in (count, str(count)), f"{found} {words}: wanted {count}"
 
 
 def test_it_is_stripped_of_what_differs_between_equal_runs(name):

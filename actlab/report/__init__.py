@@ -2,7 +2,8 @@
 
 - `figures`: every figure, by study;
 - `page`: captions and sentences of notebooks;
-- `views`: what notebooks show of images, algorithms and molecules;
+- `views`: tables and words on images, algorithms and molecules;
+- `downstream`: what the notebooks on them have in common;
 - `claims`: each claim with its numbers and verdict;
 - `readme`: README's and docs/claims.md's numbers;
 - `cards`: what to know of a function;

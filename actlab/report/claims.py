@@ -121,6 +121,18 @@ def pictures(claims: pd.DataFrame, number: int) -> list[str]:
     return list(dict.fromkeys(figure for row in rows for figure, *_ in places(row) if figure))
 
 
+def show(claims: pd.DataFrame, number: int, folder: Path) -> None:
+    """Shows a claim in a notebook: its rules, its results and its pictures, which are files of `folder`."""
+    from IPython.display import Image, display
+
+    from actlab.report import page  # loads torch, which the readme does without
+
+    page.say(rules(claims, number))
+    page.say(results(claims, number))
+    for name in pictures(claims, number):
+        display(Image(folder / name))
+
+
 def _command(part: Part) -> str:
     if part.name == "1":
         return ".venv/bin/python -m actlab search --profile laptop --proposer grammar=0.5,claude=0.5 --cap 5 --out RUN"

@@ -1,9 +1,7 @@
 """The parts that the paper's claims are cut into, each with its rule and what would change our mind (all ours).
 
 A comparison is *better*, *worse* or *undecided* as the table says that it is read off: paired, and corrected by Holm.
-What Holm corrects was planned before it was made. The rules on transfer were written before its records were complete,
-those on the lab and the search when their numbers were known; last of all came what the multiverse of labs has to say
-in them, when its shares were known too.
+`WRITTEN` says when the rules were written.
 """
 
 from __future__ import annotations
@@ -22,6 +20,13 @@ DISCOVERED = ("gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # those of Table 1
 COUPLED = ("turbulent", "qfw", "fisg", "symmetric-phase-flipped")  # see other elements of their tensor
 POINTWISE = ("gelu-sine", "gelu-sinc", "gmtu", "gelu", "relu")  # those of the paper's Table 2
 VARIANTS = ("gelu", "gelu-sine", "gelu-sinc")
+WRITTEN = (
+    "**When the rules were written.** Every comparison which Holm's method corrects was planned before it was made, in "
+    "the notebook that made it. Of the rules that turn comparisons into verdicts, only those on transfer were written "
+    "before their records were complete. Those on the lab and on the search were written after their numbers were "
+    "known. The rule on the multiverse of labs was written last, after its shares of labs were known too; it can only "
+    "take verdicts away."
+)
 ALIKE = 3  # training losses are alike within this factor, as those of the paper's Table 1 are
 PAIRS = (("gelu", "relu"), *((name, "gelu") for name in DISCOVERED), ("turbulent", "relu"))
 

@@ -1,14 +1,17 @@
 """The verdicts: each rule on made tables, and the table of claims from the committed ones."""
 
 import inspect
+import re
 import shutil
 
+import nbformat
 import pandas as pd
 import pytest
+from IPython.display import Image
 
 from actlab.core import paper
 from actlab.core.records import ROOT
-from actlab.report import claims
+from actlab.report import claims, page
 from actlab.report.figures import style
 from actlab.studies import claim_rules, robustness
 from actlab.studies.claim_rules import (
@@ -237,7 +240,7 @@ def test_training_losses_are_alike_within_one_limit_here_and_in_the_multiverse(f
 
 
 def test_the_rules_say_that_what_the_multiverse_has_to_say_was_written_last():
-    assert "last of all came what the multiverse of labs has to say" in " ".join(claim_rules.__doc__.split())
+    assert "The rule on the multiverse of labs was written last" in claim_rules.WRITTEN
     table = claims.table().set_index("part")
     heeding = table[table["statement"] != ""].drop("3a")
     assert heeding["rule"].str.contains("the multiverse of labs says the same").all()
@@ -325,3 +328,21 @@ def test_a_claims_rules_are_said_once_each():
     said = claims.rules(table, 4)
     assert said.count("supported if the first function's loss") == 2 and "**4d, 4e, 4f, 4g, 4h, 4i**" in said  # and 4b
     assert claims.results(table, 4).count("\n") == 1 + 9
+
+
+def test_a_claim_is_shown_with_its_rules_its_results_and_its_pictures(monkeypatch):
+    shown: list = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(page, "say", shown.append)
+    table = claims.table()
+    claims.show(table, 3, ROOT / "figures")
+    assert shown[:2] == [claims.rules(table, 3), claims.results(table, 3)]
+    assert [type(picture) for picture in shown[2:]] == [Image, Image]
+
+
+@pytest.mark.parametrize("name", ["13_transfer", "16_claims"])
+def test_a_notebook_with_verdicts_says_when_the_rules_were_written_in_the_words_of_the_rules(name):
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    assert "page.say(claim_rules.WRITTEN)" in [cell.source for cell in cells]
+    prose = " ".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert not re.search(r"rules?\b[^.]*\b(stated|written|fixed) (before|beforehand|last|when)", prose)
