@@ -40,6 +40,7 @@ def committed(name: str) -> pd.DataFrame:
     ("number", "text"),
     [
         ("01", f"since {PAPER.tasks.search} tasks are trained instead of {LAPTOP.tasks.search}"),
+        ("01", f"networks are trained for {SMOKE.lab.steps} steps on few tasks"),
         ("02", f"the same steps on {PAPER.tasks.search} tasks a suite"),
         ("02", f"with a ring {TIMES[LAPTOP.tasks.far_factor]} as wide"),
         ("03", f"trains for {SMALL}tasks"),
