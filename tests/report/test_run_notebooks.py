@@ -199,9 +199,9 @@ def test_a_missing_notebook_gets_one_line_and_exit_status_2(tmp_path, capsys):
 
 
 def test_the_errors_are_told_apart(tmp_path):
-    with pytest.raises(run_notebooks.Refused, match="wanted count, profile; came 'seed'"):
+    with pytest.raises(run_notebooks.WrongCall, match="wanted count, profile; came 'seed'"):
         run_notebooks.run(write(tmp_path / "essay.ipynb", "1"), tmp_path / "out.ipynb", {"seed": 1})
-    assert not issubclass(PapermillExecutionError, run_notebooks.Refused)
+    assert not issubclass(PapermillExecutionError, run_notebooks.WrongCall)
 
 
 def test_nbval_compares_the_checked_cell_and_a_changed_value_fails(tmp_path):
