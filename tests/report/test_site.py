@@ -11,6 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from actlab import __main__
 from actlab.core.records import ROOT
 from actlab.report import claims, executed
 from actlab.report import site as report
@@ -316,8 +317,8 @@ def test_without_executed_notebooks_it_says_what_runs_them(tmp_path, monkeypatch
 
 def test_the_command_line_writes_the_site_or_refuses_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "build", lambda profile, out: out / f"{profile}.html")
-    assert report.main(["--profile", "smoke", "--out", str(tmp_path)]) == 0
-    assert report.main([]) == 0
+    assert __main__.main(["report", "--profile", "smoke", "--out", str(tmp_path)]) == 0
+    assert __main__.main(["report"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == str(tmp_path / "smoke.html")
     assert second.endswith("build/laptop/report/laptop.html")
@@ -326,8 +327,8 @@ def test_the_command_line_writes_the_site_or_refuses_in_one_line(tmp_path, monke
         raise report.NotWritten("wanted this; came that")
 
     monkeypatch.setattr(report, "build", refuse)
-    assert report.main([]) == 2
-    assert capsys.readouterr().err == "wanted this; came that\n"
+    assert __main__.main(["report"]) == 2
+    assert capsys.readouterr().err == "actlab report: wanted this; came that\n"
 
 
 def test_what_cannot_be_shown_is_refused_by_its_name(tmp_path):

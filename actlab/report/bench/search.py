@@ -59,6 +59,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def took(work: Callable[[], object]) -> float:
+    """The seconds that work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def warm(evaluator: Evaluator, config: LabConfig, suite: str) -> None:
     """Has each worker train ReLU once."""
     source = zoo.program_source("relu")
@@ -72,24 +79,19 @@ def searches(
     """The profile's search with all candidates trained on the whole suite, and with those surely behind dropped.
 
     For each seed both plans differ in `SearchConfig.race` alone; there are as many workers as cores. A race changes
-    what stands in the cells only where it drops a candidate that would have taken one. Each search is kept: one that
-    was cut off goes on, and one that is there already is read with the seconds that it took.
-
-    Args:
-        which: the profile.
-        quick: whether to stop at 24 candidates of the first seed.
-        seeds: of the searches.
-        folder: where they are kept: by default `bench` in the profile's build folder; without it all are run anew.
+    the cells only where it drops a candidate that would have taken one. Each search is kept in `folder` (by default
+    `bench` in the profile's build folder): one that was cut off goes on, and a finished one is read with the seconds
+    that it took. `quick` stops at 24 candidates of the first seed.
 
     Returns:
         A row a seed and plan (whole suite or racing): seconds (NaN where it was not done in one go), evaluations,
-        trained (the share of their tasks that was trained), scored, dropped; parted (the first round in which the moves
-        are not those of the first plan; 0 where there is none). Then the best by the search's fitness: best (that
-        fitness), held_out (its fitness there), same_winner (whether it is the first plan's, to the letter), and for
-        each of search and held-out NAME_gain with low and high: by how much its mean log loss is below that of the
-        first plan's, paired (95 % bootstrap over tasks); includes_zero, whether the held-out interval does. And the
-        same of the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with
-        low and high, and choice_includes_zero.
+        trained (the share of their tasks that was trained), scored, dropped; parted (the first round whose moves are
+        not those of the first plan; 0 where there is none). Then the best by the search's fitness: best (that fitness),
+        held_out (its held-out fitness), same_winner (whether it is the first plan's, to the letter), and for each of
+        search and held-out NAME_gain with low and high: by how much its mean log loss is below that of the first
+        plan's, paired (95 % bootstrap over tasks); includes_zero, whether the held-out interval does. And the same of
+        the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with low and
+        high, and choice_includes_zero.
     """
     settings = replace(which.search, evaluations=24, round_size=8) if quick else which.search
     suites = {name: tasks.suite(name, which.tasks) for name in (settings.suite, "held-out")}
@@ -98,7 +100,7 @@ def searches(
         warm(evaluator, which.lab, settings.suite)
 
         @cache
-        def worth(source: str, suite: str) -> Score:
+        def score(source: str, suite: str) -> Score:
             return evaluator.submit(source, suite, which.lab).result()
 
         todo = list(product(seeds[:1] if quick else seeds, PLANS))
@@ -108,32 +110,32 @@ def searches(
             first = found if plan == next(iter(PLANS)) else first
             row = {"seed": seed, "plan": plan} | _spent(found, len(suites[settings.suite].tasks))
             row["parted"] = _parted(found.moves, first.moves)
-            row |= {"best": found.best.fitness, "held_out": worth(found.best.source, "held-out").fitness}
-            row["same_winner"] = found.best.source == first.best.source
+            best, other = found.best.source, first.best.source
+            row |= {"best": found.best.fitness, "held_out": score(best, "held-out").fitness}
+            row["same_winner"] = best == other
             for name in suites:
-                pair = (worth(one.best.source, name) for one in (first, found))
-                row |= _gain(name.replace("-", "_"), *pair, which.fitness)
+                row |= _gain(name.replace("-", "_"), score(other, name), score(best, name), which.fitness)
             row["includes_zero"] = row["held_out_low"] <= 0 <= row["held_out_high"]
-            chosen, other = found.choice.source, first.choice.source
-            row |= {"choice_held_out": worth(chosen, "held-out").fitness, "same_choice": chosen == other}
-            row |= _gain("choice", worth(other, "held-out"), worth(chosen, "held-out"), which.fitness)
+            chosen, other = (score(one.choice.source, "held-out") for one in (found, first))
+            row |= {"choice_held_out": chosen.fitness, "same_choice": found.choice.source == first.choice.source}
+            row |= _gain("choice", other, chosen, which.fitness)
             rows.append(row | {"choice_includes_zero": row["choice_low"] <= 0 <= row["choice_high"]})
     return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a search came to, and the seconds that it took; NaN where it was not done in one go."""
+class _Finished:
+    """What a search found, and the seconds that it took; NaN where it was not done in one go."""
 
     seconds: float
     evaluations: int
     entries: list[Entry]
     moves: list[Move]
     best: Entry
-    selection: Entry
+    choice: Entry
 
 
-def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> _Found:
+def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> _Finished:
     """The profile's search by the grammar, run, gone on with, or read where it is done."""
     path, store = folder / search_file(which, seed).name, Store(folder / "seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,13 +147,13 @@ def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> 
         if is_new:
             store.save(about, pd.DataFrame({"seconds": [time.perf_counter() - started]}))
         entries, moves = archive.entries(), archive.moves()
-    took = store.load(about)
-    seconds = float("nan") if took is None else took["seconds"].item()
+    kept = store.load(about)
+    seconds = float("nan") if kept is None else kept["seconds"].item()
     chosen = selection.final(entries, moves, which.fitness)
-    return _Found(seconds, found.evaluations, entries, moves, found.best, chosen)
+    return _Finished(seconds, found.evaluations, entries, moves, found.best, chosen)
 
 
-def _spent(found: _Found, size: int) -> dict[str, float]:
+def _spent(found: _Finished, size: int) -> dict[str, float]:
     """What a search spent: seconds, evaluations, the share of their tasks that was trained; and how they ended."""
     candidates = found.entries[1:]
     trained = sum(entry.seen or 0 for entry in candidates) / (found.evaluations * size)

@@ -99,7 +99,7 @@ def test_the_kept_searches_are_read_again_with_their_seconds_and_one_that_went_o
     compared, folder, monkeypatch
 ):
     monkeypatch.setattr(search.Grammar, "propose", None)  # so that nothing is searched anew
-    about = {"kind": "seconds of a search", "file": file(RACING).name, "machine": search.machine()}
+    about = {"family": "search", "kind": "seconds of a search", "file": file(RACING).name, "machine": search.machine()}
     search.Store(folder / "seconds")._path(about).unlink()  # as after a search that was cut off
     again = search.searches(SMOKE, quick=True, seeds=(1,), folder=folder)
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), compared.drop(columns="seconds"))
