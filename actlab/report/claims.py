@@ -1,4 +1,4 @@
-"""The paper's claims, part by part: its number, ours, and a verdict by a rule of `rules` (all rules ours).
+"""The paper's claims, part by part: its number, ours, and a verdict by a rule of `claim_rules` (all rules ours).
 
 Everything is read off the committed tables of the laptop profile. A verdict speaks of this lab and these data sets; one
 on Table 1, or on what the search found in the lab, of the multiverse of labs as well.
@@ -63,10 +63,7 @@ class Reading:
 
 
 def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
-    """The claims, a row a part.
-
-    Args:
-        folder: of the laptop tables.
+    """The claims, a row a part, from the laptop tables of a folder.
 
     Returns:
         Columns number, part, text, paper (its number, where it gives one), ours (95 % intervals in brackets), n,
@@ -96,10 +93,7 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
 
 
 def places(row: Any) -> list[tuple[str, str, str]]:
-    """Where a row of the table comes from: picture ("" where there is none yet), notebook, command; the own one first.
-
-    Rows that heed the multiverse of labs have its place besides.
-    """
+    """A row's picture ("" where there is none yet), notebook and command, and those of the multiverse if it counts."""
     own = (row.figure, row.notebook, row.command)
     return [own, (*MULTIVERSE, command_of(MULTIVERSE[1]))] if row.statement else [own]
 
@@ -169,13 +163,9 @@ BY_WORDS = {  # a part's verdict by those of its comparisons, which are read as 
 
 
 def found_elsewhere(relu: str, gelu: str, kinds: Sequence[str] | None, labs: str) -> str:
-    """The verdict of 3a.
+    """The verdict of 3a, by the comparisons with ReLU and GELU in the default lab and with ReLU on each kind of task.
 
-    Args:
-        relu: the verdict against ReLU in the default lab.
-        gelu: the same against GELU.
-        kinds: those against ReLU on each kind of task.
-        labs: what the multiverse says of being ahead of GELU, one of `claim_rules.VERDICTS`.
+    `labs` is the verdict of the multiverse on being ahead of GELU; `kinds` is None before the tasks were run.
     """
     if gelu != "better":
         return NOT
@@ -232,9 +222,8 @@ def _lab(folder: Path) -> dict[str, Reading]:
     ours = f"{words.count('better')} of 4 better, {words.count('worse')} worse in the default lab"
     parts["4a"] = _with_labs(folder, "4a", "4 of 4", ours, rows[0]["n"], BY_WORDS["4a"](words))
     train = [_one(six, suite="held-out", function=name) for name in paper.TABLE_1]
-    theirs, spread = (max(losses) / min(losses) for losses in (
-        [row.train for row in paper.TABLE_1.values()], [row["train_ratio"] for row in train],
-    ))  # fmt: skip
+    losses = [row.train for row in paper.TABLE_1.values()], [row["train_ratio"] for row in train]
+    theirs, spread = (max(each) / min(each) for each in losses)
     verdict = decided(supported=True, refuted=spread > ALIKE)
     parts["4c"] = _with_labs(folder, "4c", f"{theirs:.1f}", f"{spread:.1f}", train[0]["n"], verdict)
     return parts | {"5a": _coupled(folder)}
@@ -249,17 +238,20 @@ def _with_labs(folder: Path, name: str, theirs: str, ours: str, n: int, own: str
 def _labs(folder: Path, name: str) -> tuple[str, int, str]:
     """What the multiverse says of a part: its shares of labs in words, how many labs, and its verdict."""
     statement = next(part.statement for part in PARTS if part.name == name)
-    labs = _read(folder, f"{LABS}.csv")
-    rows = labs[(labs["what"] == statement) & (labs["measure"] == "share of labs")]
-    if rows.empty:
-        raise ValueError(f"{LABS}.csv: wanted shares of labs of {statement!r}; came none")
-    shares = (f"{share} ({row.aggregate})" for share, row in zip(
-        summaries.intervals(rows, "value", form=".0%"), rows.itertuples(), strict=True
-    ))  # fmt: skip
-    words = f"; {statement} in {' and '.join(shares)} of the labs"
+    rows = shares(_read(folder, f"{LABS}.csv"), statement)
+    values = zip(summaries.intervals(rows, "value", form=".0%"), rows["aggregate"], strict=True)
+    words = f"; {statement} in {' and '.join(f'{value} ({by})' for value, by in values)} of the labs"
     if (chance := rows["chance"].iloc[0]) < 0.5:
         words += f", in {chance:.0%} of random orders"
     return words, rows["n"].iloc[0], above(rows["low"], rows["high"])
+
+
+def shares(labs: pd.DataFrame, statement: str) -> pd.DataFrame:
+    """The shares of labs in which a statement of the multiverse holds, a row an aggregate of losses."""
+    rows = labs[(labs["what"] == statement) & (labs["measure"] == "share of labs")]
+    if rows.empty:
+        raise ValueError(f"{LABS}.csv: wanted shares of labs of {statement!r}; came none")
+    return rows
 
 
 def _coupled(folder: Path) -> Reading:

@@ -118,7 +118,7 @@ def answer(folder: Path = FIGURES) -> str:
     found = pd.read_csv(folder / "found.csv", index_col="function")
     relu, snake = (summaries.ratio(found.loc[name]) for name in ("relu", "snake"))
     trained, labs = pd.read_csv(folder / "authors.csv")["trained"].sum(), pd.read_csv(folder / f"{LABS}.csv")
-    tau, ahead = labs[labs["measure"] == "tau"], _shares(labs, "Found by search < GELU")
+    tau, ahead = labs[labs["measure"] == "tau"], claims.shares(labs, "Found by search < GELU")
     (tau_mean, tau_typical), (ahead_mean, ahead_typical) = (
         summaries.intervals(rows.set_index("aggregate").loc[["mean", "typical"]], "value", form=form)
         for rows, form in ((tau, ".2f"), (ahead, ".0%"))
@@ -147,7 +147,7 @@ def findings(folder: Path = FIGURES) -> str:
 
 def _over_labs(folder: Path) -> tuple[str, str]:
     labs = pd.read_csv(folder / f"{LABS}.csv")
-    shares = {name: _shares(labs, f"Found by search < {name}") for name in ("Snake", "GELU", "ReLU")}
+    shares = {name: claims.shares(labs, f"Found by search < {name}") for name in ("Snake", "GELU", "ReLU")}
     most = {name: MOST[claims.above(rows["low"], rows["high"])] for name, rows in shares.items()}
     ahead = "; ".join(f"{name} in {most[name]} ({_each(rows, '.0%')})" for name, rows in shares.items())
     return (
@@ -221,10 +221,6 @@ def _learned(folder: Path) -> str:
     )
 
 
-def _shares(labs: pd.DataFrame, statement: str) -> pd.DataFrame:
-    return labs[(labs["what"] == statement) & (labs["measure"] == "share of labs")]
-
-
 def _each(rows: pd.DataFrame, form: str) -> str:
     """The value of each aggregate with its interval over labs."""
     values = zip(summaries.intervals(rows, "value", form=form), rows["aggregate"], strict=True)
@@ -239,11 +235,7 @@ def _bullets(*texts: str) -> str:
 
 
 def updated(text: str, made: str, marks: tuple[str, str] = MARKS) -> str:
-    """A page's text with what was made between two marks.
-
-    Raises:
-        ValueError: where a mark is missing, repeated or out of order.
-    """
+    """A page's text with what was made between two marks; raises ValueError unless each stands once and in order."""
     start, end = marks
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
         raise ValueError(f"wanted the marks {start} and {end} once each and in order; got others")
