@@ -14,7 +14,6 @@ from functools import cache
 from itertools import product, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -109,7 +108,7 @@ def searches(
             found = _searched(evaluator, profile, seed, folder)
             first = found if plan == next(iter(PLANS)) else first
             row = {"seed": seed, "plan": plan} | _spent(found, len(suites[settings.suite].tasks))
-            row["parted"] = _parted(found.moves, first.moves)
+            row["parted"] = _first_difference(found.moves, first.moves)
             best, other = found.best.source, first.best.source
             row |= {"best": found.best.fitness, "held_out": score(best, "held-out").fitness}
             row["same_winner"] = best == other
@@ -162,7 +161,7 @@ def _spent(found: _Finished, size: int) -> dict[str, float]:
     return spent | {name: ended[name] for name in ("scored", "dropped")}
 
 
-def _parted(moves: Sequence[Move], others: Sequence[Move]) -> int:
+def _first_difference(moves: Sequence[Move], others: Sequence[Move]) -> int:
     """The first round in which moves are not those others; 0 where there is none."""
     pairs = zip_longest(moves, others)
     return min((move.round for pair in pairs if pair[0] != pair[1] for move in pair if move is not None), default=0)
@@ -198,27 +197,25 @@ def overhead(which: Profile, quick: bool = False) -> pd.DataFrame:
         tqdm(total=sizes[-1], desc="overhead", disable=None) as bar,
     ):
         for name in ("add_round", "add_evaluation", "evaluation", "entry"):
-            setattr(archive, name, _timed(getattr(archive, name), "archive", spent))
+            setattr(archive, name, _timed(spent, "archive")(getattr(archive, name)))
         for name in ("_judge", "joined"):
-            setattr(evaluator, name, _timed(getattr(evaluator, name), "judge", spent))
+            setattr(evaluator, name, _timed(spent, "judge")(getattr(evaluator, name)))
         grammar = _Observed(Grammar(), spent, sizes[-1], bar)
         with suppress(_Enough):
             search(evaluator, grammar, archive, config, which.lab, seed=0, progress=False)
     for size in sizes:
-        first = max(r for r in grammar.rounds if r.programs <= size - window)
-        last = min(r for r in grammar.rounds if r.programs >= size)
-        n, made = last.programs - first.programs, [grammar.sources[i] for i in range(first.programs, last.programs)]
-        parts = {name: last.spent[name] - first.spent[name] for name in ("propose", "archive", "judge", "made up")}
-        started = time.perf_counter()
-        for source in made:
-            with suppress(program.Refused):
-                program.check(source)
-        parts["check"] = time.perf_counter() - started
-        total = last.at - first.at - parts.pop("made up")
+        first = max(programs for programs in grammar.rounds if programs <= size - window)
+        last = min(programs for programs in grammar.rounds if programs >= size)
+        parts = grammar.rounds[last].copy()
+        parts.subtract(grammar.rounds[first])
+        for made in range(first, last):
+            with _timed(parts, "check"), suppress(program.Refused):
+                program.check(grammar.sources[made])
+        total = parts["clock"] - parts["made up"]
         parts = {name: parts[name] for name in ("propose", "check", "archive", "judge")}
         parts["rest"] = total - sum(parts.values())
-        row = {"programs": last.programs, "candidates": n, "total_ms": total / n * 1e3}
-        rows.append(row | {f"{name}_ms": seconds / n * 1e3 for name, seconds in parts.items()})
+        row = {"programs": last, "candidates": last - first, "total_ms": total / (last - first) * 1e3}
+        rows.append(row | {f"{name}_ms": seconds / (last - first) * 1e3 for name, seconds in parts.items()})
     return pd.DataFrame(rows)
 
 
@@ -226,25 +223,20 @@ class _Enough(Exception):
     """The archive is as large as was wanted."""
 
 
-class _Round(NamedTuple):
-    """The start of a round: programs there are, the time, and the seconds spent in each part so far."""
-
-    programs: int
-    at: float
-    spent: Counter
-
-
 class _Observed:
-    """A proposer whose rounds are timed, until there are enough programs."""
+    """A proposer whose rounds are timed, until there are enough programs.
+
+    `rounds` has, by the number of programs at the start of each, the clock and the seconds spent in each part so far.
+    """
 
     def __init__(self, proposer: Proposer, spent: Counter, enough: int, bar: tqdm) -> None:
-        self.name, self.rounds, self.sources = proposer.name, [], {}
-        self._propose, self._enough, self._bar = _timed(proposer.propose, "propose", spent), enough, bar
+        self.name, self.rounds, self.sources = proposer.name, {}, {}
+        self._propose, self._enough, self._bar = _timed(spent, "propose")(proposer.propose), enough, bar
         self._spent = spent
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         programs = brief.asks[0].id
-        self.rounds.append(_Round(programs, time.perf_counter(), self._spent.copy()))
+        self.rounds[programs] = Counter(self._spent, clock=time.perf_counter())
         self._bar.update(programs - self._bar.n)
         if programs >= self._enough:
             raise _Enough
@@ -257,7 +249,7 @@ class _MadeUp(Executor):
     """Answers calls at once: a description and predictions that follow from the program's hash and mean nothing."""
 
     def __init__(self, suite: tasks.Suite, spent: Counter) -> None:
-        self._suite, self._answer = suite, _timed(self._answer, "made up", spent)
+        self._suite, self._answer = suite, _timed(spent, "made up")(self._answer)
 
     def submit(self, perform: Callable, call: Call) -> Future:
         future: Future[Outcome] = Future()
@@ -280,14 +272,11 @@ class _MadeUp(Executor):
         return Outcome("answered", None, {}, [(target + off)[which] for target in targets])
 
 
-def _timed(function: Callable, part: str, spent: Counter) -> Callable:
-    """The function, whose seconds are added to a part."""
-
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            spent[part] += time.perf_counter() - started
-
-    return timed
+@contextmanager
+def _timed(spent: Counter, part: str) -> Iterator[None]:
+    """Adds the seconds that pass meanwhile to a part; as a decorator, those of each call."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent[part] += time.perf_counter() - started
