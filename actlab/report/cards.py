@@ -35,16 +35,10 @@ def evidence(folder: Path) -> pd.DataFrame:
     far suite (`table_1.csv`), and on the search suite those that have no planned comparison (`zoo_scores.csv`). From
     elsewhere: the planned comparisons of transfer, if their table exists.
 
-    Args:
-        folder: with the first three tables; that of transfer may be missing.
-
     Returns:
         Columns function, where, other (which it was compared with), n (data sets of the lab, or seeds), effect (with
         its 95 % interval: a ratio of losses in the lab, a difference of scores elsewhere), verdict (better, worse,
         undecided: planned comparisons by Holm's p below 0.05, all others by the interval alone) and note.
-
-    Raises:
-        FileNotFoundError: a table of the lab is missing.
     """
     planned = pd.read_csv(folder / "comparisons.csv").rename(columns={"function": "other", "subject": "function"})
     fit = np.where(planned["unequal_fit"], "unequal fit", "")
@@ -68,24 +62,19 @@ def _ratio(row: pd.Series) -> str:
 
 
 def _against_relu(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `summaries.summary` except ReLU\'s; verdicts by intervals that are not corrected."""
-    table = table[table["function"] != "relu"].drop(columns="other", errors="ignore")
-    table = table.rename(columns={"log_low": "low", "log_high": "high"})
+    """Rows of `summaries.summary` except ReLU's; verdicts by intervals that are not corrected."""
+    table = table[table["function"] != "relu"].rename(columns={"log_low": "low", "log_high": "high"})
     side = np.select([table["high"] < 0, table["low"] > 0], ["better", "worse"], "undecided")
-    apart = ~table["train_ratio"].between(0.5, 2)  # as in the planned comparisons
-    note = np.where(apart, "not corrected, unequal fit", "not corrected")
-    where = "lab, " + table["suite"] + " suite"
-    table = table.assign(where=where, other="relu", verdict=side, note=note)
+    note = np.where(summaries.unequal(table["train_ratio"]), "not corrected, unequal fit", "not corrected")
+    table = table.assign(where="lab, " + table["suite"] + " suite", other="relu", verdict=side, note=note)
     return table.assign(effect=table.apply(_ratio, axis=1))
 
 
 def _elsewhere(table: pd.DataFrame) -> pd.DataFrame:
     """The planned rows of `statistics.against`."""
     table = table[table["planned"]]
-    effect = [
-        f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] over {style.label(row.other)}"
-        for row in table.itertuples()
-    ]
+    gains = zip(summaries.intervals(table, "difference", form="+.3f"), table["other"].map(style.label), strict=True)
+    effect = [f"{gain} over {other}" for gain, other in gains]
     note = np.where(table["failed"] > 0, table["failed"].astype(str) + " failed, counted as chance", "")
     return table.assign(where=table["task"] + ", " + table["split"].map(SPLITS), effect=effect, note=note)
 
@@ -116,17 +105,9 @@ def labs(folder: Path) -> pd.DataFrame:
 def card(
     name: str, evidence: pd.DataFrame, costs: pd.DataFrame | None, labs: pd.DataFrame, rounding: pd.DataFrame
 ) -> str:
-    """What is known of one function, in Markdown.
+    """What is known of a function of the zoo, in Markdown, from what the functions of these names give.
 
-    Args:
-        name: in the zoo.
-        evidence: as `evidence` gives it.
-        costs: as `costs` gives them.
-        labs: as `labs` gives them.
-        rounding: in bfloat16, as `rounding` gives it.
-
-    Raises:
-        ValueError: a name that is not in the zoo.
+    `rounding` is in bfloat16. Raises ValueError for a name that is not in the zoo.
     """
     entry = zoo.get(name).activation
     latex = entry.latex.replace("|", r"\vert ")
@@ -149,13 +130,14 @@ def card(
 def _cost(name: str, costs: pd.DataFrame | None) -> str:
     if costs is None:
         return f"not measured; `make bench BENCH=functions` writes `{COSTS}`"
-    parts = [
-        f"{row.both_gelu:.2g} [{row.both_least:.2g}, {row.both_most:.2g}] times GELU's on {row.shape} (forward "
-        f"{row.forward_gelu:.2g} [{row.forward_least:.2g}, {row.forward_most:.2g}], backward "
-        f"{row.backward_gelu:.2g} [{row.backward_least:.2g}, {row.backward_most:.2g}])"
-        for row in costs[costs["function"] == name].itertuples()
-    ]
-    return "; ".join(parts) or "not measured"
+    rows = costs[costs["function"] == name]
+    ratios = (
+        summaries.intervals(rows, f"{way}_gelu", f"{way}_least", f"{way}_most", ".2g")
+        for way in ("both", "forward", "backward")
+    )
+    parts = zip(rows["shape"], *ratios, strict=True)
+    words = [f"{both} times GELU's on {shape} (forward {there}, backward {back})" for shape, both, there, back in parts]
+    return "; ".join(words) or "not measured"
 
 
 def _short(row: pd.Series) -> str:
@@ -172,8 +154,9 @@ def _over_labs(rows: pd.DataFrame) -> str:
     """Shares of labs in which a function has the lower loss, by other function and aggregate."""
     told = []
     for statement, part in rows.groupby("what", sort=False):
-        each = (f"{row.value:.0%} [{row.low:.0%}, {row.high:.0%}] ({row.aggregate})" for row in part.itertuples())
-        told.append(f"below {statement.split(' < ')[1]}'s loss in {' and '.join(each)} of {part['n'].iloc[0]}")
+        part = part.assign(share=summaries.intervals(part, "value", form=".0%"))
+        shares = page.each(part, "{share} ({aggregate})", " and ")
+        told.append(f"below {statement.split(' < ')[1]}'s loss in {shares} of {part['n'].iloc[0]}")
     return "; ".join(told)
 
 
@@ -187,12 +170,7 @@ def _told(rows: pd.DataFrame) -> str:
 
 
 def show(cards: Mapping[str, str], curves: pd.DataFrame) -> None:
-    """Shows the card of each function in a notebook, with its value and slope below.
-
-    Args:
-        cards: as `card` makes them, by the function's name.
-        curves: columns function, x, y, slope.
-    """
+    """Shows each function's card in a notebook; below it value and slope, from columns function, x, y, slope."""
     for name, text in cards.items():
         page.say(text)
         _, ax = plt.subplots(figsize=(style.ONE_COLUMN, 1.5))
@@ -203,16 +181,13 @@ def show(cards: Mapping[str, str], curves: pd.DataFrame) -> None:
 def against(evidence: pd.DataFrame, where: str, other: str) -> str:
     """Which functions helped against another in one place, and which did not: half a sentence."""
     rows = evidence[(evidence["where"] == where) & (evidence["other"] == other)]
-    groups = {v: [style.label(name) for name in rows.loc[rows["verdict"] == v, "function"]] for v in VERDICTS}
-    return "; ".join(f"{verdict}: {', '.join(labels) or 'none'}" for verdict, labels in groups.items())
+    return "; ".join(f"{word}: {page.names(rows.loc[rows['verdict'] == word, 'function'])}" for word in VERDICTS)
 
 
 def rounding(names: Iterable[str], dtype: torch.dtype, reach: float = 8.0, far: float = 1e4) -> pd.DataFrame:
     """The errors of a short type: each function in it and in float32, on the same inputs, which are exact in both.
 
     Args:
-        names: in the zoo.
-        dtype: the short type.
         reach: inputs are spread evenly up to it, in a batch of 64 rows and 33 columns in shuffled order.
         far: size of further inputs, which are tried for finite results.
 

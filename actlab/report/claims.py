@@ -1,4 +1,4 @@
-"""The paper's claims, part by part: its number, ours, and a verdict by a rule of `rules` (all rules ours).
+"""The paper's claims, part by part: its number, ours, and a verdict by a rule of `claim_rules` (all rules ours).
 
 Everything is read off the committed tables of the laptop profile. A verdict speaks of this lab and these data sets; one
 on Table 1, or on what the search found in the lab, of the multiverse of labs as well.
@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from actlab.core import paper
 from actlab.core.records import ROOT
 from actlab.scoring import summaries
-from actlab.studies.claim_rules import (  # fmt: skip
+from actlab.studies.claim_rules import (
     ALIKE,
     COUPLED,
     DISCOVERED,
@@ -31,7 +32,6 @@ from actlab.studies.claim_rules import (  # fmt: skip
     UNDECIDED,
     UNTESTED,
     VARIANTS,
-    Part,
 )
 
 KINDS = ("images", "algorithms", "molecules")
@@ -43,6 +43,9 @@ RECORDS = {  # what a notebook reads
     "14_multiverse": "make multiverse",
 }  # fmt: skip
 HERE = "16_claims"
+SEARCH_WITH_MODEL = (
+    ".venv/bin/python -m actlab search --profile laptop --proposer grammar=0.5,claude=0.5 --cap 5 --out RUN"
+)
 LATER = "`make transfer`, then notebook 13"  # makes what is not there yet
 MULTIVERSE = ("multiverse_shares.png", "14_multiverse")  # stands beside a part's own picture and notebook
 OF = {"better": SUPPORTED, "worse": NOT, "undecided": UNDECIDED}  # where the first one is claimed to be better
@@ -50,8 +53,8 @@ OF_OTHER = {"worse": SUPPORTED, "better": NOT, "undecided": UNDECIDED}  # where 
 
 
 @dataclass(frozen=True)
-class Found:
-    """What came out of a part."""
+class Reading:
+    """What a part comes to: the paper's number, ours, what ours rests on, and the verdict."""
 
     paper: str
     ours: str
@@ -60,10 +63,7 @@ class Found:
 
 
 def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
-    """The claims, a row a part.
-
-    Args:
-        folder: of the laptop tables.
+    """The claims, a row a part, from the laptop tables of a folder.
 
     Returns:
         Columns number, part, text, paper (its number, where it gives one), ours (95 % intervals in brackets), n,
@@ -75,44 +75,41 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
         FileNotFoundError: where a table is missing; of transfer's, where some are there and others not.
         ValueError: where a table lacks a row that a rule asks for.
     """
-    found = {"1": Found("claimed", "no language model was asked", "", UNTESTED)}
-    found |= _search(folder) | _lab(folder) | _transfer(folder) | _constants(folder)
+    readings = {"1": Reading("claimed", "no language model was asked", "", UNTESTED)}
+    readings |= _search(folder) | _lab(folder) | _transfer(folder) | _constants(folder)
     rows = []
     for part in PARTS:
-        said, outcome = asdict(part), found[part.name]
-        number = {"number": int(part.name[0]), "part": said.pop("name"), "command": _command(part)}
-        said["sources"] = " ".join((*part.sources, LABS) if part.statement else part.sources)
-        if outcome.verdict == UNTESTED and not (folder / part.figure).is_file():
-            said |= {"figure": ""}
-        if outcome.verdict == UNTESTED and not (ROOT / "notebooks" / f"{part.notebook}.ipynb").is_file():
-            said |= {"notebook": HERE}
-        rows.append(number | said | asdict(outcome))
+        row = asdict(part) | {"number": int(part.name[0]), "part": part.name, "command": command_of(part.notebook)}
+        row["sources"] = " ".join((*part.sources, LABS) if part.statement else part.sources)
+        if part.name == "1":
+            row["command"] = SEARCH_WITH_MODEL
+        if readings[part.name].verdict == UNTESTED and not (folder / part.figure).is_file():
+            row["figure"] = ""
+        if readings[part.name].verdict == UNTESTED and not (ROOT / "notebooks" / f"{part.notebook}.ipynb").is_file():
+            row["notebook"] = HERE
+        rows.append(row | asdict(readings[part.name]))
     columns = ["number", "part", "text", "paper", "ours", "n", "verdict", "rule", "change", "figure", "notebook"]
     return pd.DataFrame(rows)[[*columns, "sources", "statement", "command"]]
 
 
 def places(row: Any) -> list[tuple[str, str, str]]:
-    """Where a row of the table comes from: picture ("" where there is none yet), notebook, command; the own one first.
-
-    Rows that heed the multiverse of labs have its place besides.
-    """
+    """A row's picture ("" where there is none yet), notebook and command, and those of the multiverse if it counts."""
     own = (row.figure, row.notebook, row.command)
     return [own, (*MULTIVERSE, command_of(MULTIVERSE[1]))] if row.statement else [own]
 
 
 def rules(claims: pd.DataFrame, number: int) -> str:
     """A claim's rules, and what would change our mind, in Markdown; parts with the same words stand together."""
-    parts = claims[claims["number"] == number]
-    lines = []
-    for (rule, change), same in parts.groupby(["rule", "change"], sort=False):
-        lines.append(f"- **{', '.join(same['part'])}** {rule} *What would change our mind:* {change}")
+    groups = claims[claims["number"] == number].groupby(["rule", "change"], sort=False)["part"]
+    lines = (
+        f"- **{', '.join(parts)}** {rule} *What would change our mind:* {other}" for (rule, other), parts in groups
+    )
     return "\n".join(lines)
 
 
 def results(claims: pd.DataFrame, number: int) -> str:
     """A claim's numbers and verdicts as a table in Markdown."""
-    parts = claims[claims["number"] == number]
-    return summaries.markdown(parts[["part", "text", "paper", "ours", "n", "verdict"]])
+    return summaries.markdown(claims.loc[claims["number"] == number, ["part", "text", "paper", "ours", "n", "verdict"]])
 
 
 def pictures(claims: pd.DataFrame, number: int) -> list[str]:
@@ -133,160 +130,160 @@ def show(claims: pd.DataFrame, number: int, folder: Path) -> None:
         display(Image(folder / name))
 
 
-def _command(part: Part) -> str:
-    if part.name == "1":
-        return ".venv/bin/python -m actlab search --profile laptop --proposer grammar=0.5,claude=0.5 --cap 5 --out RUN"
-    return command_of(part.notebook)
-
-
 def command_of(notebook: str) -> str:
     """What makes a notebook's numbers: the verb of its records first, where it reads some that take long."""
     make = f"make build/laptop/notebooks/{notebook}.ipynb"
     return f"{RECORDS[notebook]} && {make}" if notebook in RECORDS else make
 
 
-# --- the search and the lab -----------------------------------------------------------------------
+# --- verdicts -------------------------------------------------------------------------------------
 
 
-def _search(folder: Path) -> dict[str, Found]:
-    arms = _read(folder, "arms_compared.csv")
-    parts = {}
-    for part, arm, theirs in (("2a", "in-distribution", "claimed"), ("2b", "random sampling", "not given")):
-        row = _one(arms, suite="held-out", arm=arm)
-        n = f"{row['seeds']} seeds, {row['n']} data sets"
-        parts[part] = Found(theirs, _ratio(row), n, OF_OTHER[row["verdict"]])
-    found = _read(folder, "found.csv")
-    for part, name in (("3b", "relu"), ("3c", "snake")):
-        row = _one(found, function=name)
-        parts[part] = _heeding(folder, part, "not given", _ratio(row), row["n"], OF[row["verdict"]])
-    relu, gelu = (_one(found, function=name) for name in ("relu", "gelu"))
-    ours = f"{summaries.ratio(gelu)} times GELU's loss in the lab, {summaries.ratio(relu)} times ReLU's"
-    compared = _downstream(folder)
-    elsewhere = None if compared is None else _asked(compared, ["found"], KINDS, ["in-distribution"])
-    n, kinds = f"{gelu['n']} data sets", None
-    if elsewhere is None:
-        ours += f"; {LATER}"
-    else:
-        kinds, n = list(elsewhere["verdict"]), f"{n}, {_seeds(elsewhere)}"
-        ours += f"; in distribution over ReLU: {_listed(elsewhere, 'benchmark')}"
-    words, count, labs = _labs(folder, "3a")
-    verdict = found_elsewhere(relu["verdict"], gelu["verdict"], kinds, labs)
-    return parts | {"3a": Found("claimed", ours + words, f"{n}, {count} labs", verdict)}
+def decided(supported: bool, refuted: bool) -> str:
+    """The verdict by what supports a part and what refutes it, which counts first."""
+    return NOT if refuted else SUPPORTED if supported else UNDECIDED
+
+
+def above(low: Any, high: Any, aim: float = 0.5) -> str:
+    """The verdict where an interval, or each of several, has to lie above an aim; refuted where all lie below it."""
+    return decided(np.all(low > aim), np.all(high < aim))
+
+
+def below(low: Any, high: Any, aim: float) -> str:
+    """The verdict where an interval has to lie below an aim."""
+    return above(-high, -low, -aim)
+
+
+BY_WORDS = {  # a part's verdict by those of its comparisons, which are read as a list
+    "4a": lambda words: decided(set(words) == {"better"}, "worse" in words),
+    "5b": lambda words: decided(set(words) == {"worse"}, "worse" not in words),
+    "5d": lambda words: decided("worse" in words, "better" in words),
+    "6a": lambda words: decided("better" in words, "worse" in words),
+}
 
 
 def found_elsewhere(relu: str, gelu: str, kinds: Sequence[str] | None, labs: str) -> str:
-    """The verdict of 3a.
+    """The verdict of 3a, by the comparisons with ReLU and GELU in the default lab and with ReLU on each kind of task.
 
-    Args:
-        relu: the verdict against ReLU in the default lab.
-        gelu: the same against GELU.
-        kinds: those against ReLU on each kind of task.
-        labs: what the multiverse says of being ahead of GELU, one of `claim_rules.VERDICTS`.
+    `labs` is the verdict of the multiverse on being ahead of GELU; `kinds` is None before the tasks were run.
     """
     if gelu != "better":
         return NOT
     if kinds is None:
         return UNTESTED
+    helps = "better" in kinds
     if "worse" in kinds:
-        return UNDECIDED if "better" in kinds else NOT
-    return SUPPORTED if relu == "better" and "better" in kinds and labs == SUPPORTED else UNDECIDED
+        return UNDECIDED if helps else NOT
+    return decided(relu == "better" and helps and labs == SUPPORTED, refuted=False)
 
 
-def _lab(folder: Path) -> dict[str, Found]:
-    compared, six = _read(folder, "comparisons.csv"), _read(folder, "table_1.csv")
-    published = {name: row.ood for name, row in paper.TABLE_1.items()}
+def best_overall(raw: pd.DataFrame, name: str) -> str:
+    """The verdict of 6b, from columns value, low and high by function; ReLU, the reference, has no width of its own."""
+    own, others, relu = raw.loc[name], raw.drop([name, "relu"]), raw.loc["relu", "value"]
+    behind = own["high"] < relu or (others["low"] > own["value"]).any()
+    return decided(own["low"] > max(others["value"].max(), relu), behind)
+
+
+# --- the search and the lab -----------------------------------------------------------------------
+
+
+def _search(folder: Path) -> dict[str, Reading]:
+    arms, found = _read(folder, "arms_compared.csv"), _read(folder, "found.csv")
     parts = {}
-    pairs = dict(zip("defghi", PAIRS, strict=True)) | {"b": ("turbulent", "gmtu")}
-    for letter, (subject, other) in pairs.items():
+    for part, arm, theirs in (("2a", "in-distribution", "claimed"), ("2b", "random sampling", "not given")):
+        row = _one(arms, suite="held-out", arm=arm)
+        n = f"{row['seeds']} seeds, {row['n']} data sets"
+        parts[part] = Reading(theirs, _ratio(row), n, OF_OTHER[row["verdict"]])
+    relu, gelu, snake = (_one(found, function=name) for name in ("relu", "gelu", "snake"))
+    for part, row in (("3b", relu), ("3c", snake)):
+        parts[part] = _with_labs(folder, part, "not given", _ratio(row), row["n"], OF[row["verdict"]])
+    ours = f"{summaries.ratio(gelu)} times GELU's loss in the lab, {summaries.ratio(relu)} times ReLU's"
+    n, kinds = f"{gelu['n']} data sets", None
+    if (compared := _downstream(folder)) is None:
+        ours += f"; {LATER}"
+    else:
+        elsewhere = _asked(compared, ["found"], KINDS, ["in-distribution"])
+        kinds, n = list(elsewhere["verdict"]), f"{n}, {_seeds(elsewhere)}"
+        ours += f"; in distribution over ReLU: {_listed(elsewhere, 'benchmark')}"
+    words, count, labs = _labs(folder, "3a")
+    verdict = found_elsewhere(relu["verdict"], gelu["verdict"], kinds, labs)
+    return parts | {"3a": Reading("claimed", ours + words, f"{n}, {count} labs", verdict)}
+
+
+def _lab(folder: Path) -> dict[str, Reading]:
+    compared, six = _read(folder, "comparisons.csv"), _read(folder, "table_1.csv")
+    parts = {}
+    for letter, (subject, other) in zip("bdefghi", (("turbulent", "gmtu"), *PAIRS), strict=True):
         row = _one(compared, subject=subject, function=other)
-        theirs = f"{published[subject] / published[other]:.2f}"
-        parts[f"4{letter}"] = _heeding(folder, f"4{letter}", theirs, _ratio(row), row["n"], OF[row["verdict"]])
+        theirs = f"{paper.TABLE_1[subject].ood / paper.TABLE_1[other].ood:.2f}"
+        parts[f"4{letter}"] = _with_labs(folder, f"4{letter}", theirs, _ratio(row), row["n"], OF[row["verdict"]])
     rows = [_one(compared, subject=name, function="gelu") for name in DISCOVERED]
-    verdicts = [row["verdict"] for row in rows]
-    ours = f"{verdicts.count('better')} of 4 better, {verdicts.count('worse')} worse in the default lab"
-    parts["4a"] = _heeding(folder, "4a", "4 of 4", ours, rows[0]["n"], all_better(verdicts))
-    train = [_one(six, suite="held-out", function=name)["train_ratio"] for name in paper.TABLE_1]
-    theirs = [row.train for row in paper.TABLE_1.values()]
-    spread = max(train) / min(train)
-    n, verdict = _one(six, suite="held-out", function="relu")["n"], SUPPORTED if spread <= ALIKE else NOT
-    parts["4c"] = _heeding(folder, "4c", f"{max(theirs) / min(theirs):.1f}", f"{spread:.1f}", n, verdict)
+    words = [row["verdict"] for row in rows]
+    ours = f"{words.count('better')} of 4 better, {words.count('worse')} worse in the default lab"
+    parts["4a"] = _with_labs(folder, "4a", "4 of 4", ours, rows[0]["n"], BY_WORDS["4a"](words))
+    train = [_one(six, suite="held-out", function=name) for name in paper.TABLE_1]
+    losses = [row.train for row in paper.TABLE_1.values()], [row["train_ratio"] for row in train]
+    theirs, spread = (max(each) / min(each) for each in losses)
+    verdict = decided(supported=True, refuted=spread > ALIKE)
+    parts["4c"] = _with_labs(folder, "4c", f"{theirs:.1f}", f"{spread:.1f}", train[0]["n"], verdict)
     return parts | {"5a": _coupled(folder)}
 
 
-def all_better(verdicts: Sequence[str]) -> str:
-    """The verdict of 4a: supported where all are better, not supported where one is worse."""
-    if "worse" in verdicts:
-        return NOT
-    return SUPPORTED if set(verdicts) == {"better"} else UNDECIDED
-
-
-def _heeding(folder: Path, name: str, theirs: str, ours: str, n: int, own: str) -> Found:
-    """What came out of a part on which the multiverse has a statement: its shares of labs, and a verdict by both."""
+def _with_labs(folder: Path, name: str, theirs: str, ours: str, n: int, own: str) -> Reading:
+    """A part on which the multiverse has a statement: its share of labs besides, and a verdict if both say the same."""
     words, count, labs = _labs(folder, name)
-    return Found(theirs, ours + words, f"{n} data sets, {count} labs", agreed(own, labs))
+    return Reading(theirs, ours + words, f"{n} data sets, {count} labs", own if own == labs else UNDECIDED)
 
 
 def _labs(folder: Path, name: str) -> tuple[str, int, str]:
     """What the multiverse says of a part: its shares of labs in words, how many labs, and its verdict."""
     statement = next(part.statement for part in PARTS if part.name == name)
-    labs = _read(folder, f"{LABS}.csv")
+    rows = shares(_read(folder, f"{LABS}.csv"), statement)
+    values = zip(summaries.intervals(rows, "value", form=".0%"), rows["aggregate"], strict=True)
+    words = f"; {statement} in {' and '.join(f'{value} ({by})' for value, by in values)} of the labs"
+    if (chance := rows["chance"].iloc[0]) < 0.5:
+        words += f", in {chance:.0%} of random orders"
+    return words, rows["n"].iloc[0], above(rows["low"], rows["high"])
+
+
+def shares(labs: pd.DataFrame, statement: str) -> pd.DataFrame:
+    """The shares of labs in which a statement of the multiverse holds, a row an aggregate of losses."""
     rows = labs[(labs["what"] == statement) & (labs["measure"] == "share of labs")]
     if rows.empty:
         raise ValueError(f"{LABS}.csv: wanted shares of labs of {statement!r}; came none")
-    each = [f"{row.value:.0%} [{row.low:.0%}, {row.high:.0%}] ({row.aggregate})" for row in rows.itertuples()]
-    words = f"; {statement} in {' and '.join(each)} of the labs"
-    if (chance := rows["chance"].iloc[0]) < 0.5:
-        words += f", in {chance:.0%} of random orders"
-    return words, rows["n"].iloc[0], over_labs(rows)
+    return rows
 
 
-def over_labs(rows: pd.DataFrame) -> str:
-    """The multiverse's verdict: on which side of one half the intervals of a statement's shares of labs all lie."""
-    return SUPPORTED if (rows["low"] > 0.5).all() else NOT if (rows["high"] < 0.5).all() else UNDECIDED
-
-
-def agreed(own: str, labs: str) -> str:
-    """The verdict of the default lab where the multiverse has the same; else it is undecided."""
-    return own if own == labs else UNDECIDED
-
-
-def _coupled(folder: Path) -> Found:
+def _coupled(folder: Path) -> Reading:
     scores = _read(folder, "zoo_scores.csv").rename(columns={"log_low": "low", "log_high": "high"})
-    rows = {name: _one(scores, suite="search", function=name) for name in (*COUPLED, *POINTWISE)}
-    best, point = (min(names, key=lambda name: rows[name]["log_ratio"]) for names in (COUPLED, POINTWISE))
     known = {name: paper.lab_mean(name) / paper.lab_mean("relu") for name in paper.TABLE_2}
+    groups = [[_one(scores, suite="search", function=name) for name in names] for names in (COUPLED, POINTWISE)]
+    best, point = (min(rows, key=lambda row: row["log_ratio"]) for rows in groups)
     theirs = [min(known[name] for name in names if name in known) for names in (COUPLED, POINTWISE)]
-    ours = ", ".join(f"{NAMES[name]} {summaries.ratio(rows[name])} times ReLU's loss" for name in (best, point))
-    verdict = wins(rows[best], rows[point]["log_ratio"])
-    return Found(f"{theirs[0]:.2f}, pointwise {theirs[1]:.2f}", ours, f"{rows[best]['n']} data sets", verdict)
+    ours = ", ".join(f"{NAMES[row['function']]} {summaries.ratio(row)} times ReLU's loss" for row in (best, point))
+    verdict = below(best["low"], best["high"], point["log_ratio"])
+    return Reading(f"{theirs[0]:.2f}, pointwise {theirs[1]:.2f}", ours, f"{best['n']} data sets", verdict)
 
 
-def wins(best: pd.Series, aim: float) -> str:
-    """The verdict of 5a, from the interval low to high of a log ratio, and another function's estimate."""
-    return NOT if best["low"] > aim else SUPPORTED if best["high"] < aim else UNDECIDED
-
-
-def _constants(folder: Path) -> dict[str, Found]:
+def _constants(folder: Path) -> dict[str, Reading]:
     beaten = _read(folder, "constants_beaten.csv")
     parts = {}
     for letter, form in zip("abcd", paper.FIGURE_7, strict=True):
         row = _one(beaten, form=form)
         _, low, high = map(float, re.findall(r"[\d.]+", row["ood_mse"]))
-        verdict = SUPPORTED if low > 0.5 else NOT if high < 0.5 else UNDECIDED
-        parts[f"7{letter}"] = Found("most", row["ood_mse"], f"{row['draws']} draws", verdict)
+        parts[f"7{letter}"] = Reading("most", row["ood_mse"], f"{row['draws']} draws", above(low, high))
     return parts
 
 
 # --- transfer -------------------------------------------------------------------------------------
 
 
-def _transfer(folder: Path) -> dict[str, Found]:
-    scores = {name: row.cifar10_accuracy for name, row in paper.TABLE_2.items()}
-    listed = [name for name in COUPLED if name in scores]
-    clrs = [paper.TABLE_2[name].clrs30_score > paper.TABLE_2["relu"].clrs30_score for name in listed]
+def _transfer(folder: Path) -> dict[str, Reading]:
+    relu, listed = paper.TABLE_2["relu"], [paper.TABLE_2[name] for name in COUPLED if name in paper.TABLE_2]
+    worse = sum(row.cifar10_accuracy < relu.cifar10_accuracy for row in listed)
     theirs = {
-        "5b": f"{sum(scores[name] < scores['relu'] for name in listed)} of {len(listed)} worse",
-        "5c": f"{sum(clrs)} of {len(clrs)} better",
+        "5b": f"{worse} of {len(listed)} worse",
+        "5c": f"{sum(row.clrs30_score > relu.clrs30_score for row in listed)} of {len(listed)} better",
         "5d": "{} of {} tasks better".format(*_ahead("turbulent")),
         "6a": "{} of {} tasks better".format(*map(sum, zip(*map(_ahead, VARIANTS), strict=True))),
         "6b": f"first of {len(paper.FIGURE_6)}",
@@ -294,51 +291,38 @@ def _transfer(folder: Path) -> dict[str, Found]:
     }
     compared = _downstream(folder)
     if compared is None:
-        beside = {"8": f"; {_parting(folder)}"}
-        return {part: Found(number, LATER + beside.get(part, ""), "", UNTESTED) for part, number in theirs.items()}
-    ours = _images_and_algorithms(compared) | _everywhere(compared, _read(folder, "figure_6.csv")) | _order(folder)
-    return {part: Found(number, *ours[part]) for part, number in theirs.items()}
+        ours = dict.fromkeys(theirs, (LATER, "", UNTESTED)) | {"8": (f"{LATER}; {_overfit(folder)}", "", UNTESTED)}
+    else:
+        ours = _images_and_algorithms(compared) | _everywhere(compared, _read(folder, "figure_6.csv")) | _order(folder)
+    return {part: Reading(number, *ours[part]) for part, number in theirs.items()}
 
 
 def _images_and_algorithms(compared: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     images = _asked(compared, COUPLED, ["images"], ["in-distribution"])
+    bad = list(images["verdict"])
     either = _asked(compared, COUPLED, ["algorithms"], list(SPLITS))
-    inside = either[either["split"] == "in-distribution"]
-    bad, helped = (images["verdict"] == "worse").sum(), either[either["verdict"] == "better"]["function"].nunique()
+    helped = either.loc[either["verdict"] == "better", "function"].nunique()
+    all_worse = set(either.loc[either["split"] == "in-distribution", "verdict"]) == {"worse"}
     top = either.loc[[either["difference"].idxmax()]]
+    best = f"{helped} of 4 better; the best is {NAMES[top['function'].item()]}, {_listed(top, 'split')}"
     return {
-        "5b": (f"{bad} of 4 worse: {_listed(images, 'function')}", _seeds(images), fail_on_images(images["verdict"])),
-        "5c": (
-            f"{helped} of 4 better; the best is {NAMES[top['function'].item()]}, {_listed(top, 'split')}",
-            _seeds(either), may_help(inside["verdict"], either["verdict"]),
-        ),
-    }  # fmt: skip
-
-
-def fail_on_images(verdicts: Sequence[str]) -> str:
-    """The verdict of 5b: supported where all are worse, not supported where none is."""
-    worse = [verdict == "worse" for verdict in verdicts]
-    return SUPPORTED if all(worse) else UNDECIDED if any(worse) else NOT
-
-
-def may_help(inside: Sequence[str], either: Sequence[str]) -> str:
-    """The verdict of 5c: supported where one is better, not supported where all are worse in distribution."""
-    if "better" in list(either):
-        return SUPPORTED
-    return NOT if set(inside) == {"worse"} else UNDECIDED
+        "5b": (f"{bad.count('worse')} of 4 worse: {_listed(images, 'function')}", _seeds(images), BY_WORDS["5b"](bad)),
+        "5c": (best, _seeds(either), decided(helped > 0, all_worse and not helped)),
+    }
 
 
 def _everywhere(compared: pd.DataFrame, raw: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    raw = raw[(raw["panel"] == RAW) & (raw["task"] == "mean") & (raw["split"] == "both")].set_index("function")
+    raw = raw[(raw["panel"] == RAW) & (raw["task"] == "mean") & (raw["split"] == "both")]
+    raw = raw.set_index("function", drop=False)
     parts = {}
     for part, functions in (("5d", ["turbulent"]), ("6a", VARIANTS)):
         rows = _asked(compared, functions, KINDS, list(SPLITS))
-        better, worse = ((rows["verdict"] == word).sum() for word in ("better", "worse"))
-        over = ", ".join(f"{NAMES[name]} {_score(_row(raw, name))}" for name in functions)
-        verdict = nowhere(rows["verdict"]) if part == "5d" else do_well(rows["verdict"])
-        ours = f"{better} of {len(rows)} better, {worse} worse; times ReLU's score, mean over kinds: {over}"
-        parts[part] = (ours, _seeds(rows), verdict)
-    own = _row(raw, "gelu-sinc")
+        words = list(rows["verdict"])
+        over = ", ".join(f"{NAMES[name]} {_score(_one(raw, function=name))}" for name in functions)
+        counts = f"{words.count('better')} of {len(words)} better, {words.count('worse')} worse"
+        ours = f"{counts}; times ReLU's score, mean over kinds: {over}"
+        parts[part] = (ours, _seeds(rows), BY_WORDS[part](words))
+    own = _one(raw, function="gelu-sinc")
     place, first = (raw["value"] > own["value"]).sum() + 1, raw["value"].idxmax()
     ours = f"{_score(own)} times ReLU's score, place {place} of {len(raw)}"
     if place > 1:
@@ -346,41 +330,18 @@ def _everywhere(compared: pd.DataFrame, raw: pd.DataFrame) -> dict[str, tuple[st
     return parts | {"6b": (ours, f"{own['n']:.0f} trainings a function", best_overall(raw, "gelu-sinc"))}
 
 
-def nowhere(verdicts: Sequence[str]) -> str:
-    """The verdict of 5d: not supported where one is better, supported where none is and one is worse."""
-    if "better" in list(verdicts):
-        return NOT
-    return SUPPORTED if "worse" in list(verdicts) else UNDECIDED
-
-
-def do_well(verdicts: Sequence[str]) -> str:
-    """The verdict of 6a: not supported where one is worse, supported where none is and one is better."""
-    if "worse" in list(verdicts):
-        return NOT
-    return SUPPORTED if "better" in list(verdicts) else UNDECIDED
-
-
-def best_overall(raw: pd.DataFrame, name: str) -> str:
-    """The verdict of 6b, from columns value, low and high by function; ReLU, the reference, has no width of its own."""
-    own, others = raw.loc[name], raw.drop([name, "relu"])
-    if own["low"] > max(others["value"].max(), raw.loc["relu", "value"]):
-        return SUPPORTED
-    below = own["high"] < raw.loc["relu", "value"]
-    return NOT if below or (others["low"] > own["value"]).any() else UNDECIDED
-
-
 def _order(folder: Path) -> dict[str, tuple[str, str, str]]:
     agreed = _read(folder, "lab_transfer_agreement.csv")
     row = _one(agreed, functions="all", suite="search", task="mean", split="both")
-    low, high = row["spearman_low"], row["spearman_high"]
-    ours = f"{row['spearman']:+.2f} [{low:+.2f}, {high:+.2f}]; {_parting(folder)}"
-    return {"8": (ours, f"{row['n']} functions", SUPPORTED if high < 0 else NOT if low > 0 else UNDECIDED)}
+    found = row["spearman"], row["spearman_low"], row["spearman_high"]
+    ours = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*found)
+    return {"8": (f"{ours}; {_overfit(folder)}", f"{row['n']} functions", below(*found[1:], 0))}
 
 
-def _parting(folder: Path) -> str:
-    parts = _read(folder, "parting.csv")["parts"]
-    said = f"{parts.sum()} of {len(parts)} new bests of the search are surely worse on held-out data sets"
-    digits = _read(folder, "parting_pictures.csv")["parts"]
+def _overfit(folder: Path) -> str:
+    """How many new bests of the search are overfit steps: surely worse on held-out data sets, and on digits."""
+    steps, digits = (_read(folder, f"{name}.csv")["parts"] for name in ("parting", "parting_pictures"))
+    said = f"{steps.sum()} of {len(steps)} new bests of the search are surely worse on held-out data sets"
     return f"{said}, {digits.sum()} on digits"
 
 
@@ -432,10 +393,6 @@ def _one(table: pd.DataFrame, **wanted: str) -> pd.Series:
     return rows.iloc[0]
 
 
-def _row(table: pd.DataFrame, name: str) -> pd.Series:
-    return _one(table.reset_index(), function=name)
-
-
 def _ratio(row: pd.Series) -> str:
     return summaries.ratio(row) + (", unequal fit" if row["unequal_fit"] else "")
 
@@ -445,12 +402,9 @@ def _score(row: pd.Series) -> str:
 
 
 def _listed(rows: pd.DataFrame, by: str) -> str:
-    """Differences of scores from ReLU's, each with its interval and verdict."""
-    words = [NAMES.get(name, SPLITS.get(name, name)) for name in rows[by]]
-    return ", ".join(
-        f"{word} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        for word, row in zip(words, rows.itertuples(), strict=True)
-    )
+    """Differences of scores from ReLU's, each with its interval."""
+    words = (NAMES.get(name, SPLITS.get(name, name)) for name in rows[by])
+    return ", ".join(map(" ".join, zip(words, summaries.intervals(rows, "difference", form="+.3f"), strict=True)))
 
 
 def _seeds(rows: pd.DataFrame) -> str:

@@ -19,8 +19,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_WIDGET = "*(A control stands here when the notebook is open in Jupyter; this page is still.)*"
 
 
-class Refused(ValueError):
-    """A report that cannot be built; its text is one line: what was wanted, what came."""
+class NotWritten(ValueError):
+    """The site cannot be written; one line says what was wanted and what came."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,14 @@ class Files:
 
 
 def pages(profile: str, root: Path) -> list[Page]:
-    """The notebooks in their order, each as it was run with the profile, else as it is committed.
-
-    Args:
-        profile: executed notebooks are looked for in `root`/build/`profile`/notebooks.
-        root: of the checkout.
+    """The checkout's notebooks in order, each as in build/`profile`/notebooks, else as it is committed.
 
     Raises:
-        Refused: there is none, or one was never executed.
+        NotWritten: there is none, or one was never executed.
     """
     sources = [path for path in sorted((root / "notebooks").glob("*.ipynb")) if "." not in path.stem]  # no .failed
     if not sources:
-        raise Refused(f"wanted notebooks in {root / 'notebooks'}; came none")
+        raise NotWritten(f"wanted notebooks in {root / 'notebooks'}; came none")
     return [_page(source, root / "build" / profile / "notebooks" / source.name, profile) for source in sources]
 
 
@@ -79,7 +75,7 @@ def _page(source: Path, executed: Path, profile: str) -> Page:
     notebook = nbformat.read(executed if ran else source, as_version=4)
     if any(cell.cell_type == "code" and cell.source.strip() and not cell.execution_count for cell in notebook.cells):
         wanted = f"an executed notebook, here or as build/{profile}/notebooks/{source.name}"
-        raise Refused(f"{source.name}: wanted {wanted}; came cells that never ran (make reproduce runs them)")
+        raise NotWritten(f"{source.name}: wanted {wanted}; came cells that never ran (make reproduce runs them)")
     drawings, claims = _mark(notebook, source.stem)
     used = _profile(notebook) or (profile if ran else "not given")
     return Page(
@@ -101,9 +97,9 @@ def _mark(notebook: nbformat.NotebookNode, name: str) -> tuple[tuple[Drawing, ..
     claims: dict[int, str] = {}
     heading = name
     for place, cell in enumerate(notebook.cells):
-        new = [number for number in claims_named(cell) if number not in claims]
-        claims |= {number: f"claim-{number}" for number in new}
-        anchors = [claims[number] for number in new]
+        new = {number: f"claim-{number}" for number in claims_named(cell) if number not in claims}
+        claims |= new
+        anchors = list(new.values())
         if cell.cell_type == "markdown":
             heading = [heading, *re.findall(r"^#+ +(.*)$", cell.source, re.MULTILINE)][-1].replace("`", "")
         for drawn, picture in saved(cell):

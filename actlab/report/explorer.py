@@ -23,6 +23,7 @@ from actlab.activations import zoo
 from actlab.candidates.expression import Form, expression_of, source_of
 from actlab.candidates.profiling import Description
 from actlab.candidates.program import Refused, check
+from actlab.core import stats
 from actlab.core.records import ROOT
 from actlab.report import page
 from actlab.report.figures import lab as figures
@@ -59,11 +60,9 @@ class Look:
 
 
 def describe(source: str, laboratory: Laboratory, reach: float = 5.0, seed: int = 0) -> Look:
-    """Checks a program and runs it on probes in a sandbox, without training.
+    """Checks a program and runs it on probes in the laboratory's sandboxes, without training.
 
     Args:
-        source: the program.
-        laboratory: whose sandboxes run it.
         reach: the curve runs from -reach to reach, at 401 points.
         seed: of the batch [batch, features] of standard normal draws around the curve's point; it matters only to
             functions that see their batch.
@@ -112,15 +111,15 @@ class Standing:
     def words(self) -> str:
         """The score in sentences, with profile, n, intervals and their method."""
         row = self.table.set_index("function").loc["yours"]
-        ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*np.exp(row[["log_ratio", "log_low", "log_high"]].astype(float)))
+        ratio = stats.bracketed(*np.exp(row[["log_ratio", "log_low", "log_high"]].astype(float)))
+        loss = stats.bracketed(*row[["ood_mse", "ood_low", "ood_high"]], ".3f")
         place = 1 + int((self.table["log_ratio"] < row["log_ratio"]).sum())
-        duels = ", ".join(f"{duel.verdict} against {style.label(duel.function)}" for duel in self.duels.itertuples())
+        duels = page.each(self.duels, "{verdict} against {function}", ", ")
         early = " After 100 steps on few tasks this says nothing yet." if self.profile == "smoke" else ""
         return (
-            f"Profile {self.profile}, search suite, n = {row['n']} tasks, one seed: OOD MSE {row['ood_mse']:.3f} "
-            f"[{row['ood_low']:.3f}, {row['ood_high']:.3f}], {ratio} times ReLU's (geometric mean; 95 % percentile "
-            f"bootstrap over tasks within families), place {place} of {len(self.table)}. Paired by task, with Holm's "
-            f"correction: {duels}.{early}"
+            f"Profile {self.profile}, search suite, n = {row['n']} tasks, one seed: OOD MSE {loss}, {ratio} times "
+            "ReLU's (geometric mean; 95 % percentile bootstrap over tasks within families), place "
+            f"{place} of {len(self.table)}. Paired by task, with Holm's correction: {duels}.{early}"
         )
 
 
@@ -130,8 +129,6 @@ def score(source: str, laboratory: Laboratory, beside: Iterable[str] | None = No
     Losses that are in the store are read from it.
 
     Args:
-        source: the program.
-        laboratory: whose sandboxes train.
         beside: names in the zoo; all of it by default. `RIVALS` are always added.
         seed: of initial weights and batches, common to all.
 
@@ -171,12 +168,7 @@ def save(source: str, path: Path) -> Path:
 
 
 def draw_standing(ax: Axes, standing: Standing) -> Axes:
-    """Draw a score beside the zoo's: mean log ratio to ReLU with its interval, a row a function.
-
-    Args:
-        ax: about 0.17 inches a row.
-        standing: as `score` gives it.
-    """
+    """Draw a score beside the zoo's: mean log ratio to ReLU with its interval, a row of 0.17 inches each."""
     columns = {"log_ratio": "estimate", "log_low": "low", "log_high": "high"}
     ax.axvline(0, color=style.colour("relu"), lw=0.8, ls="--", zorder=0)
     drawn = standing.table.rename(columns=columns).assign(paper=np.nan)
@@ -204,9 +196,7 @@ SLIDERS = {"amplitude": (-2.0, 2.0, 0.05), "frequency": (0.0, 10.0, 0.1), "decay
 def panel(laboratory: Laboratory, live: bool | None = None) -> Any:
     """The explorer's widgets; None, with a plain message, without ipywidgets or if nobody can move them.
 
-    Args:
-        laboratory: describes and scores.
-        live: whether a reader is present; by default, whether a Jupyter server runs this kernel for an open notebook.
+    `live` says whether a reader is present: by default, whether a Jupyter server runs this kernel for an open notebook.
     """
     try:
         import ipywidgets
@@ -220,12 +210,7 @@ def panel(laboratory: Laboratory, live: bool | None = None) -> Any:
 
 
 class Panel:
-    """The widgets, all in `root`. Sliders write the text, and the text defines the function.
-
-    Args:
-        laboratory: describes and scores.
-        widgets: the module ipywidgets.
-    """
+    """The widgets, all in `root`. Sliders write the text, and the text defines the function."""
 
     def __init__(self, laboratory: Laboratory, widgets: ModuleType) -> None:
         self.laboratory, self._widgets = laboratory, widgets

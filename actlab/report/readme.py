@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from actlab.core import stats
 from actlab.core.jobs import Runner
 from actlab.core.records import ROOT
 from actlab.report import claims
@@ -61,19 +62,15 @@ LINES = (
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """All parts of all claims in Markdown, for docs/claims.md, with pictures, notebooks and commands.
-
-    Args:
-        table: as `claims.table` returns it.
-    """
-    rows = [_row(HEAD), "|---" * len(HEAD) + "|"]
+    """All parts of all claims (`claims.table`) in Markdown, with pictures, notebooks and commands."""
+    rows = []
     for row in table.itertuples():
         links = []
         for figure, notebook, command in claims.places(row):
             links += [f"[picture](../figures/{figure})"] if figure else []
             links += [_notebook(notebook, "../"), f"`{command}`"]
-        rows.append(_row((*cells(row), " ".join(links))))
-    return "\n".join(rows)
+        rows.append((*cells(row), " ".join(links)))
+    return _lines(HEAD, rows)
 
 
 def cells(row: Any) -> tuple[str, str, str, str]:
@@ -82,38 +79,31 @@ def cells(row: Any) -> tuple[str, str, str, str]:
 
 
 def brief(table: pd.DataFrame) -> str:
-    """README's table in Markdown: a row each of `LINES`, and below it how many parts have which verdict.
-
-    Args:
-        table: as `claims.table` returns it.
-    """
+    """README's table in Markdown: a row each of `LINES`, and below it how many parts have which verdict."""
     parts = table.set_index("part")
-    rows = [_row((*HEAD[:4], "notebook")), "|---" * len(HEAD) + "|"]
-    rows += [_row(_brief_cells(line, parts)) for line in LINES]
     counts = table["verdict"].value_counts().reindex(VERDICTS, fill_value=0)
     words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     all_of_them = f"All {len(table)} parts of the claims: {words}. Verdicts on the lab need the random labs to agree."
-    return "\n".join([*rows, "", all_of_them])
+    rows = _lines((*HEAD[:4], "notebook"), [_brief_cells(line, parts) for line in LINES])
+    return f"{rows}\n\n{all_of_them}"
 
 
 def _brief_cells(line: Line, parts: pd.DataFrame) -> tuple[str, ...]:
-    named = [(name, parts.loc[part]) for part, name in line.beside.items()]
+    named = {name: parts.loc[part] for part, name in line.beside.items()}
     own = [parts.loc[line.part]] if line.part else []
-    shown = own or [row for _, row in named]
+    shown = own or list(named.values())
     ours = [row["ours"].split("; ")[line.piece].removeprefix(line.without) for row in own]
-    ours += [", ".join(f"{name} {row['ours'].split('; ')[0]}" for name, row in named)] if named else []
-    if own:
-        verdict = own[0]["verdict"]
-    else:
-        by = {word: [name for name, row in named if row["verdict"] == word] for word in VERDICTS}
-        verdict = "; ".join(f"{word}: {', '.join(names)}" for word, names in by.items() if names)
+    beside = ", ".join(f"{name} {row['ours'].split('; ')[0]}" for name, row in named.items())
+    by = {word: ", ".join(name for name, row in named.items() if row["verdict"] == word) for word in VERDICTS}
+    verdict = own[0]["verdict"] if own else "; ".join(f"{word}: {names}" for word, names in by.items() if names)
     notebooks = line.notebooks or dict.fromkeys(notebook for row in shown for _, notebook, _ in claims.places(row))
     theirs = ", ".join(dict.fromkeys(row["paper"] for row in shown))
-    return line.claim, theirs, "; ".join(ours), verdict, " ".join(_notebook(name) for name in notebooks)
+    return line.claim, theirs, "; ".join(filter(None, (*ours, beside))), verdict, " ".join(map(_notebook, notebooks))
 
 
-def _row(words: tuple[str, ...]) -> str:
-    return f"| {' | '.join(words)} |"
+def _lines(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    first, *rest = (f"| {' | '.join(row)} |" for row in (head, *rows))
+    return "\n".join((first, "|---" * len(head) + "|", *rest))
 
 
 def _notebook(name: str, base: str = "") -> str:
@@ -125,24 +115,26 @@ def _notebook(name: str, base: str = "") -> str:
 
 def answer(folder: Path = FIGURES) -> str:
     """README's answer in bullets, from the laptop tables of a folder; a test holds its words against them."""
-    found = pd.read_csv(folder / "found.csv").set_index("function")
+    found = pd.read_csv(folder / "found.csv", index_col="function")
+    relu, snake = (summaries.ratio(found.loc[name]) for name in ("relu", "snake"))
     trained, labs = pd.read_csv(folder / "authors.csv")["trained"].sum(), pd.read_csv(folder / f"{LABS}.csv")
-    tau = labs[labs["measure"] == "tau"].set_index("aggregate")
-    ahead = labs[(labs["what"] == "Found by search < GELU") & (labs["measure"] == "share of labs")]
-    ahead, digits = ahead.set_index("aggregate"), _found_over_relu(folder, "images")
+    tau, ahead = labs[labs["measure"] == "tau"], claims.shares(labs, "Found by search < GELU")
+    (tau_mean, tau_typical), (ahead_mean, ahead_typical) = (
+        summaries.intervals(rows.set_index("aggregate").loc[["mean", "typical"]], "value", form=form)
+        for rows, form in ((tau, ".2f"), (ahead, ".0%"))
+    )
     return _bullets(
         "In our lab, none of the paper's four functions beats GELU by *typical ratio*: the geometric mean, over "
         "held-out data sets, of the ratio of two OOD losses. Turbulent, the paper's best, has the highest loss of the "
         "six functions in Table 1.",
-        f"Our search, of {trained} programs from ReLU, found `sin(x)-x²`. Its typical ratio to ReLU is "
-        f"{summaries.ratio(found.loc['relu'])}, but at *unequal fit*: the training losses differ more than twofold. It "
-        f"is not distinguishable from Snake, the hand-made `x+sin²(x)`: {summaries.ratio(found.loc['snake'])}.",
+        f"Our search, of {trained} programs from ReLU, found `sin(x)-x²`. Its typical ratio to ReLU is {relu}, but at "
+        "*unequal fit*: the training losses differ more than twofold. It is not distinguishable from Snake, the "
+        f"hand-made `x+sin²(x)`: {snake}.",
         f"Settings matter, and the paper's are unpublished. Over {tau['n'].max()} labs with random settings, Kendall's "
-        f"tau with Table 1's order is {_interval(tau.loc['mean'], '.2f')} by mean loss and "
-        f"{_interval(tau.loc['typical'], '.2f')} by geometric mean; the function found beats GELU in "
-        f"{_interval(ahead.loc['mean'], '.0%')} and {_interval(ahead.loc['typical'], '.0%')} of them.",
+        f"tau with Table 1's order is {tau_mean} by mean loss and {tau_typical} by geometric mean; the function found "
+        f"beats GELU in {ahead_mean} and {ahead_typical} of them.",
         "On digits, molecules and algorithms, no function is better than ReLU or GELU after Holm's correction. The one "
-        f"found here loses accuracy on digits: {_interval(digits, '.3f')} against ReLU.",
+        f"found here loses accuracy on digits: {_found_over_relu(folder, 'images')} against ReLU.",
         "Whether selecting by OOD loss helps, and whether lab scores predict transfer, remains undecided.",
     )
 
@@ -155,31 +147,33 @@ def findings(folder: Path = FIGURES) -> str:
 
 def _over_labs(folder: Path) -> tuple[str, str]:
     labs = pd.read_csv(folder / f"{LABS}.csv")
-    shares = {name: labs[labs["what"] == f"Found by search < {name}"] for name in ("Snake", "GELU", "ReLU")}
-    shares = {name: rows[rows["measure"] == "share of labs"] for name, rows in shares.items()}
-    ahead = [f"{name} in {MOST[claims.over_labs(rows)]} ({_each(rows, '.0%')})" for name, rows in shares.items()]
+    shares = {name: claims.shares(labs, f"Found by search < {name}") for name in ("Snake", "GELU", "ReLU")}
+    most = {name: MOST[claims.above(rows["low"], rows["high"])] for name, rows in shares.items()}
+    ahead = "; ".join(f"{name} in {most[name]} ({_each(rows, '.0%')})" for name, rows in shares.items())
     return (
         f"**{labs['n'].max()} labs drawn at random** ({_notebook('14_multiverse', '../')}; 95 % intervals over labs). "
         f"Kendall's tau with the order of Table 1 is {_each(labs[labs['measure'] == 'tau'], '.2f')}; a random order "
         "has 0.",
-        f"**The function found, over these labs**: its loss is lower than that of {'; '.join(ahead)}.",
+        f"**The function found, over these labs**: its loss is lower than that of {ahead}.",
     )
 
 
 def _why_a_wave(folder: Path) -> str:
     """The hypotheses of notebook 15 by what became of them; the first column of verdicts is against GELU."""
-    waves = pd.read_csv(folder / "periodicity.csv").set_index("claim").iloc[:, 0].str.split(" (", regex=False).str[0]
-    groups = {word: "; ".join(waves.index[waves == word]) or "none" for word in ("holds", "undecided", "fails")}
+    waves = pd.read_csv(folder / "periodicity.csv", index_col="claim").iloc[:, 0].str.split(" (", regex=False).str[0]
+    holds, undecided, fails = (
+        "; ".join(waves.index[waves == word]) or "none" for word in ("holds", "undecided", "fails")
+    )
     return (
         f"**Why a wave?** ({_notebook('15_why_periodicity', '../')}) Four functions with a wave were compared with "
-        f"GELU. Hypotheses that hold: {groups['holds']}. Undecided: {groups['undecided']}. Fail: {groups['fails']}."
+        f"GELU. Hypotheses that hold: {holds}. Undecided: {undecided}. Fail: {fails}."
     )
 
 
 def _more_data(folder: Path) -> str:
     """Whether the verdicts of the default lab replicate on more data sets of the same lab."""
     few, many = (
-        pd.read_csv(folder / f"{name}.csv").set_index(["subject", "function"])["verdict"]
+        pd.read_csv(folder / f"{name}.csv", index_col=["subject", "function"])["verdict"]
         for name in ("comparisons", "comparisons_thousand")
     )
     told, open_ = few[few != "undecided"], few[few == "undecided"]
@@ -193,48 +187,44 @@ def _more_data(folder: Path) -> str:
 def _elsewhere(folder: Path) -> tuple[str, ...]:
     agreed = pd.read_csv(folder / "lab_transfer_agreement.csv")
     row = agreed.query("functions == 'all' and suite == 'held-out' and task == 'mean' and split == 'both'").iloc[0]
-    worse = _interval(_found_over_relu(folder, "molecules"), ".3f")
+    spearman = stats.bracketed(row["spearman"], row["spearman_low"], row["spearman_high"])
     return (
         f"**Downstream** ({_notebook('13_transfer', '../')}): no function is better than ReLU or GELU after Holm's "
         "correction. The four functions that see other elements of their tensor are worse than ReLU on digits. The "
-        f"function found is worse than ReLU on digits and, by its interval before correction, on molecules ({worse}).",
+        "function found is worse than ReLU on digits and, by its interval before correction, on molecules "
+        f"({_found_over_relu(folder, 'molecules')}).",
         "**Does the lab's order carry over?** Undecided: Spearman's correlation of the held-out suite with the "
-        f"downstream tasks is {row.spearman:.2f} [{row.spearman_low:.2f}, {row.spearman_high:.2f}] over {row.n} "
-        "functions.",
+        f"downstream tasks is {spearman} over {row['n']} functions.",
     )
 
 
-def _found_over_relu(folder: Path, kind: str) -> pd.Series:
-    """How far the function found is from ReLU on a kind of task in distribution: value, low, high."""
-    rows = pd.read_csv(folder / "downstream.csv").rename(columns={"difference": "value"})
-    (row,) = rows.index[
-        (rows["function"] == "found") & (rows["other"] == "relu") & (rows["benchmark"] == kind)
-        & (rows["split"] == "in-distribution")
-    ]  # fmt: skip
-    return rows.loc[row]
+def _found_over_relu(folder: Path, kind: str) -> str:
+    """How far the function found is from ReLU on a kind of task in distribution, with its interval."""
+    rows = pd.read_csv(folder / "downstream.csv")
+    rows = rows.query("function == 'found' and other == 'relu' and benchmark == @kind and split == 'in-distribution'")
+    (words,) = summaries.intervals(rows, "difference", form=".3f")
+    return words
 
 
 def _learned(folder: Path) -> str:
     """Constants that are learned with the weights, against the published ones."""
-    learned = pd.read_csv(folder / "learned_constants.csv").set_index("function").sort_values("log_ratio")
-    clear = [f"{NAMES[name]} {summaries.ratio(row)}" for name, row in learned[learned["high"] < 0].iterrows()]
-    rest = [f"{NAMES[name]} {summaries.ratio(row)}" for name, row in learned[learned["high"] >= 0].iterrows()]
+    learned = pd.read_csv(folder / "learned_constants.csv", index_col="function").sort_values("log_ratio")
+    clear, rest = (
+        ", ".join(f"{NAMES[name]} {summaries.ratio(row)}" for name, row in rows.iterrows())
+        for rows in (learned[learned["high"] < 0], learned[learned["high"] >= 0])
+    )
     return (
         f"**Learned constants** ({_notebook('08_constants', '../')}, [figure 9](../figures/figure_9.png)). Constants "
         "that are trained with the weights give a lower loss on the held-out data sets than the published ones for "
-        f"{', '.join(clear)} (typical ratios, one training each); the interval includes 1 for {', '.join(rest)}. The "
-        "training losses fall too, and by more than the OOD losses except for Snake."
+        f"{clear} (typical ratios, one training each); the interval includes 1 for {rest}. The training losses fall "
+        "too, and by more than the OOD losses except for Snake."
     )
 
 
 def _each(rows: pd.DataFrame, form: str) -> str:
     """The value of each aggregate with its interval over labs."""
-    words = (f"{_interval(row, form)} by the {row.aggregate} loss" for row in rows.itertuples())
-    return ", ".join(words)
-
-
-def _interval(row: Any, form: str) -> str:
-    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
+    values = zip(summaries.intervals(rows, "value", form=form), rows["aggregate"], strict=True)
+    return ", ".join(f"{value} by the {aggregate} loss" for value, aggregate in values)
 
 
 def _bullets(*texts: str) -> str:
@@ -245,11 +235,7 @@ def _bullets(*texts: str) -> str:
 
 
 def updated(text: str, made: str, marks: tuple[str, str] = MARKS) -> str:
-    """A page's text with what was made between two marks.
-
-    Raises:
-        ValueError: where a mark is missing, repeated or out of order.
-    """
+    """A page's text with what was made between two marks; raises ValueError unless each stands once and in order."""
     start, end = marks
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
         raise ValueError(f"wanted the marks {start} and {end} once each and in order; got others")

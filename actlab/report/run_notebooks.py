@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from actlab.core.jobs import Runner
 KERNEL_ENVIRONMENT = {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
 
 
-class Refused(ValueError):
-    """A request that cannot be met as it was written; its text is one line: what was wanted, what came."""
+class WrongCall(ValueError):
+    """No such notebook or parameter; one line says what was wanted and what came."""
 
 
 class ThisPython(AsyncKernelManager):
@@ -49,18 +50,14 @@ class ThisPython(AsyncKernelManager):
 
 
 def run(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
-    """Executes a notebook in its own folder with some of its parameters set, and writes the result.
+    """Executes a notebook in its own folder and writes the result to `output`, which may be the notebook itself.
 
-    The output appears under its name only when all of the notebook ran; it is dated at the start of the run,
-    so that a source edited meanwhile is newer. A failed run is kept beside it as `NAME.failed.ipynb`.
-
-    Args:
-        notebook: the source; its cell tagged `parameters` holds the defaults.
-        output: where the executed notebook goes; may be `notebook` itself.
-        parameters: values by name, injected after the defaults.
+    `parameters` are injected after the defaults in the cell tagged `parameters`. The output appears under its name only
+    when all of the notebook ran; it is dated at the start of the run, so that a source edited meanwhile is newer. A
+    failed run is kept beside it as `NAME.failed.ipynb`.
 
     Raises:
-        Refused: no such notebook, or a parameter that it does not have.
+        WrongCall: no such notebook, or a parameter that it does not have.
         PapermillExecutionError: a cell raised.
     """
     notebook, output = Path(notebook).resolve(), Path(output).resolve()
@@ -99,30 +96,24 @@ def refresh(notebook: Path) -> None:
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuses names that the notebook's cell tagged `parameters` does not set (papermill only warns).
-
-    Raises:
-        Refused: naming the parameters that there are.
-    """
+    """Raises WrongCall for a name that the notebook's cell tagged `parameters` does not set (papermill only warns)."""
     if not notebook.is_file():
-        raise Refused(f"notebook: wanted an existing .ipynb file; came {str(notebook)!r}")
+        raise WrongCall(f"notebook: wanted an existing .ipynb file; came {str(notebook)!r}")
     known = papermill.inspect_notebook(str(notebook))
-    for name in parameters:
-        if name not in known:
-            wanted = ", ".join(sorted(known)) or "none (no cell tagged 'parameters')"
-            raise Refused(f"parameter of {notebook.name}: wanted {wanted}; came {name!r}")
+    if unknown := [name for name in parameters if name not in known]:
+        wanted = ", ".join(sorted(known)) or "none (no cell tagged 'parameters')"
+        raise WrongCall(f"parameter of {notebook.name}: wanted {wanted}; came {unknown[0]!r}")
 
 
 def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Takes out, in place, what differs between two equal runs; outputs, counts and cell ids stay.
+    """Removes, in place, what differs between two equal runs; outputs, counts and cell ids stay.
 
-    It takes what nbstripout takes with the options in the Makefile, and gives the injected cell, whose id
-    papermill draws at random, a fixed one.
+    This is what nbstripout removes with the options in the Makefile. The injected cell, whose id papermill draws at
+    random, gets a fixed one.
     """
-    notebook.metadata.pop("papermill", None)
+    for part, key in product((notebook, *notebook.cells), ("papermill", "execution")):
+        part.metadata.pop(key, None)
     for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"
     return notebook
@@ -142,15 +133,11 @@ def literal(text: str) -> Any:
 
 
 def named_values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The `-p NAME VALUE` pairs as a mapping.
-
-    Raises:
-        Refused: a name comes twice, which would leave it open which value counts.
-    """
+    """The `-p NAME VALUE` pairs as a mapping; raises WrongCall where a name comes twice."""
     values: dict[str, Any] = {}
     for name, text in pairs:
         if name in values:
-            raise Refused(f"parameter {name!r}: wanted one value; came {values[name]!r} and {text!r}")
+            raise WrongCall(f"parameter {name!r}: wanted one value; came {values[name]!r} and {text!r}")
         values[name] = literal(text)
     return values
 

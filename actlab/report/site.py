@@ -1,7 +1,5 @@
 """`make report`: a static site from the executed notebooks, with an index by claim, figure and table (ours).
 
-    python -m actlab.report.site [--profile laptop] [--out DIR]
-
 Nothing is run and nothing is fetched: nbconvert renders what the notebooks hold, formulas become MathML, and no page
 loads anything but the site's own files. A notebook that was not run with the profile is shown as it is committed,
 and its page says so.
@@ -31,7 +29,7 @@ from traitlets.config import Config
 from actlab.core import config, paper, records
 from actlab.core.jobs import Runner
 from actlab.report import claims, executed, readme
-from actlab.report.executed import Drawing, Files, Page, Refused
+from actlab.report.executed import Drawing, Files, NotWritten, Page
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MARK = '<meta name="generator" content="actlab.report.site">'  # in every page; what has it may be replaced
@@ -51,23 +49,17 @@ class Measured:
 
 
 def build(profile: str, out: Path, root: Path = records.ROOT, table: pd.DataFrame | None = None) -> Path:
-    """Writes the site: index.html, a page a notebook, figures/ and style.css; equal inputs give equal bytes.
+    """Writes the site and returns the path of its index: a page a notebook, figures/, style.css.
 
-    Args:
-        profile: whose executed notebooks are shown.
-        out: the site's folder; an earlier report in it is replaced, anything else is not.
-        root: of the checkout.
-        table: of the claims, as `claims.table` makes it; from the checkout's figures where it is None.
-
-    Returns:
-        The path of the index.
+    Equal inputs give equal bytes. An earlier report in `out` is replaced. `table` is by default `claims.table` of the
+    checkout at `root`.
 
     Raises:
-        Refused: no notebook, one that was never executed, something that cannot be shown, or `out` holds other files.
+        NotWritten: no notebook, one that was never executed, something that cannot be shown, or other files in `out`.
     """
     first = out / "index.html"
     if out.exists() and any(out.iterdir()) and not (first.is_file() and MARK in first.read_text(encoding="utf-8")):
-        raise Refused(f"--out: wanted a new or empty folder, or an earlier report; came other files in {str(out)!r}")
+        raise NotWritten(f"--out: wanted a new or empty folder, or an earlier report; came other files in {str(out)!r}")
     pages, committed = executed.pages(profile, root), executed.files("laptop", root)
     files = executed.files(profile, root)
     rows = measured(pages, claims.table(root / "figures") if table is None else table)
@@ -143,7 +135,7 @@ class Markdown(IPythonRenderer):
         """A picture of figures/, or one that the Markdown holds itself; any other is refused."""
         target = self._target(url) or ""
         if not target.startswith(("data:", "figures/")):
-            raise Refused(f"a picture in a notebook: wanted a file of figures/; came {url!r}")
+            raise NotWritten(f"a picture in a notebook: wanted a file of figures/; came {url!r}")
         return super().image(text, target, title)
 
     def _target(self, url: str) -> str | None:
@@ -160,39 +152,27 @@ class Markdown(IPythonRenderer):
 
 
 def mathml(latex: str, display: str) -> str:
-    """A formula as MathML, which browsers draw without a script.
-
-    Args:
-        latex: without dollars.
-        display: inline or block.
+    """A formula (LaTeX without dollars) as MathML, `inline` or `block`, which browsers draw without a script.
 
     Raises:
-        Refused: it holds a command that latex2mathml does not know.
+        NotWritten: it holds a command that latex2mathml does not know.
     """
     drawn = converter.convert(latex, display=display)
     if "\\" in drawn:
-        raise Refused(f"formula: wanted LaTeX that latex2mathml knows; came {latex!r}")
+        raise NotWritten(f"formula: wanted LaTeX that latex2mathml knows; came {latex!r}")
     return drawn
 
 
 def index(
-    pages: Sequence[Page],
-    files: Mapping[str, Files],
-    committed: Mapping[str, Files],
-    profile: str,
+    pages: Sequence[Page], files: Mapping[str, Files], committed: Mapping[str, Files], profile: str,
     rows: Sequence[Measured],
-) -> str:
+) -> str:  # fmt: skip
     """The first page: claims, figures and tables, each with its place, picture, CSV and command.
 
-    Args:
-        pages: in their order.
-        files: of the figures and tables, by name, as the profile drew them where it did.
-        committed: the same as they are committed, which the table of claims is made from.
-        profile: that was asked for.
-        rows: of the table of claims, as `measured` gives them.
+    `files` are those of the figures and tables by name, as the profile drew them where it did; the table of claims,
+    whose rows `measured` gives, is made from the `committed` ones.
     """
-    drawings = {one.name: one for page in reversed(pages) for one in reversed(page.drawings)}
-    numbered: dict[tuple[str, int], list[Drawing]]
+    drawings = _drawings(pages)
     numbered = {(kind, 1 + number): [] for kind, count in NUMBERED.items() for number in range(count)}
     for name, one in sorted(drawings.items()):
         if match := NUMBER.match(name):
@@ -221,25 +201,29 @@ def measured(pages: Sequence[Page], table: pd.DataFrame) -> list[Measured]:
     """The rows of the table of claims with their pictures, notebooks, commands and tables.
 
     Raises:
-        Refused: a row names a notebook, a picture or a table that is not there.
+        NotWritten: a row names a notebook, a picture or a table that is not there.
     """
-    by_name = {page.name: page for page in pages}
-    drawings = {one.name: one for page in reversed(pages) for one in reversed(page.drawings)}
+    by_name, drawings = {page.name: page for page in pages}, _drawings(pages)
     found = []
     for row in table.itertuples():
         places, sources = claims.places(row), row.sources.split()
         names = [*(notebook for _, notebook, _ in places), *(Path(f).stem for f, *_ in places if f), *sources]
         if lacking := [name for name in names if name not in by_name and name not in drawings]:
-            raise Refused(f"claim {row.part}: wanted a notebook, or what one draws; came {lacking[0]!r}")
+            raise NotWritten(f"claim {row.part}: wanted a notebook, or what one draws; came {lacking[0]!r}")
         own = tuple((drawings.get(Path(figure).stem), by_name[name], command) for figure, name, command in places)
         found.append(Measured(row.number, readme.cells(row), own, tuple(drawings[name] for name in sources)))
     return found
 
 
+def _drawings(pages: Sequence[Page]) -> dict[str, Drawing]:
+    """What the notebooks draw, by name; a name that is drawn twice is the first one's."""
+    return {one.name: one for page in reversed(pages) for one in reversed(page.drawings)}
+
+
 def _evidence(rows: Sequence[Measured]) -> list[Drawing]:
     """What bears on a claim: the pictures and the tables of its rows, once each."""
-    pictures = (picture for row in rows for picture, *_ in row.places if picture)
-    return list({one.name: one for one in (*pictures, *(one for row in rows for one in row.tables))}.values())
+    pictures = [picture for row in rows for picture, *_ in row.places if picture]
+    return list(dict.fromkeys([*pictures, *(one for row in rows for one in row.tables)]))
 
 
 def options(parser: argparse.ArgumentParser) -> None:

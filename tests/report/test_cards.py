@@ -70,7 +70,7 @@ def test_pip_install_alone_gives_every_function_and_module(tmp_path):
     command = [sys.executable, "-I", "-S", "-c", ALONE, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "actlab" / "activations.py"), str(len(REGISTRY))]
+    assert done.stdout.split() == [str(tmp_path / "actlab" / "activations" / "__init__.py"), str(len(REGISTRY))]
 
 
 # --- compiled ------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_the_rough_ones_are_as_good_as_float32_where_they_are_run_in_it(name, dt
     def wide(x):
         return entry.function(x.float()).to(x.dtype)
 
-    monkeypatch.setattr(cards.activations.get(name), "activation", replace(entry, function=wide))
+    monkeypatch.setattr(cards.zoo.get(name), "activation", replace(entry, function=wide))
     (row,) = cards.rounding([name], dtype).to_dict("records")
     assert max(row["value_off"], row["slope_off"]) <= torch.finfo(dtype).eps
     assert row["finite_far"] and row["kept"]
@@ -146,7 +146,7 @@ def test_the_rough_ones_are_as_good_as_float32_where_they_are_run_in_it(name, dt
 def test_rounding_sees_a_function_that_widens_one_that_overflows_and_one_that_is_off(monkeypatch):
     def found(function):
         entry = replace(REGISTRY["relu"], function=function)
-        monkeypatch.setattr(cards.activations.get("relu"), "activation", entry)
+        monkeypatch.setattr(cards.zoo.get("relu"), "activation", entry)
         return cards.rounding(["relu"], torch.bfloat16).iloc[0]
 
     assert not found(lambda x: x.float())["kept"]

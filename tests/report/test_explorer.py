@@ -146,7 +146,7 @@ def test_where_nobody_could_move_a_slider_there_are_none(lab, said, monkeypatch)
 @pytest.fixture
 def panel(lab, monkeypatch, tmp_path):
     monkeypatch.setattr(explorer, "ROOT", tmp_path)
-    monkeypatch.setattr(explorer.activations, "names", lambda: ["relu", "gelu", "snake"])  # to train little
+    monkeypatch.setattr(explorer.zoo, "names", lambda: ["relu", "gelu", "snake"])  # to train little
     return explorer.Panel(lab, pytest.importorskip("ipywidgets"))
 
 

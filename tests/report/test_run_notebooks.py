@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from papermill.exceptions import PapermillExecutionError
 
+from actlab import __main__
 from actlab.report import run_notebooks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +106,7 @@ def test_refreshing_twice_changes_nothing_more(tmp_path):
     source = write(tmp_path / "essay.ipynb", "print(profile, count)")
     run_notebooks.refresh(source)
     once = source.read_bytes()
-    assert run_notebooks.main(["refresh", str(source)]) == 0
+    assert __main__.main(["notebooks", "refresh", str(source)]) == 0
     assert source.read_bytes() == once
     assert texts(source) == ["", "smoke 3\n"]
     assert strips_clean(source)
@@ -116,7 +117,7 @@ def test_a_failing_cell_leaves_the_old_output_and_keeps_what_ran(tmp_path, capsy
     output = tmp_path / "out" / "essay.ipynb"
     output.parent.mkdir()
     output.write_text("an earlier run")
-    assert run_notebooks.main(["run", str(source), str(output), "-p", "count", "4"]) == 1
+    assert __main__.main(["notebooks", "run", str(source), str(output), "-p", "count", "4"]) == 1
     failed = tmp_path / "out" / "essay.failed.ipynb"
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"{source}: cell [4] raised ValueError: wanted 1; came 2; what ran is kept as {failed}"
@@ -150,7 +151,7 @@ def test_ctrl_c_leaves_no_output_and_no_remains(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(papermill, "execute_notebook", interrupted)
-    assert run_notebooks.main(["run", str(source), str(tmp_path / "out.ipynb")]) == 130
+    assert __main__.main(["notebooks", "run", str(source), str(tmp_path / "out.ipynb")]) == 130
     assert capsys.readouterr().err.splitlines() == [f"{source}: interrupted; {tmp_path / 'out.ipynb'} was not written"]
     assert [path.name for path in tmp_path.iterdir()] == ["essay.ipynb"]
 
@@ -165,7 +166,7 @@ time.sleep(60)"""
 def test_a_killed_run_leaves_no_output(tmp_path):
     source = write(tmp_path / "essay.ipynb", ENDLESS)
     output = tmp_path / "out.ipynb"
-    runner = subprocess.Popen([sys.executable, "-m", "actlab.report.run_notebooks", "run", str(source), str(output)])
+    runner = subprocess.Popen([sys.executable, "-m", "actlab", "notebooks", "run", str(source), str(output)])
     kernel = tmp_path / "kernel"
     deadline = time.monotonic() + 60
     while not (kernel.exists() and kernel.read_text()) and time.monotonic() < deadline:
@@ -187,21 +188,22 @@ def test_a_killed_run_leaves_no_output(tmp_path):
 )
 def test_a_wrong_parameter_gets_one_line_and_exit_status_2(tmp_path, capsys, arguments, message):
     source = write(tmp_path / "essay.ipynb", "1")
-    assert run_notebooks.main(["run", str(source), str(tmp_path / "out.ipynb"), *arguments]) == 2
-    assert capsys.readouterr().err.splitlines() == [message]
+    assert __main__.main(["notebooks", "run", str(source), str(tmp_path / "out.ipynb"), *arguments]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"actlab notebooks: {message}"]
     assert [path.name for path in tmp_path.iterdir()] == ["essay.ipynb"]
 
 
 def test_a_missing_notebook_gets_one_line_and_exit_status_2(tmp_path, capsys):
     missing = tmp_path / "none.ipynb"
-    assert run_notebooks.main(["refresh", str(missing)]) == 2
-    assert capsys.readouterr().err.splitlines() == [f"notebook: wanted an existing .ipynb file; came {str(missing)!r}"]
+    assert __main__.main(["notebooks", "refresh", str(missing)]) == 2
+    wanted = f"actlab notebooks: notebook: wanted an existing .ipynb file; came {str(missing)!r}\n"
+    assert capsys.readouterr().err == wanted
 
 
 def test_the_errors_are_told_apart(tmp_path):
-    with pytest.raises(run_notebooks.Refused, match="wanted count, profile; came 'seed'"):
+    with pytest.raises(run_notebooks.WrongCall, match="wanted count, profile; came 'seed'"):
         run_notebooks.run(write(tmp_path / "essay.ipynb", "1"), tmp_path / "out.ipynb", {"seed": 1})
-    assert not issubclass(PapermillExecutionError, run_notebooks.Refused)
+    assert not issubclass(PapermillExecutionError, run_notebooks.WrongCall)
 
 
 def test_nbval_compares_the_checked_cell_and_a_changed_value_fails(tmp_path):
@@ -244,7 +246,7 @@ def test_a_notebook_makes_the_records_it_needs_and_two_runs_draw_the_same_bytes(
         shutil.copytree(ROOT / "records" / "paper_lab", root / "records" / "paper_lab")  # which needs a GPU
         (root / "figures").mkdir()
         shutil.copy(ROOT / "figures" / "comparisons.csv", root / "figures")  # of the laptop profile
-        command = [sys.executable, "-m", "actlab.report.run_notebooks", "run", str(notebook), str(root / "out.ipynb")]
+        command = [sys.executable, "-m", "actlab", "notebooks", "run", str(notebook), str(root / "out.ipynb")]
         done = subprocess.run(command, env={**os.environ, "ACTLAB_ROOT": str(root)}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         figures = root / "build" / "smoke" / "figures"

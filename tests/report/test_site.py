@@ -11,6 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from actlab import __main__
 from actlab.core.records import ROOT
 from actlab.report import claims, executed
 from actlab.report import site as report
@@ -208,7 +209,7 @@ def test_a_row_of_claims_that_names_what_no_notebook_draws_is_refused(tmp_path):
         "figure_2", "01_one", "make one", ["rows"],
     )  # fmt: skip
     for other in ({"figure": "gone.png"}, {"notebook": "gone"}, {"sources": "rows gone"}):
-        with pytest.raises(report.Refused, match="claim 4a: wanted a notebook, or what one draws; came 'gone'"):
+        with pytest.raises(report.NotWritten, match="claim 4a: wanted a notebook, or what one draws; came 'gone'"):
             report.measured(pages, TABLE.assign(**other))
 
 
@@ -297,43 +298,43 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     out.mkdir()
     for name in ("notes.txt", "index.html"):
         (out / name).write_text("mine")
-        with pytest.raises(report.Refused, match="wanted a new or empty folder, or an earlier report; came other"):
+        with pytest.raises(report.NotWritten, match="wanted a new or empty folder, or an earlier report; came other"):
             report.build("laptop", out, root, TABLE)
         assert (out / name).read_text() == "mine"
 
 
 def test_without_executed_notebooks_it_says_what_runs_them(tmp_path, monkeypatch, capsys):
     (tmp_path / "notebooks").mkdir()
-    with pytest.raises(report.Refused, match=r"wanted notebooks in .*; came none"):
+    with pytest.raises(report.NotWritten, match=r"wanted notebooks in .*; came none"):
         executed.pages("laptop", tmp_path)
     root = checkout(tmp_path / "a")
     path = root / "notebooks" / "01_one.ipynb"
     path.write_text(path.read_text().replace('"execution_count": 2', '"execution_count": null'))
-    with pytest.raises(report.Refused, match=r"01_one.ipynb: wanted an executed notebook.*make reproduce runs them"):
+    with pytest.raises(report.NotWritten, match=r"01_one.ipynb: wanted an executed notebook.*make reproduce runs them"):
         report.build("laptop", tmp_path / "out", root, TABLE)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_command_line_writes_the_site_or_refuses_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "build", lambda profile, out: out / f"{profile}.html")
-    assert report.main(["--profile", "smoke", "--out", str(tmp_path)]) == 0
-    assert report.main([]) == 0
+    assert __main__.main(["report", "--profile", "smoke", "--out", str(tmp_path)]) == 0
+    assert __main__.main(["report"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == str(tmp_path / "smoke.html")
     assert second.endswith("build/laptop/report/laptop.html")
 
     def refuse(profile, out):
-        raise report.Refused("wanted this; came that")
+        raise report.NotWritten("wanted this; came that")
 
     monkeypatch.setattr(report, "build", refuse)
-    assert report.main([]) == 2
-    assert capsys.readouterr().err == "wanted this; came that\n"
+    assert __main__.main(["report"]) == 2
+    assert capsys.readouterr().err == "actlab report: wanted this; came that\n"
 
 
 def test_what_cannot_be_shown_is_refused_by_its_name(tmp_path):
-    with pytest.raises(report.Refused, match=r"wanted LaTeX that latex2mathml knows; came '\\\\frob\{x\}'"):
+    with pytest.raises(report.NotWritten, match=r"wanted LaTeX that latex2mathml knows; came '\\\\frob\{x\}'"):
         report.mathml(r"\frob{x}", "inline")
     pages = executed.pages("laptop", checkout(tmp_path))
     markdown = report.Markdown(pages[0], pages, {})
-    with pytest.raises(report.Refused, match=r"wanted a file of figures/; came 'https://a.b/c.png'"):
+    with pytest.raises(report.NotWritten, match=r"wanted a file of figures/; came 'https://a.b/c.png'"):
         markdown.convert("![c](https://a.b/c.png)")

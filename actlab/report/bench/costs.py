@@ -39,31 +39,20 @@ TRAINING = {"Fashion-MNIST": 60_000, "CIFAR-10": 50_000, "ImageNet": 1_281_167, 
 
 @dataclass(frozen=True)
 class Timed:
-    """A training step that can be timed.
+    """A training step that can be timed."""
 
-    Attributes:
-        data: the data set's name.
-        step: performs some, forward and backward, without the optimiser, which is cheap beside them.
-        scale: by how much the paper profile's batch is larger than the one of `step`.
-        models: how many steps `step` performs, one of each of so many models; their mean counts.
-        steps: of one training.
-        trainings: of the data set for one function and seed.
-    """
-
-    data: str
-    step: Callable[[], None]
-    scale: float
-    steps: int
-    trainings: int = 1
-    models: int = 1
+    data: str  # the data set's name
+    step: Callable[[], None]  # forward and backward, without the optimiser, which is cheap beside them
+    scale: float  # by how much the paper profile's batch is larger than the one of `step`
+    steps: int  # of one training
+    trainings: int = 1  # of the data set for one function and seed
+    models: int = 1  # how many steps `step` performs, one of each of so many models; their mean counts
 
 
 def hours(which: Profile, quick: bool = False) -> pd.DataFrame:
     """Estimated hours of `make transfer PROFILE=paper` on one GPU, a row a data set.
 
-    Args:
-        which: not used; every part of the bench has it.
-        quick: whether only the smallest model is timed, once.
+    `which`, which every part of the bench has, is not used; `quick` times only the smallest model, once.
 
     Returns:
         Columns data, cpu_seconds_a_step (at the paper profile's batch, on one thread), steps (of one training),
@@ -72,15 +61,13 @@ def hours(which: Profile, quick: bool = False) -> pd.DataFrame:
         all trainings), estimates all four; gpu_ms_a_step and measured_gpu_hours (of all trainings), of this machine's
         GPU, and its name: NaN and empty without one.
     """
-    rate = _products(1 if quick else 5)
-    rows = []
+    design, rate, rows = sweep.DESIGNS["paper"], _products(1 if quick else 5), []
     for timed in tqdm(list(_timed(quick)), desc="hours", disable=None):
         timed.step()
         seconds = timed.scale * median(_seconds(timed.step) for _ in range(1 if quick else 3)) / timed.models
         count = operations(timed.step) / timed.models
         products, launches = seconds * rate / (GPU_TFLOPS * 1e12), count * LAUNCH_SECONDS
         one = max(products, launches) * timed.steps / 3600
-        design = sweep.DESIGNS["paper"]
         trainings = timed.trainings * len(design.functions) * max(design.seeds.values())
         row = {"data": timed.data, "cpu_seconds_a_step": seconds, "steps": timed.steps, "trainings": trainings}
         row |= {"operations": round(count), "products_ms": products * 1e3, "launches_ms": launches * 1e3}

@@ -35,7 +35,7 @@ from actlab.core.records import figures_folder
 from actlab.lab import reference, tasks, training
 from actlab.lab.tracing import Function
 from actlab.lab.training_view import TrainingView
-from actlab.report.bench.search import machine, one_thread, overhead, searches, warm
+from actlab.report.bench.search import machine, one_thread, overhead, searches, took, warm
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import worker
@@ -102,8 +102,12 @@ class Times(NamedTuple):
 
     @classmethod
     def of(cls, measured: Sequence[float]) -> Times:
-        """What these measurements come to."""
+        """The times that summarise measurements."""
         return cls(median(measured), min(measured), max(measured))
+
+    def ends(self, name: str) -> dict[str, float]:
+        """The columns NAME_least and NAME_most."""
+        return {f"{name}_least": self.least, f"{name}_most": self.most}
 
 
 def rates(
@@ -114,33 +118,24 @@ def rates(
     repeats: int,
     seconds: float,
 ) -> dict[str, Times]:
-    """Milliseconds a step of each path, over `repeats` that take turns.
+    """Milliseconds a step of each path, over `repeats` measurements that take turns.
 
-    Args:
-        paths: what trains, by name.
-        function: the activation.
-        data: the tasks.
-        config: the lab's settings; its steps do not count.
-        repeats: measurements.
-        seconds: that one measurement should take, within 2 to 500 steps.
+    The steps of `config` do not count: a measurement has between 2 and 500, so that it takes so many `seconds`.
     """
 
-    def took(path: Training, steps: int) -> float:
-        started = time.perf_counter()
-        path(function, data, replace(config, steps=steps), 0)
-        return time.perf_counter() - started
+    def trained(path: Training, steps: int) -> float:
+        return took(lambda: path(function, data, replace(config, steps=steps), 0))
 
     steps = {}
     for name, path in paths.items():
-        took(path, 1)  # what is loaded late is loaded
-        three = took(path, 3)
-        pilot = max(three - took(path, 1), three / 10) / 2  # a disturbed pilot must not ask for hours
+        trained(path, 1)  # what is loaded late is loaded
+        three = trained(path, 3)
+        pilot = max(three - trained(path, 1), three / 10) / 2  # a disturbed pilot must not ask for hours
         steps[name] = 1 + min(max(round(seconds / pilot), 2), 500)
     found: dict[str, list[float]] = {name: [] for name in paths}
-    for _ in range(repeats):
-        for name, path in paths.items():
-            once = took(path, 1)
-            found[name].append((took(path, steps[name]) - once) / (steps[name] - 1) * 1e3)
+    for _, (name, path) in product(range(repeats), paths.items()):
+        once = trained(path, 1)
+        found[name].append((trained(path, steps[name]) - once) / (steps[name] - 1) * 1e3)
     return {name: Times.of(times) for name, times in found.items()}
 
 
@@ -163,7 +158,7 @@ def lab_speed(which: Profile, quick: bool = False) -> pd.DataFrame:
             for path, ms in found.items():
                 row = {"function": name, "batch": batch, "width": width, "path": path, "ms_per_step": ms.median}
                 row |= {"ratio_to_naive": first / ms.median, "roofline_fraction": last / ms.median}
-                rows.append(row | {"ms_least": ms.least, "ms_most": ms.most})
+                rows.append(row | ms.ends("ms"))
     return pd.DataFrame(rows)
 
 
@@ -187,7 +182,7 @@ def gpu(which: Profile, quick: bool = False) -> pd.DataFrame:
             cuda = Times.of([seconds for seconds, _ in on_gpu])
             row = {"function": name, "tasks": count, "repeats": repeats, "gpu": torch.cuda.get_device_name()}
             row |= {"torch": torch.__version__, "cpu_seconds": cpu, "cuda_seconds": cuda.median}
-            row |= {"cuda_least": cuda.least, "cuda_most": cuda.most, "ratio": cpu / cuda.median}
+            row |= cuda.ends("cuda") | {"ratio": cpu / cuda.median}
             rows.append(row | {"cpu_ood_mse": cpu_loss, "cuda_ood_mse": on_gpu[0][1]})
     return pd.DataFrame(rows)
 
@@ -229,21 +224,21 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
             times[workers].append(_scored(evaluators[workers], names, which.lab))
     peak = _worker_peak(which, list(dict.fromkeys((*names, *COSTLIEST))))
     for workers, measured in times.items():
-        took = Times.of(measured)
-        row = {"workers": workers, "functions": len(names), "repeats": repeats, "seconds": took.median}
-        row |= {"functions_an_hour": len(names) / took.median * 3600}
-        rows.append(row | {"seconds_least": took.least, "seconds_most": took.most, "peak_mb": peak})
-    return pd.DataFrame(rows)
+        seconds = Times.of(measured)
+        row = {"workers": workers, "functions": len(names), "repeats": repeats, "seconds": seconds.median}
+        rows.append(row | {"functions_an_hour": len(names) / seconds.median * 3600, **seconds.ends("seconds")})
+    return pd.DataFrame(rows).assign(peak_mb=peak)
 
 
 def _scored(evaluator: Evaluator, names: Sequence[str], config: LabConfig) -> float:
     """The seconds that an evaluator takes to score functions of the zoo on the search suite."""
-    started = time.perf_counter()
-    pending = [evaluator.submit(zoo.program_source(name), "search", config) for name in names]
-    ended = {p.result().ended for p in pending}
-    if ended != {"scored"}:
-        raise RuntimeError(f"wanted functions of the zoo to be scored; got {ended}")
-    return time.perf_counter() - started
+
+    def score() -> None:
+        pending = [evaluator.submit(zoo.program_source(name), "search", config) for name in names]
+        if (ended := {p.result().ended for p in pending}) != {"scored"}:
+            raise RuntimeError(f"wanted functions of the zoo to be scored; got {ended}")
+
+    return took(score)
 
 
 def _worker_peak(which: Profile, names: Sequence[str]) -> float:
@@ -315,9 +310,7 @@ def isolation(which: Profile, quick: bool = False) -> pd.DataFrame:
                 raise RuntimeError(f"wanted the same description and predictions of {name} to the bit; got others")
             times: dict[Callable, list[float]] = {bare: [], confined: []}
             for _, way in product(range(repeats), times):
-                started = time.perf_counter()
-                way(source)
-                times[way].append((time.perf_counter() - started) * 1e3)
+                times[way].append(took(partial(way, source)) * 1e3)
             added = median(b - a for a, b in zip(times[bare], times[confined], strict=True))
             row = {"function": name, "repeats": repeats, "bare_ms": median(times[bare])}
             rows.append(row | {"confined_ms": median(times[confined]), "added_ms": added})
@@ -342,8 +335,7 @@ def growth(which: Profile, quick: bool = False) -> pd.DataFrame:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
             ms, peak = fresh.submit(_grown, which, sizes, repeats, seconds).result()
         row = {"setting": setting, "value": value, "repeats": repeats, "ms_per_step": ms.median}
-        row |= {"ms_least": ms.least, "ms_most": ms.most, "seconds": ms.median * which.lab.steps / 1e3}
-        rows.append(row | {"peak_mb": peak})
+        rows.append(row | ms.ends("ms") | {"seconds": ms.median * which.lab.steps / 1e3, "peak_mb": peak})
     return pd.DataFrame(rows)
 
 
@@ -397,8 +389,7 @@ def functions(which: Profile, quick: bool = False) -> pd.DataFrame:
                 for way, part in enumerate(("forward", "backward")):
                     own, gelu = ([round_[way] for round_ in times[key]] for key in (name, "gelu"))
                     ratios = [a / b for a, b in zip(own, gelu, strict=True)]
-                    row |= {f"{part}_us": median(own), f"{part}_gelu": median(ratios)}
-                    row |= {f"{part}_least": min(ratios), f"{part}_most": max(ratios)}
+                    row |= {f"{part}_us": median(own), f"{part}_gelu": median(ratios), **Times.of(ratios).ends(part)}
                 rows.append(row)
     return pd.DataFrame(rows)
 

@@ -14,7 +14,6 @@ from functools import cache
 from itertools import product, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,6 +58,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def took(work: Callable[[], object]) -> float:
+    """The seconds that work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def warm(evaluator: Evaluator, config: LabConfig, suite: str) -> None:
     """Has each worker train ReLU once."""
     source = zoo.program_source("relu")
@@ -72,24 +78,19 @@ def searches(
     """The profile's search with all candidates trained on the whole suite, and with those surely behind dropped.
 
     For each seed both plans differ in `SearchConfig.race` alone; there are as many workers as cores. A race changes
-    what stands in the cells only where it drops a candidate that would have taken one. Each search is kept: one that
-    was cut off goes on, and one that is there already is read with the seconds that it took.
-
-    Args:
-        which: the profile.
-        quick: whether to stop at 24 candidates of the first seed.
-        seeds: of the searches.
-        folder: where they are kept: by default `bench` in the profile's build folder; without it all are run anew.
+    the cells only where it drops a candidate that would have taken one. Each search is kept in `folder` (by default
+    `bench` in the profile's build folder): one that was cut off goes on, and a finished one is read with the seconds
+    that it took. `quick` stops at 24 candidates of the first seed.
 
     Returns:
         A row a seed and plan (whole suite or racing): seconds (NaN where it was not done in one go), evaluations,
-        trained (the share of their tasks that was trained), scored, dropped; parted (the first round in which the moves
-        are not those of the first plan; 0 where there is none). Then the best by the search's fitness: best (that
-        fitness), held_out (its fitness there), same_winner (whether it is the first plan's, to the letter), and for
-        each of search and held-out NAME_gain with low and high: by how much its mean log loss is below that of the
-        first plan's, paired (95 % bootstrap over tasks); includes_zero, whether the held-out interval does. And the
-        same of the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with
-        low and high, and choice_includes_zero.
+        trained (the share of their tasks that was trained), scored, dropped; parted (the first round whose moves are
+        not those of the first plan; 0 where there is none). Then the best by the search's fitness: best (that fitness),
+        held_out (its held-out fitness), same_winner (whether it is the first plan's, to the letter), and for each of
+        search and held-out NAME_gain with low and high: by how much its mean log loss is below that of the first
+        plan's, paired (95 % bootstrap over tasks); includes_zero, whether the held-out interval does. And the same of
+        the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with low and
+        high, and choice_includes_zero.
     """
     settings = replace(which.search, evaluations=24, round_size=8) if quick else which.search
     suites = {name: tasks.suite(name, which.tasks) for name in (settings.suite, "held-out")}
@@ -98,7 +99,7 @@ def searches(
         warm(evaluator, which.lab, settings.suite)
 
         @cache
-        def worth(source: str, suite: str) -> Score:
+        def score(source: str, suite: str) -> Score:
             return evaluator.submit(source, suite, which.lab).result()
 
         todo = list(product(seeds[:1] if quick else seeds, PLANS))
@@ -107,33 +108,33 @@ def searches(
             found = _searched(evaluator, profile, seed, folder)
             first = found if plan == next(iter(PLANS)) else first
             row = {"seed": seed, "plan": plan} | _spent(found, len(suites[settings.suite].tasks))
-            row["parted"] = _parted(found.moves, first.moves)
-            row |= {"best": found.best.fitness, "held_out": worth(found.best.source, "held-out").fitness}
-            row["same_winner"] = found.best.source == first.best.source
+            row["parted"] = _first_difference(found.moves, first.moves)
+            best, other = found.best.source, first.best.source
+            row |= {"best": found.best.fitness, "held_out": score(best, "held-out").fitness}
+            row["same_winner"] = best == other
             for name in suites:
-                pair = (worth(one.best.source, name) for one in (first, found))
-                row |= _gain(name.replace("-", "_"), *pair, which.fitness)
+                row |= _gain(name.replace("-", "_"), score(other, name), score(best, name), which.fitness)
             row["includes_zero"] = row["held_out_low"] <= 0 <= row["held_out_high"]
-            chosen, other = found.choice.source, first.choice.source
-            row |= {"choice_held_out": worth(chosen, "held-out").fitness, "same_choice": chosen == other}
-            row |= _gain("choice", worth(other, "held-out"), worth(chosen, "held-out"), which.fitness)
+            chosen, other = (score(one.choice.source, "held-out") for one in (found, first))
+            row |= {"choice_held_out": chosen.fitness, "same_choice": found.choice.source == first.choice.source}
+            row |= _gain("choice", other, chosen, which.fitness)
             rows.append(row | {"choice_includes_zero": row["choice_low"] <= 0 <= row["choice_high"]})
     return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a search came to, and the seconds that it took; NaN where it was not done in one go."""
+class _Finished:
+    """What a search found, and the seconds that it took; NaN where it was not done in one go."""
 
     seconds: float
     evaluations: int
     entries: list[Entry]
     moves: list[Move]
     best: Entry
-    selection: Entry
+    choice: Entry
 
 
-def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> _Found:
+def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> _Finished:
     """The profile's search by the grammar, run, gone on with, or read where it is done."""
     path, store = folder / search_file(which, seed).name, Store(folder / "seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,13 +146,13 @@ def _searched(evaluator: Evaluator, which: Profile, seed: int, folder: Path) -> 
         if is_new:
             store.save(about, pd.DataFrame({"seconds": [time.perf_counter() - started]}))
         entries, moves = archive.entries(), archive.moves()
-    took = store.load(about)
-    seconds = float("nan") if took is None else took["seconds"].item()
+    kept = store.load(about)
+    seconds = float("nan") if kept is None else kept["seconds"].item()
     chosen = selection.final(entries, moves, which.fitness)
-    return _Found(seconds, found.evaluations, entries, moves, found.best, chosen)
+    return _Finished(seconds, found.evaluations, entries, moves, found.best, chosen)
 
 
-def _spent(found: _Found, size: int) -> dict[str, float]:
+def _spent(found: _Finished, size: int) -> dict[str, float]:
     """What a search spent: seconds, evaluations, the share of their tasks that was trained; and how they ended."""
     candidates = found.entries[1:]
     trained = sum(entry.seen or 0 for entry in candidates) / (found.evaluations * size)
@@ -160,7 +161,7 @@ def _spent(found: _Found, size: int) -> dict[str, float]:
     return spent | {name: ended[name] for name in ("scored", "dropped")}
 
 
-def _parted(moves: Sequence[Move], others: Sequence[Move]) -> int:
+def _first_difference(moves: Sequence[Move], others: Sequence[Move]) -> int:
     """The first round in which moves are not those others; 0 where there is none."""
     pairs = zip_longest(moves, others)
     return min((move.round for pair in pairs if pair[0] != pair[1] for move in pair if move is not None), default=0)
@@ -196,27 +197,25 @@ def overhead(which: Profile, quick: bool = False) -> pd.DataFrame:
         tqdm(total=sizes[-1], desc="overhead", disable=None) as bar,
     ):
         for name in ("add_round", "add_evaluation", "evaluation", "entry"):
-            setattr(archive, name, _timed(getattr(archive, name), "archive", spent))
+            setattr(archive, name, _timed(spent, "archive")(getattr(archive, name)))
         for name in ("_judge", "joined"):
-            setattr(evaluator, name, _timed(getattr(evaluator, name), "judge", spent))
+            setattr(evaluator, name, _timed(spent, "judge")(getattr(evaluator, name)))
         grammar = _Observed(Grammar(), spent, sizes[-1], bar)
         with suppress(_Enough):
             search(evaluator, grammar, archive, config, which.lab, seed=0, progress=False)
     for size in sizes:
-        first = max(r for r in grammar.rounds if r.programs <= size - window)
-        last = min(r for r in grammar.rounds if r.programs >= size)
-        n, made = last.programs - first.programs, [grammar.sources[i] for i in range(first.programs, last.programs)]
-        parts = {name: last.spent[name] - first.spent[name] for name in ("propose", "archive", "judge", "made up")}
-        started = time.perf_counter()
-        for source in made:
-            with suppress(program.Refused):
-                program.check(source)
-        parts["check"] = time.perf_counter() - started
-        total = last.at - first.at - parts.pop("made up")
+        first = max(programs for programs in grammar.rounds if programs <= size - window)
+        last = min(programs for programs in grammar.rounds if programs >= size)
+        parts = grammar.rounds[last].copy()
+        parts.subtract(grammar.rounds[first])
+        for made in range(first, last):
+            with _timed(parts, "check"), suppress(program.Refused):
+                program.check(grammar.sources[made])
+        total = parts["clock"] - parts["made up"]
         parts = {name: parts[name] for name in ("propose", "check", "archive", "judge")}
         parts["rest"] = total - sum(parts.values())
-        row = {"programs": last.programs, "candidates": n, "total_ms": total / n * 1e3}
-        rows.append(row | {f"{name}_ms": seconds / n * 1e3 for name, seconds in parts.items()})
+        row = {"programs": last, "candidates": last - first, "total_ms": total / (last - first) * 1e3}
+        rows.append(row | {f"{name}_ms": seconds / (last - first) * 1e3 for name, seconds in parts.items()})
     return pd.DataFrame(rows)
 
 
@@ -224,25 +223,20 @@ class _Enough(Exception):
     """The archive is as large as was wanted."""
 
 
-class _Round(NamedTuple):
-    """The start of a round: programs there are, the time, and the seconds spent in each part so far."""
-
-    programs: int
-    at: float
-    spent: Counter
-
-
 class _Observed:
-    """A proposer whose rounds are timed, until there are enough programs."""
+    """A proposer whose rounds are timed, until there are enough programs.
+
+    `rounds` has, by the number of programs at the start of each, the clock and the seconds spent in each part so far.
+    """
 
     def __init__(self, proposer: Proposer, spent: Counter, enough: int, bar: tqdm) -> None:
-        self.name, self.rounds, self.sources = proposer.name, [], {}
-        self._propose, self._enough, self._bar = _timed(proposer.propose, "propose", spent), enough, bar
+        self.name, self.rounds, self.sources = proposer.name, {}, {}
+        self._propose, self._enough, self._bar = _timed(spent, "propose")(proposer.propose), enough, bar
         self._spent = spent
 
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         programs = brief.asks[0].id
-        self.rounds.append(_Round(programs, time.perf_counter(), self._spent.copy()))
+        self.rounds[programs] = Counter(self._spent, clock=time.perf_counter())
         self._bar.update(programs - self._bar.n)
         if programs >= self._enough:
             raise _Enough
@@ -255,7 +249,7 @@ class _MadeUp(Executor):
     """Answers calls at once: a description and predictions that follow from the program's hash and mean nothing."""
 
     def __init__(self, suite: tasks.Suite, spent: Counter) -> None:
-        self._suite, self._answer = suite, _timed(self._answer, "made up", spent)
+        self._suite, self._answer = suite, _timed(spent, "made up")(self._answer)
 
     def submit(self, perform: Callable, call: Call) -> Future:
         future: Future[Outcome] = Future()
@@ -278,14 +272,11 @@ class _MadeUp(Executor):
         return Outcome("answered", None, {}, [(target + off)[which] for target in targets])
 
 
-def _timed(function: Callable, part: str, spent: Counter) -> Callable:
-    """The function, whose seconds are added to a part."""
-
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            spent[part] += time.perf_counter() - started
-
-    return timed
+@contextmanager
+def _timed(spent: Counter, part: str) -> Iterator[None]:
+    """Adds the seconds that pass meanwhile to a part; as a decorator, those of each call."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent[part] += time.perf_counter() - started

@@ -99,7 +99,7 @@ def test_the_kept_searches_are_read_again_with_their_seconds_and_one_that_went_o
     compared, folder, monkeypatch
 ):
     monkeypatch.setattr(search.Grammar, "propose", None)  # so that nothing is searched anew
-    about = {"kind": "seconds of a search", "file": file(RACING).name, "machine": search.machine()}
+    about = {"family": "search", "kind": "seconds of a search", "file": file(RACING).name, "machine": search.machine()}
     search.Store(folder / "seconds")._path(about).unlink()  # as after a search that was cut off
     again = search.searches(SMOKE, quick=True, seeds=(1,), folder=folder)
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), compared.drop(columns="seconds"))
@@ -120,10 +120,10 @@ def test_the_choice_is_the_rules_and_not_the_best(folder, compared):
 
 def test_searches_part_in_the_first_round_whose_moves_differ():
     a, b, c = (Move(number, 0, "x", number, "born") for number in (1, 2, 3))
-    assert search._parted([a, b], [a, b]) == 0
-    assert search._parted([a, b, c], [a, replace(b, program=9), c]) == 2
-    assert search._parted([a], [a, b]) == search._parted([a, b], [a]) == 2
-    assert search._parted([a, c], [a, b]) == 2
+    assert search._first_difference([a, b], [a, b]) == 0
+    assert search._first_difference([a, b, c], [a, replace(b, program=9), c]) == 2
+    assert search._first_difference([a], [a, b]) == search._first_difference([a, b], [a]) == 2
+    assert search._first_difference([a, c], [a, b]) == 2
 
 
 def test_a_gain_is_positive_where_the_second_score_has_the_lower_losses():
