@@ -171,8 +171,7 @@ def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = No
     freedom. These are near runs - 1 where runs differ most, and near the number of tasks where tasks do. A bootstrap
     over five runs would be too narrow: its variance is a fifth too small, and its tails are those of the normal.
 
-    Raises:
-        ValueError: a value is not finite, shapes differ, or there are fewer than two runs, or two tasks a stratum.
+    Raises ValueError: a value is not finite, shapes differ, or there are fewer than two runs, or two tasks a stratum.
 
     Source: Searle, Casella, McCulloch, "Variance Components" (1992), section 4.3; Satterthwaite (1946), Biometrics
     Bulletin 2.

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-
 from actlab.activations import zoo
 from actlab.core import paper, stats
 from actlab.core.config import FAMILIES, FitnessConfig, LabConfig
@@ -73,8 +72,7 @@ def _calibrate(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
 def means(losses: pd.DataFrame, by: str, seed: int = 0) -> pd.DataFrame:
     """Mean OOD loss of each group of losses, with its 95 % bootstrap interval over tasks within families.
 
-    Returns:
-        Columns `by`, n, ood_mse, low, high, train_mse; in the order of the rows.
+    Columns `by`, n, ood_mse, low, high, train_mse; in the order of the rows.
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
@@ -87,8 +85,7 @@ def means(losses: pd.DataFrame, by: str, seed: int = 0) -> pd.DataFrame:
 def target_curves(suite: tasks.Suite, per_family: int, points: int = 241) -> pd.DataFrame:
     """Targets of one-dimensional tasks along u, from one ring's edge to the other (Figure 2).
 
-    Returns:
-        Columns family, panel (from 1), task, u, y (standardised) and split, which is id where |u| <= 1, else ood.
+    Columns family, panel (from 1), task, u, y (standardised) and split, which is id where |u| <= 1, else ood.
     """
     parts, u = [], np.linspace(-1 - suite.ring, 1 + suite.ring, points)
     for family in dict.fromkeys(suite.families):
@@ -126,9 +123,8 @@ def reliability(
     `scores` are losses [functions, tasks], the reference first, on as many tasks of each family. The splits, of which
     `seed` is the seed, are the same for all aggregates.
 
-    Returns:
-        Columns aggregate, tasks (in a part), reliability, low, high (of 95 % of the splits), stepped_up (to all tasks,
-        by Spearman-Brown) and beats_clamped_mean (share of the splits on which its correlation is higher, ties half).
+    Columns aggregate, tasks (in a part), reliability, low, high (of 95 % of the splits), stepped_up (to all tasks, by
+    Spearman-Brown) and beats_clamped_mean (share of the splits on which its correlation is higher, ties half).
     """
     each, rows = len(families) // len(set(families)), []
     sizes = sorted({2**i for i in range(each.bit_length()) if 2 ** (i + 1) <= each} | {each // 2})
@@ -151,8 +147,7 @@ def tuned_rates(laboratory: Laboratory, names: Iterable[str], seeds: Sequence[in
 
     The training loss, so that the control does not select on what it is to judge [ours].
 
-    Returns:
-        Columns function, learning_rate, train_mse (mean) and best; one row a function and rate.
+    Columns function, learning_rate, train_mse (mean) and best; one row a function and rate.
     """
     rates = laboratory.profile.rates
     losses = laboratory.scores(list(names), "calibration", seeds, learning_rates=rates)
@@ -183,11 +178,9 @@ def random_constants(
     Each constant is drawn log-uniformly from 1/spread to spread times its discovered value, with its sign. Each form
     has a stream of its own, so that more draws leave the earlier ones as they were. [ours]
 
-    Returns:
-        Source by name: `NAME` for the discovered constants, `NAME#i` for draw i.
+    Source by name: `NAME` for the discovered constants, `NAME#i` for draw i.
 
-    Raises:
-        ValueError: where the spread is below 1, or not finite.
+    Raises ValueError: where the spread is below 1, or not finite.
     """
     if not 1 <= spread < np.inf:
         raise ValueError(f"spread: wanted a finite factor from 1; got {spread}")
@@ -205,9 +198,8 @@ def random_constants(
 def by_form(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary of what `random_constants` wrote, as Figure 7 draws it; other functions are left out.
 
-    Returns:
-        Columns form, draw (0 for the discovered constants), discovered, ood_mse, low, high (of the discovered; NaN for
-        single draws), log_ratio, train_mse.
+    Columns form, draw (0 for the discovered constants), discovered, ood_mse, low, high (of the discovered; NaN for
+    single draws), log_ratio, train_mse.
     """
     parts = summary["function"].str.split("#", expand=True).reindex(columns=[0, 1])
     forms = parts.loc[parts[1].notna(), 0].unique()
@@ -236,8 +228,7 @@ def preactivations(
 
     `names` are of the zoo, and `edges` [bins + 1] those of the bins; what lies outside them counts in the total.
 
-    Returns:
-        Columns function, layer (from 1), bin_left, bin_right, density (1/unit), inside (share within [-2, 2]).
+    Columns function, layer (from 1), bin_left, bin_right, density (1/unit), inside (share within [-2, 2]).
     """
     data, config, parts = laboratory.suites[suite].blind, laboratory.profile.lab, []
     settings = {"suite": suite, "lab": config, "tasks": laboratory.profile.tasks, "edges": edges.tolist()}
@@ -276,8 +267,7 @@ def curves(
         x: [points], values of the element in the first row and second column (a Fourier transform mirrors the first).
         batch: [batch, features]; all other elements.
 
-    Returns:
-        Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
+    Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
     """
     parts = []
     for name, source in sources(programs).items():
@@ -312,13 +302,10 @@ def racing(
         orders: searches replayed.
         tie_orders: of the tasks, for each of the two measurements at a tie.
 
-    Returns:
-        The plans: plan, the columns of `actlab.search.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN
-        where
-        the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of orders in
-        which the function is dropped though it is as good as its rival), and the same over fresh orders as again, low,
-        high
-        (Wilson, 95 %) of `orders`: there the pair with the largest `dropped` was not selected by chance.
+    The plans: plan, the columns of `actlab.search.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN where
+    the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of orders in
+    which the function is dropped though it is as good as its rival), and the same over fresh orders as again, low, high
+    (Wilson, 95 %) of `orders`: there the pair with the largest `dropped` was not selected by chance.
     """
     profile, names, pairs = laboratory.profile, list(functions), list(measured)
     for given in (names, pairs):

@@ -212,7 +212,7 @@ def test_a_slice_that_is_trained_anew_is_held_against_its_record_in_words(tmp_pa
         return rows.assign(outcome=outcome).drop(columns="function"), 1.0
 
     monkeypatch.setattr(sweep, "run", run)
-    said = views.anew("images", "laptop", images_of_the_laptop(tmp_path))
+    said = views.verify("images", "laptop", images_of_the_laptop(tmp_path))
     assert trained == ["images, MNIST-5k, gelu, seed 0"]
     assert said.startswith("GELU from seed 0 was trained again on MNIST-5k: the tests ") and words in said
 
@@ -227,7 +227,7 @@ def test_at_smoke_relu_and_gelu_are_trained_at_its_own_settings_into_the_build_f
         return one("images", job.data, job.function, job.seed, 0.9).drop(columns="function"), 1.0
 
     monkeypatch.setattr(sweep, "run", run)
-    said = views.anew("images", "smoke", sweep.records(tmp_path))
+    said = views.verify("images", "smoke", sweep.records(tmp_path))
     assert [(job.function, job.config.train) for job in ran] == [("relu", 300), ("gelu", 300)]
     assert said == (
         "Profile smoke: 2 small trainings ran, or were there already: "

@@ -83,8 +83,8 @@ def test_the_largest_difference_of_a_mean_loss_is_told():
     about = {"suite": "search", "seed": 0, "learning_rate": 1e-3}
     losses = pd.DataFrame({"function": list("aabb"), "ood_mse": [1.0, 3.0, 2.0, 2.0], **about})
     again = pd.DataFrame({"function": list("bb"), "ood_mse": [1.0, 2.0], **about})
-    assert lab_records.off(losses, again) == pytest.approx(0.25)
-    assert lab_records.off(losses, losses) == 0
+    assert lab_records.verify(losses, again) == pytest.approx(0.25)
+    assert lab_records.verify(losses, losses) == 0
 
 
 def test_the_command_writes_the_shelf_and_goes_on_where_it_was_cut_off(
