@@ -58,7 +58,8 @@ STATEMENTS = (
     *(Statement(f"{NAMES[name]} < all discovered", (name,), DISCOVERED, "ours") for name in ("snake", "sine", "silu")),
     _versus("found", "snake", "ours"),
 )
-LATER = tuple(_versus("found", name, "ours") for name in ("relu", "gelu"))  # added when those shares were known
+# Added when the shares of those above were known, and corrected by themselves.
+LATER = tuple(_versus("found", name, "ours") for name in ("relu", "gelu"))
 
 
 @dataclass(frozen=True, eq=False)
