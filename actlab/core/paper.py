@@ -88,7 +88,7 @@ TABLE_2 = {
 """Table 2 [paper]; ReLU's lab columns are not known to us."""
 
 RELU_LAB_SUM = 0.3724
-"""What ReLU's four lab columns add up to: four times its mean in Table 1 [derived]."""
+"""The sum of ReLU's four lab columns: four times its mean in Table 1 [derived]."""
 
 FIGURE_3 = (
     Step("silu", "x / (1 + exp(-x))", None, -0.01975),

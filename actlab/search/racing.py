@@ -144,8 +144,8 @@ def study(
 
     Args:
         full: gain of each function on each task after the full training, [functions, tasks]; higher is better.
-        short: the same after a short training, of a `share` of the steps and with a schedule of its own.
-        share: of the steps.
+        short: the same after a short training with a schedule of its own.
+        share: of the steps that the short training takes.
         families: of the tasks.
         plans: to compare.
         generator: of the orders.

@@ -302,10 +302,16 @@ def racing(
         orders: searches replayed.
         tie_orders: of the tasks, for each of the two measurements at a tie.
 
-    The plans: plan, the columns of `actlab.search.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN where
-    the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of orders in
-    which the function is dropped though it is as good as its rival), and the same over fresh orders as again, low, high
-    (Wilson, 95 %) of `orders`: there the pair with the largest `dropped` was not selected by chance.
+    Returns:
+        The plans: plan, the columns of `actlab.search.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN
+        where
+        the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of orders in
+        which the function is dropped though it is as good as its rival), and the same over fresh orders as again, low,
+        high
+        (Wilson, 95 %) of `orders`: there the pair with the largest `dropped` was not selected by chance.
+
+    Raises:
+        ValueError: where ReLU is not the first.
     """
     profile, names, pairs = laboratory.profile, list(functions), list(measured)
     for given in (names, pairs):

@@ -15,7 +15,7 @@ from actlab.core.records import Store
 from actlab.transfer import statistics, sweep
 
 
-def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
+def score(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
     """What the baselines score on a configuration's tests, kept in the store; `options` are those of `baseline`.
 
     Columns data, answer, split, seed (of the run that it is compared with; missing where the split, and so the score,
@@ -39,7 +39,7 @@ def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
 def beside(scores: pd.DataFrame, baselines: pd.DataFrame, function: str = "relu") -> pd.DataFrame:
     """A function beside each baseline: paired where the baseline depends on the seed, else against its one score.
 
-    `scores` is what `statistics.scores` returns, and `baselines` has rows of `floor`.
+    `scores` is what `statistics.scores` returns, and `baselines` has rows of `score`.
 
     Columns data, split, answer, n (seeds), floor and score (means over the seeds of the comparison), difference (of the
     score over the floor), low, high (95 % t interval, with an answer's one score taken as known) and verdict: above or

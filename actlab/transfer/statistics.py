@@ -194,11 +194,8 @@ def figure_6(means: pd.DataFrame, reference: str = "relu") -> pd.DataFrame:
     is ln(s / s of ReLU) [derived: it gives the paper's order and range]. It depends on which functions are in the set,
     and magnifies small gaps. A task on which all functions are equal gives 0.
 
-    Args:
-        means: columns task, split, function, value (finite), as `means` and `paper_means` return them.
-        reference: whose value is 0.
-
-    The same columns, functions from the lowest mean to the highest, with rows of the task "mean", split "both".
+    `means`, and what is returned, have the columns task, split, function, value; returned are functions from the lowest
+    mean to the highest, with rows of the task "mean", split "both".
     """
     _among(means, [reference])
     wide = means.pivot(index="function", columns=["task", "split"], values="value")
@@ -303,17 +300,15 @@ def _mean_of_kinds(runs: Sequence[np.ndarray]) -> tuple[int, float, float, float
 def pairs(
     lab: Mapping[str, Mapping[str, float]], scores: pd.DataFrame, functions: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """What the lab and each downstream task say of each function, side by side.
+    """The mean log ratio of losses in the lab and the score on each downstream task of each function, side by side.
 
-    Args:
-        lab: by suite, each function's mean log ratio of losses; lower is better.
-        scores: of these functions and others.
-        functions: which, such as the pointwise ones alone; by default all that have scores and are in the suite.
+    `lab` has the former by suite and function. `functions` are such as the pointwise ones alone; by default all that
+    have scores and are in the suite; a ValueError names those without a score or loss.
 
-    Columns suite, task, split, function, lab, transfer (the mean score over seeds; higher is better), low, high. Of the
-    task "mean" transfer is the mean over kinds of standardised scores (less their mean, over their standard deviation,
-    of the functions that are shown), for each split and for both. Intervals are as in `log_ratios`, but not paired with
-    any other function.
+    Columns suite, task, split, function, lab (lower is better), transfer (the mean score over seeds; higher is better),
+    low, high. Of the task "mean", transfer is the mean over kinds of standardised scores (less their mean, over their
+    standard deviation, of the functions that are shown), for each split and for both. Intervals are as in `log_ratios`,
+    but not paired with any other function.
     """
     table, parts = tasks(scores).query("planned"), []
     for suite, losses in lab.items():

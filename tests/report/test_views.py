@@ -123,7 +123,7 @@ def kept(tmp_path, rows):
     for (benchmark, function, data, seed), part in rows.groupby(["benchmark", "function", "data", "seed"], sort=False):
         config = {"algorithm": data} if benchmark == "algorithms" else {"data": data}
         config = dataclasses.replace(sweep._module(benchmark).PROFILES["paper"][-1], seed=seed, **config)
-        records.add(sweep.Job(benchmark, function, config), part.drop(columns="function"))
+        records.add([(sweep.Job(benchmark, function, config), {benchmark: part.drop(columns="function")})])
     return records
 
 
@@ -174,7 +174,8 @@ def images_of_the_laptop(tmp_path, code="here"):
     records = sweep.records(tmp_path)
     for job in sweep.jobs("laptop", LAPTOP):
         rows = one("images", job.data, job.function, job.seed, 0.9).drop(columns="function")
-        records.add(job if code == "here" else dataclasses.replace(job, config=other(job.config)), rows)
+        job = job if code == "here" else dataclasses.replace(job, config=other(job.config))
+        records.add([(job, {"images": rows})])
     return records
 
 
