@@ -19,9 +19,7 @@ DTYPES = ("float32", "float64")  # of networks
 class TaskConfig:
     """How the synthetic data sets are drawn. All [ours]; only `ring` is calibrated to a number of the paper's."""
 
-    calibration: int = (
-        48  # tasks; they set the ring, the fitness and the control's learning rates; no claim is read off them
-    )
+    calibration: int = 48  # tasks; they set ring, fitness and the control's learning rates; no claim rests on them
     search: int = 48  # tasks; 48 tasks of one seed rank functions far better than 12 of four
     held_out: int = 200  # tasks; same families, other draws, and Feynman equations kept for this alone
     far: int = 200  # tasks; as held-out, drawn anew, with a ring twice as wide
@@ -50,11 +48,8 @@ class LabConfig:
     device: str = "cpu"  # the reference; on "cuda" all networks are one stack, and rounding differs
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "batch", "steps", "chunk"):
-            value = getattr(self, name)
-            if name == "chunk" and value is None:
-                continue
-            if not isinstance(value, Integral) or value < 1:
+        for name in ("width", "depth", "batch", "steps", *(["chunk"] if self.chunk is not None else [])):
+            if not isinstance(value := getattr(self, name), Integral) or value < 1:
                 raise ValueError(f"{name}: wanted a whole number from 1; got {value!r}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate: wanted a finite number above 0; got {self.learning_rate}")
@@ -147,11 +142,7 @@ PROFILES = {profile.name: profile for profile in (_SMOKE, _LAPTOP, _PAPER)}
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name.
-
-    Raises:
-        ValueError: where no profile has the name; names those that do.
-    """
+    """The profile of that name; another name raises a ValueError which lists them."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile: wanted one of {', '.join(PROFILES)}; got {name!r}")
     return PROFILES[name]

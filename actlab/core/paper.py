@@ -6,7 +6,7 @@ read in the paper, [retold] in an account of it; [derived] is arithmetic on its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,14 +16,7 @@ TITLE = "Mining Generalizable Activation Functions"
 ARXIV = "2602.05688"
 VERSION = "v1"
 DATE = "2026-02-05"
-AUTHORS = (
-    "Alex Vitvitskyi",
-    "Michael Boratko",
-    "Matej Grcic",
-    "Razvan Pascanu",
-    "Deep Shah",
-    "Petar Veličković",
-)
+AUTHORS = ("Alex Vitvitskyi", "Michael Boratko", "Matej Grcic", "Razvan Pascanu", "Deep Shah", "Petar Veličković")
 
 OOM = "OOM"  # the paper's mark for a function that ran out of memory
 
@@ -40,8 +33,8 @@ class Table1Row:
 class Table2Row:
     """Four downstream scores (up is better) and four lab losses (down is better), as fractions and MSE.
 
-    The downstream columns' names follow the order of the paper's section 5 and the metric words [derived].
-    The names of the lab columns are not known.
+    The downstream columns' names follow the order of the paper's section 5 and the metric words [derived]; those of the
+    lab columns are not known.
     """
 
     cifar10_accuracy: float | str
@@ -95,16 +88,11 @@ TABLE_2 = {
 """Table 2 [paper]; ReLU's lab columns are not known to us."""
 
 RELU_LAB_SUM = 0.3724
-"""What ReLU's four lab columns add up to: four times its mean in Table 1 [derived]."""
+"""The sum of ReLU's four lab columns: four times its mean in Table 1 [derived]."""
 
 FIGURE_3 = (
     Step("silu", "x / (1 + exp(-x))", None, -0.01975),
-    Step(
-        "leaky-sqrt-decay",
-        "x (0.02 + 1 / sqrt(1 + a x^2)), a = 0.16 where x >= 0, else 0.04",
-        10,
-        -0.01171,
-    ),
+    Step("leaky-sqrt-decay", "x (0.02 + 1 / sqrt(1 + a x^2)), a = 0.16 where x >= 0, else 0.04", 10, -0.01171),
     Step(
         "qfw",
         "x (0.02 + 1 / (1 + a |x - b|^v)), a = 0.08 where x >= b, else 0.02; v = 1 + exp(-s); "
@@ -119,16 +107,7 @@ FIGURE_3 = (
 Its fitness is not minus Table 1's mean: SiLU at 0.0198 is far below GELU's 0.0788 [derived].
 """
 
-FIGURE_6 = (
-    "symmetric-phase-flipped",
-    "fisg",
-    "turbulent",
-    "relu",
-    "gmtu",
-    "gelu-sine",
-    "gelu",
-    "gelu-sinc",
-)
+FIGURE_6 = ("symmetric-phase-flipped", "fisg", "turbulent", "relu", "gmtu", "gelu-sine", "gelu", "gelu-sinc")
 """The eight functions without an OOM by their mean downstream profile, worst to best [paper]."""
 
 FIGURE_7 = ("gmtu", "gelu-sine", "gelu-sinc", "turbulent")
@@ -141,38 +120,19 @@ CLAIMS = (
     Claim(1, "With a language model's mutations, all Python within a FLOP budget can be searched.", "paper"),
     Claim(2, "OOD loss as the fitness selects inductive bias, not only speed of optimisation.", "paper"),
     Claim(3, "Small synthetic data sets are enough to find meaningful activation functions.", "paper"),
-    Claim(
-        4,
-        "In the lab, train losses are alike and the OOD loss separates: GELU and ReLU lose to every "
-        "discovered function, and Turbulent leads by far at ReLU's train loss.",
-        "paper",
-    ),
-    Claim(
-        5,
-        "Functions of statistics across the tensor win the lab, may help on CLRS, and fail on images or run "
-        "out of memory; Turbulent transfers nowhere.",
-        "paper",
-    ),
+    Claim(4, "In the lab, train losses are alike and the OOD loss separates: GELU and ReLU lose to every "
+             "discovered function, and Turbulent leads by far at ReLU's train loss.", "paper"),
+    Claim(5, "Functions of statistics across the tensor win the lab, may help on CLRS, and fail on images or run "
+             "out of memory; Turbulent transfers nowhere.", "paper"),
     Claim(6, "GELU and its periodic variants do well downstream, GELU-Sinc best overall.", "retold"),
     Claim(7, "The constants that the search wrote beat most random draws of the same form.", "paper"),
-    Claim(
-        8,
-        "A search rediscovers known functions, recombines them, then leaves pointwise functions and overfits "
-        "the lab: the best transfer lies in between.",
-        "paper",
-    ),
-)
+    Claim(8, "A search rediscovers known functions, recombines them, then leaves pointwise functions and overfits "
+             "the lab: the best transfer lies in between.", "paper"),
+)  # fmt: skip
 
 
 def lab_mean(function: str) -> float:
-    """Unweighted mean of a function's four lab losses in Table 2, which is its OOD loss in Table 1. [derived]
-
-    Args:
-        function: a key of TABLE_2. ReLU's mean comes from its sum, as its columns are not known.
-
-    Raises:
-        ValueError: where the paper's Table 2 has no such function.
-    """
+    """Mean of a function's four lab losses in Table 2, its OOD loss in Table 1; of ReLU's, by their sum. [derived]"""
     if function not in TABLE_2:
         raise ValueError(f"the paper's Table 2: wanted one of {', '.join(TABLE_2)}; got {function!r}")
     lab = TABLE_2[function].lab
@@ -193,19 +153,16 @@ def table_1() -> pandas.DataFrame:
 
 
 def table_2(numeric: bool = False) -> pandas.DataFrame:
-    """Table 2 in the paper's order: function, four downstream scores, lab 1 to lab 4.
+    """Table 2 in the paper's order: function, four downstream scores, lab 1 to lab 4; lab losses not known are NaN.
 
-    Args:
-        numeric: whether OOM becomes NaN, so that every column is of floats; else it stays the string "OOM".
-            Lab losses that are not known are NaN either way.
+    With `numeric`, OOM becomes NaN, so that every column is of floats; else it stays the string "OOM".
     """
     import pandas as pd
 
-    rows = []
+    nan, rows = float("nan"), []
     for name, row in TABLE_2.items():
-        scores = (row.cifar10_accuracy, row.clrs30_score, row.molhiv_auc, row.imagenet_top1)
-        if numeric:
-            scores = tuple(float("nan") if score == OOM else score for score in scores)
-        rows.append((name, *scores, *(row.lab or (float("nan"),) * 4)))
-    columns = ["function", "cifar10_accuracy", "clrs30_score", "molhiv_auc", "imagenet_top1"]
-    return pd.DataFrame(rows, columns=[*columns, "lab 1", "lab 2", "lab 3", "lab 4"])
+        *scores, lab = vars(row).values()
+        scores = [nan if numeric and score == OOM else score for score in scores]
+        rows.append((name, *scores, *(lab or [nan] * 4)))
+    names = [field.name for field in fields(Table2Row)[:-1]]
+    return pd.DataFrame(rows, columns=["function", *names, *(f"lab {i}" for i in range(1, 5))])

@@ -1,6 +1,6 @@
 """How reliably a lab ranks functions: agreement of random halves, and what varies how much (all choices ours).
 
-Pure functions of arrays. Losses and aggregates of them are better when lower; tasks are data sets.
+Losses and aggregates of them are better when lower; tasks are data sets.
 """
 
 from __future__ import annotations
@@ -97,17 +97,15 @@ def split_half(
 
 def spearman_brown(reliability: float, factor: float) -> float:
     """Return the reliability of a test `factor` times as long; a negative one is returned as it is."""
-    if reliability <= 0:
-        return reliability
-    return factor * reliability / (1 + (factor - 1) * reliability)
+    return reliability if reliability <= 0 else factor * reliability / (1 + (factor - 1) * reliability)
 
 
 def variance_components(values: ArrayLike) -> VarianceComponents:
     """Return how much functions, tasks, their interaction, and seeds within both vary.
 
     A balanced two-way random-effects analysis of variance by expected mean squares of `values` [functions, tasks,
-    seeds], finite, at least two of each. Estimates below 0 are given as 0. Use the log of clamped losses as values:
-    their spread is multiplicative.
+    seeds], finite, at least two of each. Use logs of clamped losses, whose spread is multiplicative. Negative
+    estimates become 0.
 
     Source: Searle, Casella, McCulloch, "Variance Components" (1992), section 4.3.
     """
@@ -131,10 +129,8 @@ def variance_components(values: ArrayLike) -> VarianceComponents:
 def variance_shares(values: ArrayLike, level: float = 0.95) -> dict[str, Interval]:
     """Return each component's share of the variance, with a delete-one-task jackknife interval cut to [0, 1].
 
-    `values` are those of `variance_components`, with at least three tasks. Tasks are the sample here; the functions are
-    taken as given. All shares are NaN if nothing varies.
-
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11.
+    `values` are those of `variance_components`, with at least three tasks; functions are taken as given. All shares are
+    NaN if nothing varies. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11.
     """
     values = np.asarray(values, dtype=float)
     whole = _shares(values)
@@ -159,12 +155,10 @@ def _shares(values: Floats) -> dict[str, float]:
 
 
 def dependability(components: VarianceComponents, tasks: int, seeds: int) -> float:
-    """Return how reliably a design of so many tasks, and seeds a task, would order functions, between 0 and 1.
+    """Return how reliably a design of so many new tasks, and seeds a task, would order functions, between 0 and 1.
 
-    This is the relative generalizability coefficient; NaN where nothing varies. The tasks are random and new. All
-    functions get the same tasks, so the tasks' own variance does not disturb the order.
-
-    Source: Brennan, "Generalizability Theory" (2001), chapter 2.
+    This is the relative generalizability coefficient; NaN where nothing varies. All functions get the same tasks, so
+    the tasks' own variance does not disturb the order. Source: Brennan, "Generalizability Theory" (2001), chapter 2.
     """
     if tasks < 1 or seeds < 1:
         raise ValueError(f"dependability: wanted at least one task and one seed, got {tasks} and {seeds}")

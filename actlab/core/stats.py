@@ -1,7 +1,7 @@
 """Statistics of the lab: intervals, paired comparisons, verdicts, and aggregates of losses over tasks.
 
-Pure functions of arrays. Losses, and all aggregates of them, are better when lower. We resample tasks (data sets)
-rather than seeds, since tasks matter far more. The paper reports no intervals: all choices here are [ours].
+Losses, and all aggregates of them, are better when lower. We resample tasks (data sets) rather than seeds, since tasks
+matter far more. The paper reports no intervals: all choices here are [ours].
 
 Arguments that recur: `level` is the coverage of an interval, `generator` the source of resamples and sign flips,
 `resamples` their number, and `strata` [n] the family of each unit. A suite holds its families in fixed numbers, so
@@ -10,8 +10,9 @@ units are resampled within them, and differences between families are no source 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,11 +40,11 @@ class Interval:
     method: str  # one line, for captions
 
     def __format__(self, spec: str) -> str:
-        """Format the three numbers alike; without a specification, to three significant digits."""
+        """Format the three numbers alike, by default to three significant digits."""
         return bracketed(self.estimate, self.low, self.high, spec or ".3g")
 
     def columns(self, name: str, ends: str = "") -> dict[str, float]:
-        """Return the columns of a table: the estimate as `name`, the ends as `low` and `high` with a prefix."""
+        """Return columns of a table: the estimate as `name`, the ends as `low` and `high` with a prefix."""
         return {name: self.estimate, f"{ends}low": self.low, f"{ends}high": self.high}
 
 
@@ -76,15 +77,12 @@ def bootstrap_mean(
 ) -> Interval:
     """Return the mean of `values` [n], finite, with a percentile bootstrap interval.
 
-    Small strata give intervals that are too narrow, by a factor of sqrt(1 - 1/m) for m values a stratum. A stratum of
-    one value would seem to have no error, so it is refused.
-
-    Raises:
-        ValueError: a value is not finite, shapes differ, or a stratum has fewer than two values.
+    Small strata of m values make the interval too narrow, by a factor of sqrt(1 - 1/m); strata of one value are
+    refused.
     """
     values = _vector("bootstrap_mean", values)
     groups = members(values.size, strata)
-    if min(group.size for group in groups) < 2:
+    if min(map(len, groups)) < 2:
         raise ValueError(f"bootstrap_mean: wanted at least 2 values in each stratum, got {sizes(groups)}")
     drawn = stats.bootstrap(
         [values[group] for group in groups],
@@ -96,8 +94,9 @@ def bootstrap_mean(
         rng=generator,
     ).bootstrap_distribution
     low, high = np.quantile(drawn, tails(level))
-    within = "" if strata is None else f" in {len(groups)} strata"
-    method = f"{level:.0%} percentile bootstrap over {values.size} values{within}, {resamples} resamples"
+    method = (
+        f"{level:.0%} percentile bootstrap over {values.size} values{_within(strata, groups)}, {resamples} resamples"
+    )
     return Interval(float(values.mean()), float(low), float(high), values.size, method)
 
 
@@ -111,15 +110,19 @@ def paired_difference(
 ) -> Comparison:
     """Return mean(a - b) over the same tasks, its bootstrap interval, and the p value of a sign-flip test.
 
-    `a` and `b` are [n], finite, in the same order of tasks. Under the null hypothesis each difference is as likely to
-    have had the other sign. Up to 12 pairs every flip is tried; beyond, `resamples` random ones, and p is
-    (1 + hits) / (1 + resamples), never 0. The strata serve the interval alone.
+    `a` and `b` are [n], finite, in the same order of tasks. Under the null hypothesis either sign of a difference is as
+    likely. Up to 12 pairs, all flips are tried; beyond, `resamples` random ones, and p is (1 + hits) / (1 + resamples),
+    never 0. The strata serve the interval alone.
     """
     differences = _differences("paired_difference", a, b)
     interval = bootstrap_mean(differences, generator, strata, level, resamples)
     p_value, flips = _sign_flip(differences, generator, resamples)
     method = f"paired {interval.method}; p from {flips} sign flips"
     return Comparison(interval.estimate, interval.low, interval.high, interval.n, method, p_value)
+
+
+def _within(strata: ArrayLike | None, groups: list[NDArray]) -> str:
+    return "" if strata is None else f" in {len(groups)} strata"
 
 
 def _sign_flip(differences: Floats, generator: np.random.Generator, resamples: int) -> tuple[float, str]:
@@ -160,21 +163,15 @@ def paired_t(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Comparison:
 def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = None, level: float = 0.95) -> Comparison:
     """Return mean(a - b) of runs on the same tasks, with an interval that holds for new runs and new tasks.
 
-    The differences of one run are correlated, and so are those of one task, so neither runs nor tasks alone give the
-    error. This is a crossed design of two random factors without repetition: the variance of the mean is the sum of the
-    components for runs, for tasks within their families, and for the rest, from expected mean squares, and Student's
-    distribution has Satterthwaite's degrees of freedom. These are near runs - 1 where runs differ most, and near the
-    number of tasks where tasks do. A bootstrap over as few as five runs would be too narrow: its variance is a fifth
-    too small, and its tails are those of the normal distribution.
+    `a` is [runs, tasks], finite, `b` the same, with runs paired with those of `a`, or [tasks], and `strata` [tasks].
 
-    Args:
-        a: [runs, tasks] finite.
-        b: [runs, tasks] of runs that are paired with those of `a`, or [tasks], the same for all runs.
-        strata: [tasks] family of each task.
-        level: coverage of the interval.
+    The differences of one run are correlated, and so are those of one task. This is a crossed design of two random
+    factors without repetition: the variance of the mean is the sum of the components for runs, for tasks within their
+    families, and for the rest, from expected mean squares, and Student's distribution has Satterthwaite's degrees of
+    freedom. These are near runs - 1 where runs differ most, and near the number of tasks where tasks do. A bootstrap
+    over five runs would be too narrow: its variance is a fifth too small, and its tails are those of the normal.
 
-    Raises:
-        ValueError: a value is not finite, shapes differ, or there are fewer than two runs, or two tasks a stratum.
+    Raises ValueError: a value is not finite, shapes differ, or there are fewer than two runs, or two tasks a stratum.
 
     Source: Searle, Casella, McCulloch, "Variance Components" (1992), section 4.3; Satterthwaite (1946), Biometrics
     Bulletin 2.
@@ -188,7 +185,7 @@ def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = No
     differences = a - b
     runs, tasks = differences.shape
     groups = members(tasks, strata)
-    if runs < 2 or min(group.size for group in groups) < 2:
+    if runs < 2 or min(map(len, groups)) < 2:
         raise ValueError(
             f"crossed_difference: wanted at least 2 runs and 2 tasks in each stratum, got {runs} and {sizes(groups)}"
         )
@@ -199,19 +196,20 @@ def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = No
         within[group] -= within[group].mean()
     free = np.array([runs - 1, tasks - len(groups), (runs - 1) * (tasks - len(groups))])
     squares = np.array([tasks * ((by_run - mean) ** 2).sum(), runs * (within**2).sum(), (residual**2).sum()]) / free
-    rest = squares[2]
-    weights = np.array([squares[0] > rest, squares[1] > rest, 0], dtype=float)  # a negative component counts as none
+    weights = np.append(squares[:2] > squares[2], 0).astype(float)  # a negative component counts as none
     weights[2] = 1 - weights[:2].sum()
     variance = float(weights @ squares)
     degrees = variance**2 / float(weights**2 @ (squares**2 / free)) if variance else float(free[0])
     low, high, p_value = student(mean, np.sqrt(variance / differences.size), degrees, level)
-    words = "" if strata is None else f" in {len(groups)} strata"
-    method = f"{level:.0%} crossed t over {runs} runs and {tasks} tasks{words}, {degrees:.1f} degrees of freedom"
+    method = (
+        f"{level:.0%} crossed t over {runs} runs and {tasks} tasks{_within(strata, groups)}, "
+        f"{degrees:.1f} degrees of freedom"
+    )
     return Comparison(mean, low, high, runs, method, p_value)
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Return p values [k], adjusted for k planned comparisons by Holm's step-down method, in the order given.
+    """Return p values [k] of planned comparisons, adjusted by Holm's step-down method, in the order given.
 
     Source: Holm (1979), Scandinavian Journal of Statistics 6.
     """
@@ -233,11 +231,24 @@ def decided(
     side of `null` on which the column `effect` lies. Elsewhere it is "undecided".
     """
     p_holm, place = holm(table["p"]), table.columns.get_loc("p") + 1
-    side = np.where(table[effect] < null, below, above)
+    verdict = np.where(p_holm < ALPHA, np.where(table[effect] < null, below, above), "undecided")
     table = table.copy()
     table.insert(place, "p_holm", p_holm)
-    table.insert(place + 1, "verdict", np.where(p_holm < ALPHA, side, "undecided"))
+    table.insert(place + 1, "verdict", verdict)
     return table
+
+
+def by_group(table: pd.DataFrame, by: Sequence[str], row: Callable[[pd.DataFrame], dict[str, Any]]) -> pd.DataFrame:
+    """Return a table with a row a group, in the groups' order: the columns `by`, and what `row` makes of the group."""
+    import pandas as pd
+
+    groups = table.groupby(list(by), sort=False)
+    return pd.DataFrame([dict(zip(by, key, strict=True)) | row(part) for key, part in groups])
+
+
+def in_order(table: pd.DataFrame, names: Sequence[str], column: str = "function") -> pd.DataFrame:
+    """Return the rows sorted by the place of `column` among `names`; rows of one name keep their order."""
+    return table.sort_values(column, key=lambda values: values.map(list(names).index), kind="stable")
 
 
 def share(hits: int, n: int) -> Comparison:
@@ -250,9 +261,8 @@ def share(hits: int, n: int) -> Comparison:
 def probability_of_improvement(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
     """Return the share of tasks on which `a` [n] is lower than `b` [n], ties counting half, with Wilson's interval.
 
-    Half counts are why this is not `share`: scipy's binomial test takes whole numbers only.
-
-    Source: Wilson (1927), Journal of the American Statistical Association 22.
+    Half counts are why this is not `share`: scipy's binomial test takes whole numbers only. Source: Wilson (1927),
+    Journal of the American Statistical Association 22.
     """
     differences = _differences("probability_of_improvement", a, b)
     n = differences.size
@@ -276,10 +286,7 @@ def clamped_mean(losses: ArrayLike, clamp: float) -> Floats:
 
 
 def log_losses(losses: ArrayLike, clamp: float, floor: float) -> Floats:
-    """Return the natural log of each clamped loss; below `floor`, above 0, all count as `floor`.
-
-    The floor keeps the easiest tasks from dominating a mean.
-    """
+    """Return the log of each clamped loss, at least `floor`, which is above 0: easy tasks must not dominate."""
     if not 0 < floor < clamp:
         raise ValueError(f"log_losses: wanted 0 < floor < clamp, got floor {floor} and clamp {clamp}")
     return np.log(np.maximum(clamped(losses, clamp), floor))
@@ -299,7 +306,7 @@ def mean_log_ratio(losses: ArrayLike, reference: ArrayLike, clamp: float, floor:
 
 
 def mean_rank(losses: ArrayLike, clamp: float) -> Floats:
-    """Return the mean over tasks of each function's rank, 1 for the lowest loss; losses are [functions, tasks].
+    """Return the mean over tasks of each function's rank, 1 for the lowest loss, of losses [functions, tasks].
 
     It depends on which functions are ranked, so it serves comparisons, never as a fitness.
     """
@@ -311,8 +318,7 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Return Spearman's rho and Kendall's tau-b of two scores [n] of the same items, with bootstrap intervals.
 
-    A resample in which all items tie has no correlation and is left out; one such resample would make the interval of
-    `scipy.stats.bootstrap` NaN.
+    A resample in which all items tie has no correlation and is left out: `scipy.stats.bootstrap` would return NaN.
     """
     a, b = _vector("rank_correlation", a), _vector("rank_correlation", b)
     if a.shape != b.shape or a.size < 4 or not (np.ptp(a) and np.ptp(b)):
@@ -323,14 +329,10 @@ def rank_correlation(
     picks = picks[np.all([np.ptp(x[picks], axis=1) > 0 for x in (a, b)], axis=0)]
     method = f"{level:.0%} percentile bootstrap over {a.size} items, {resamples} resamples"
     found = []
-    for correlation in (_spearman, _kendall):
+    for correlation in (lambda a, b: stats.spearmanrho(a, b, axis=-1).statistic, _kendall):
         ends = np.quantile(correlation(a[picks], b[picks]), tails(level))
         found.append(Interval(float(correlation(a[None], b[None])[0]), *map(float, ends), a.size, method))
     return RankCorrelation(*found)
-
-
-def _spearman(a: Floats, b: Floats) -> Floats:
-    return stats.spearmanrho(a, b, axis=-1).statistic
 
 
 def _kendall(a: Floats, b: Floats) -> Floats:
@@ -373,7 +375,7 @@ def members(n: int, strata: ArrayLike | None) -> list[NDArray]:
 
 def sizes(groups: list[NDArray]) -> str:
     """Return the sizes of groups in words, for messages."""
-    return ", ".join(str(group.size) for group in groups)
+    return ", ".join(str(len(group)) for group in groups)
 
 
 def tails(level: float) -> tuple[float, float]:

@@ -144,14 +144,14 @@ class Kind:
         return f"{self.n} seeds"
 
     def plain(self, configs: Iterable[Any], **options: int) -> pd.DataFrame:
-        """`baselines.floor` of several configurations, kept in the store."""
-        return pd.concat([baselines.floor(config, self.name, Store(), **options) for config in configs])
+        """`baselines.score` of several configurations, kept in the store."""
+        return pd.concat([baselines.score(config, self.name, Store(), **options) for config in configs])
 
     def floor(self, plain: pd.DataFrame) -> Result:
         """ReLU's network beside plain answers.
 
         Args:
-            plain: rows of `baselines.floor`.
+            plain: rows of `baselines.score`.
         """
         beside = baselines.beside(self.scores, plain)
         least = beside.replace({"split": transfer.NAMES}).nsmallest(1, "difference")
@@ -163,7 +163,7 @@ class Kind:
         """The mean score of each function in and out of distribution, with the plain answers as lines.
 
         Args:
-            plain: rows of `baselines.floor`.
+            plain: rows of `baselines.score`.
             axes: of `plt.subplots`.
         """
         means = views.over_seeds(statistics.tasks(self.scores).query("planned"), ["split", "function"])

@@ -1,6 +1,6 @@
 """What the notebooks on images, algorithms and molecules show of `make transfer`: tests, curves, failures, words.
 
-A kind is a benchmark. Rows are those of `sweep.Records`. Intervals are Student's, over seeds; all is [ours].
+A kind is a benchmark. Rows are those of `sweep.records`. Intervals are Student's, over seeds; all is [ours].
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from actlab.core import stats
-from actlab.core.records import ROOT
+from actlab.core.jobs import Runner
+from actlab.core.records import ROOT, Records
 from actlab.report.figures.style import label
 from actlab.transfer import statistics, sweep
 from actlab.transfer.interface import MissingData
 
 SAME = 1e-3  # a difference of scores that counts as none: one digit of the test's thousand
+WHERE = {"in-distribution": "in distribution", "ood": "OOD"}
 
 GROUPS = {
     "made by hand": ("relu", "gelu", "silu", "snake"),
@@ -33,41 +35,35 @@ GROUPS = {
 # --- the records ----------------------------------------------------------------------------------
 
 
-def load(kept: sweep.Records, profile: str = "laptop") -> tuple[sweep.Design, pd.DataFrame]:
-    """What is there by whole seeds, and its rows in the design's order of functions.
+def load(kept: Records, profile: str = "laptop") -> tuple[sweep.Design, pd.DataFrame]:
+    """The design with as many seeds as all its functions have, and its rows in the design's order of functions.
 
-    A kind with fewer than two seeds has no interval and is left out.
-
-    Raises:
-        FileNotFoundError: where no kind has two.
+    A kind with fewer than two seeds has no interval and is left out; a FileNotFoundError says where none is left.
     """
     whole = sweep.done(kept, profile, sweep.DESIGNS[profile])
     design = dataclasses.replace(whole, seeds={name: count for name, count in whole.seeds.items() if count > 1})
     if not design.seeds:
         raise FileNotFoundError(f"{kept.folder}: wanted two seeds of a kind; came none. `make transfer` makes them")
-    rows = kept.of(sweep.jobs(profile, design))
-    order = {name: place for place, name in enumerate(design.functions)}
-    return design, rows.sort_values("function", key=lambda c: c.map(order), kind="stable", ignore_index=True)
+    rows = sweep.of(kept, sweep.jobs(profile, design))
+    return design, stats.in_order(rows, design.functions).reset_index(drop=True)
 
 
-def full(kept: sweep.Records, profile: str = "paper") -> pd.DataFrame:
+def full(kept: Records, profile: str = "paper") -> pd.DataFrame:
     """The scores on the full data sets, as far as they are there; empty where none is.
 
     Of a data set, or of all algorithms together: the functions that have two seeds or more, on the seeds that all of
-    them have. ReLU must be among them, and another.
-
-    Returns:
-        As `statistics.scores`, of one data set after the other; their functions and seeds may differ.
+    them have. ReLU must be among them, and another. The rows are those of `statistics.scores`, of one data set after
+    the other; their functions and seeds may differ.
     """
-    parts = []
+    functions, parts = sweep.DESIGNS[profile].functions, []
     for benchmark in sweep.BENCHMARKS:
         table = kept.table(benchmark)
-        table = table[table["function"].isin(sweep.DESIGNS[profile].functions)]
-        for data in [list(table["data"].unique())] if benchmark == statistics.MANY else table["data"].unique():
-            part = _shared(table[table["data"].isin([data] if isinstance(data, str) else data)])
+        table = table[table["function"].isin(functions)]
+        data = table["data"].unique()
+        for names in [data] if benchmark == statistics.MANY else [[name] for name in data]:
+            part = _shared(table[table["data"].isin(names)])
             if {"relu"} < set(part["function"]):
-                names = [name for name in sweep.DESIGNS[profile].functions if name in set(part["function"])]
-                parts.append(statistics.scores(part, names))
+                parts.append(statistics.scores(part, [name for name in functions if name in set(part["function"])]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -80,16 +76,16 @@ def _shared(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["function"].isin(seeds) & table["seed"].isin(common)] if len(common) > 1 else table.iloc[:0]
 
 
-def full_table(kept: sweep.Records, profile: str = "paper") -> pd.DataFrame:
-    """The scores on the full data sets: columns function and one a task and split, as in `statistics.table_2`.
+def full_table(kept: Records, profile: str = "paper") -> pd.DataFrame:
+    """The scores on the full data sets, with 95 % t intervals over seeds: columns function and those of `own_table`.
 
-    Each with mean and 95 % t interval over seeds. Empty where there are none.
+    Empty where there are none.
     """
     scores = full(kept, profile)
     return statistics.own_table(scores).reset_index() if len(scores) else pd.DataFrame()
 
 
-def full_words(kept: sweep.Records, kind: str | None = None, profile: str = "paper") -> str:
+def full_words(kept: Records, kind: str | None = None, profile: str = "paper") -> str:
     """A sentence on how much of the full data sets is in the records, of one kind or of all."""
     scores = full(kept, profile)
     if len(scores) and kind is not None:
@@ -104,39 +100,32 @@ def full_words(kept: sweep.Records, kind: str | None = None, profile: str = "pap
     return f"Profile {profile}: {', '.join(said)}; mean with 95 % t interval over seeds."
 
 
-def about(kind: str, kept: sweep.Records, design: sweep.Design, profile: str = "laptop") -> str:
+def about(kind: str, kept: Records, design: sweep.Design, profile: str = "laptop") -> str:
     """A sentence on how much of a kind is there, and whether the code that is here made it.
 
-    Raises:
-        FileNotFoundError: where the kind has not two whole seeds.
+    A kind of which there are not two whole seeds raises a FileNotFoundError.
     """
     if kind not in design.seeds:
         raise FileNotFoundError(f"{kept.folder}: wanted two seeds of {kind}; came fewer. `make transfer` makes them")
     wanted = sweep.jobs(profile, design, [kind])
     planned = sweep.DESIGNS[profile].seeds[kind]
-    other = len(sweep.missing(kept, wanted))
+    other = len(kept.missing(wanted))
     made = "the code that is here" if not other else f"other code than is here ({other} of {len(wanted)} trainings)"
     seeds = f"{design.seeds[kind]} of {planned} seeds of {len(design.functions)} functions, {len(wanted)} trainings"
-    return f"**The records**: `python -m actlab.transfer.sweep --profile {profile}`, made by {made}: {seeds} of {kind}."
+    return f"**The records**: `python -m actlab transfer --profile {profile}`, made by {made}: {seeds} of {kind}."
 
 
-def anew(kind: str, profile: str, kept: sweep.Records, data: Sequence[str] | None = None) -> str:
-    """Trains a slice of a kind anew, and says in a sentence what came of it.
+def verify(kind: str, profile: str, kept: Records, data: Sequence[str] | None = None) -> str:
+    """Trains a part of a kind again, and says in a sentence what came of it.
 
-    At smoke it is ReLU and GELU on smoke's own settings, into the build folder, unless they are there; at other
-    profiles GELU's first seed, which is compared with its record.
-
-    Args:
-        kind: of `sweep.BENCHMARKS`.
-        profile: the notebook's.
-        kept: the laptop's records.
-        data: which of the kind's data sets are trained on again; all by default.
+    At smoke these are ReLU and GELU on smoke's own settings, into the build folder, unless they are there; at other
+    profiles GELU's first seed, on the kind's data sets or on those of `data`, is compared with its record in `kept`.
     """
     if profile == "smoke":
         small = sweep.jobs("smoke", sweep.Design(("relu", "gelu"), {kind: 1}))
-        made = sweep.Records(sweep.folder("smoke"))
-        sweep.compare(small, made, sweep.checkpoints("smoke"), workers=1)
-        values = ", ".join(f"{job.function} {sweep.summary(made.of([job]))}" for job in small)
+        made = sweep.kept("smoke")
+        sweep.compare(small, made, sweep.checkpoints("smoke"), Runner(1))
+        values = ", ".join(f"{job.function} {sweep.summary(sweep.of(made, [job]))}" for job in small)
         return f"Profile smoke: {len(small)} small trainings ran, or were there already: {values}."
     wanted = sweep.jobs("laptop", sweep.Design(("gelu",), {kind: 1}))
     again = [job for job in wanted if data is None or job.data in data]
@@ -152,7 +141,7 @@ def anew(kind: str, profile: str, kept: sweep.Records, data: Sequence[str] | Non
 
 
 def settings(config: Any) -> pd.DataFrame:
-    """A benchmark's configuration as a table: setting, value, and the words that stand beside it in its source."""
+    """A benchmark's configuration as a table: setting, value, and what, the comment beside it in its source."""
     rows = []
     for part in (config, config.settings):
         words = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(type(part)), re.MULTILINE))
@@ -165,11 +154,7 @@ def settings(config: Any) -> pd.DataFrame:
 
 
 def lacking(kind: str, profile: str = "paper") -> pd.DataFrame:
-    """The data sets of a profile, a row each with the line that one which is not there ends a run with.
-
-    Returns:
-        Columns data, there (whether it can be read) and message.
-    """
+    """Which data sets of a profile can be read: columns data, there, and message, how to get one that is not there."""
     rows = []
     for job in sweep.jobs(profile, sweep.Design(("relu",), {kind: 1})):
         try:
@@ -195,26 +180,24 @@ def cells(fields: Mapping[str, ArrayLike]) -> pd.DataFrame:
 
 
 def over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean and 95 % t interval of `value` over the rows of each group; without an interval where there is one row.
+    """Mean and 95 % t interval of `value` over the rows of each group: columns `by`, n, value, low, high.
 
-    Returns:
-        The columns of `by`, n, value, low, high.
+    A group of one row has no interval.
     """
-    rows = []
-    for key, part in table.groupby(list(by), sort=False):
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
         values = part["value"].to_numpy(float)
-        found = {"value": values.mean()}
-        if len(values) > 1:
-            found = stats.paired_t(values, np.zeros(len(values))).columns("value")
-        rows.append(dict(zip(by, key, strict=True)) | {"n": len(values)} | found)
-    return pd.DataFrame(rows, columns=[*by, "n", "value", "low", "high"])
+        if len(values) == 1:
+            return {"n": 1, "value": values.mean()}
+        return {"n": len(values)} | stats.paired_t(values, np.zeros(len(values))).columns("value")
+
+    return stats.by_group(table, by, row).reindex(columns=[*by, "n", "value", "low", "high"])
 
 
 def tests(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each test of each function, in batches: mean and interval over the runs in which it was scored.
+    """Each function's mean score on each test, in batches, with its interval over the runs in which it was scored.
 
-    Returns:
-        Columns data, split, shift, severity, function, n, value, low, high.
+    Columns data, split, shift, severity, function, n, value, low, high.
     """
     made = rows[rows["split"].isin(statistics.SPLITS) & (rows["evaluation"] == "batches")]
     return over_seeds(made[made["outcome"] == "scored"], ["data", "split", "shift", "severity", "function"])
@@ -228,33 +211,27 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
 def grouped(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the functions of each of `GROUPS`, one group after the other, in a column `panel`."""
     parts = [
-        table[table["function"].isin(names)]
-        .sort_values("function", key=lambda c, names=names: c.map(names.index), kind="stable")
-        .assign(panel=group)
+        stats.in_order(table[table["function"].isin(names)], names).assign(panel=group)
         for group, names in GROUPS.items()
     ]
     return pd.concat(parts, ignore_index=True)
 
 
 def whole_against_batches(scores: pd.DataFrame) -> pd.DataFrame:
-    """The whole test set as one batch against batches of the training size, for functions of which both were made.
+    """The whole test set as one batch against batches of the training size, of functions that see their batch.
 
-    Args:
-        scores: as `statistics.scores` returns them, of functions that see their batch.
-
-    Returns:
-        Columns data, split, function, n (runs of which both were scored), batches, whole, difference (of the whole
-        over batches), low, high: 95 % paired t over seeds.
+    Columns data, split, function, n (runs of which both were scored), batches, whole, difference (of the whole over
+    batches), low, high: 95 % paired t over seeds.
     """
-    rows = []
+    by = ["data", "split", "function"]
     seen = scores[scores["function"].map(sweep.sees_its_batch) & ~scores["failed"] & scores["whole"].notna()]
-    for key, part in seen.groupby(["data", "split", "function"], sort=False):
-        if len(part) > 1:
-            found, names = stats.paired_t(part["whole"], part["value"]), ("data", "split", "function")
-            row = dict(zip(names, key, strict=True)) | {"n": found.n, "batches": part["value"].mean()}
-            rows.append(row | {"whole": part["whole"].mean()} | found.columns("difference"))
-    columns = ["data", "split", "function", "n", "batches", "whole", "difference", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+    seen = seen[seen.groupby(by)["value"].transform("size") > 1]
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
+        means = {"n": len(part), "batches": part["value"].mean(), "whole": part["whole"].mean()}
+        return means | stats.paired_t(part["whole"], part["value"]).columns("difference")
+
+    return stats.by_group(seen, by, row).reindex(columns=[*by, "n", "batches", "whole", "difference", "low", "high"])
 
 
 def endings(rows: pd.DataFrame) -> pd.DataFrame:
@@ -275,8 +252,7 @@ def drop(scores: pd.DataFrame) -> pd.DataFrame:
     """How much lower each function's score is out of distribution: columns function, n, value, low, high."""
     wide = scores.pivot(index=["function", "data", "seed"], columns="split", values="value").reset_index()
     wide = wide.assign(value=wide["in-distribution"] - wide["ood"])
-    order = list(dict.fromkeys(scores["function"]))
-    return over_seeds(wide.sort_values("function", key=lambda c: c.map(order.index), kind="stable"), ["function"])
+    return over_seeds(stats.in_order(wide, scores["function"].unique()), ["function"])
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -299,9 +275,8 @@ def differences(compared: pd.DataFrame) -> pd.DataFrame:
         + f", {row.failed} failed" * (row.failed > 0)
         for row in compared.itertuples()
     ]
-    where = compared["split"].map({"in-distribution": "in distribution", "ood": "OOD"})
     tasks = compared["task"] + ", " if compared["task"].nunique() > 1 else ""
-    columns = tasks + where + ", over " + compared["other"].map(label)
+    columns = tasks + compared["split"].map(WHERE) + ", over " + compared["other"].map(label)
     table = compared[["function"]].assign(column=columns, said=said)
     wide = table.pivot(index="function", columns="column", values="said")
     wide = wide.loc[list(dict.fromkeys(table["function"])), list(dict.fromkeys(columns))]
@@ -309,25 +284,21 @@ def differences(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(compared: pd.DataFrame) -> str:
-    """Who is better or worse than each reference, in sentences, from planned rows of `statistics.against`."""
-    parts = []
+    """Which functions are better or worse than each reference, in sentences, from rows of `statistics.against`."""
+    said = []
     for (other, split), rows in compared.groupby(["other", "split"], sort=False):
-        said = {v: ", ".join(map(label, rows.loc[rows["verdict"] == v, "function"])) for v in ("better", "worse")}
-        words = "; ".join(f"{verdict}: {names or 'none'}" for verdict, names in said.items())
-        parts.append(f"Against {label(other)} {'OOD' if split == 'ood' else 'in distribution'}, {words}.")
-    return " ".join([*parts, "All others are undecided."])
+        sides = "; ".join(f"{side}: {names}" for side, names in _sides(rows).items())
+        said.append(f"Against {label(other)} {WHERE[split]}, {sides}.")
+    return " ".join([*said, "All others are undecided."])
+
+
+def _sides(compared: pd.DataFrame) -> dict[str, str]:
+    """The names of the functions that are better, and of those that are worse."""
+    names = compared["function"].map(label)
+    return {side: ", ".join(names[compared["verdict"] == side]) or "none" for side in ("better", "worse")}
 
 
 def decided(compared: pd.DataFrame) -> pd.DataFrame:
-    """Which functions are better and which worse: columns task, split, against, better, worse, as readers know them.
-
-    Args:
-        compared: planned comparisons, as `statistics.against` returns them.
-    """
-    words = {"in-distribution": "in distribution", "ood": "OOD"}
-    rows = []
-    for (task, split, other), part in compared.groupby(["task", "split", "other"], sort=False):
-        names = part["function"].map(label)
-        sides = (", ".join(names[part["verdict"] == verdict]) or "none" for verdict in ("better", "worse"))
-        rows.append((task, words[split], label(other), *sides))
-    return pd.DataFrame(rows, columns=["task", "split", "against", "better", "worse"])
+    """Planned rows of `statistics.against`, summed up: columns task, split, against, better, worse, in words."""
+    table = stats.by_group(compared, ["task", "split", "other"], _sides).rename(columns={"other": "against"})
+    return table.assign(split=table["split"].map(WHERE), against=table["against"].map(label))

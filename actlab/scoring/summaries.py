@@ -1,13 +1,13 @@
 """Losses summed up for tables and figures: means, log ratios and planned comparisons, each with its interval (ours).
 
-`losses` is what `laboratory.Laboratory.scores` returns: a row a function, suite, seed and task. Data sets are the unit
-that is resampled, within their families, with the same `seed` for every function; `config` has the losses' clamp and
-floor. All intervals are 95 % percentile bootstraps.
+`losses` is what `Laboratory.scores` returns: a row a function, suite, seed and task. Intervals are 95 % percentile
+bootstraps over data sets, within their families, with the same `seed` for every function; `config` has the losses'
+clamp and floor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,7 @@ KEYS = ["function", "task", "seed"]
 
 
 def matrix(losses: pd.DataFrame, column: str = "ood_mse") -> np.ndarray:
-    """Losses as [functions, tasks, seeds], in the order of the rows.
-
-    Raises:
-        ValueError: where functions differ in their tasks or seeds, or there are several suites.
-    """
+    """Losses on one suite as [functions, tasks, seeds], in the order of the rows; all have the same tasks and seeds."""
     if losses["suite"].nunique() != 1:
         raise ValueError(f"wanted losses on one suite; got {', '.join(losses['suite'].unique())}")
     shape = tuple(losses[key].nunique() for key in KEYS)
@@ -45,11 +41,7 @@ def by_function(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def log_ratios(losses: pd.DataFrame, config: FitnessConfig, reference: str = "relu") -> pd.DataFrame:
-    """The losses with a column `log_ratio`: log of each OOD loss over the reference's, same task, seed and suite.
-
-    Raises:
-        ValueError: where the reference is not among the functions.
-    """
+    """The losses with a column `log_ratio`: log of each OOD loss over the reference's, same task, seed and suite."""
     if reference not in set(losses["function"]):
         raise ValueError(f"wanted losses of {reference}; got {', '.join(losses['function'].unique())}")
     table, keys = with_logs(losses, config), ["suite", "seed", "task"]
@@ -61,17 +53,22 @@ def log_ratios(losses: pd.DataFrame, config: FitnessConfig, reference: str = "re
 def summary(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0, reference: str = "relu") -> pd.DataFrame:
     """Each function on each suite: mean OOD loss, mean log ratio to a reference among the functions, training loss.
 
-    Returns:
-        Columns function, suite, n, ood_mse, ood_low, ood_high, whole_mse, train_mse, log_ratio, log_low, log_high, from
-        losses of one seed.
+    Columns function, suite, n, ood_mse, ood_low, ood_high, whole_mse, train_mse, log_ratio, log_low, log_high, from
+    losses of one seed.
     """
-    rows = []
-    for (suite, function), part in log_ratios(losses, config, reference).groupby(["suite", "function"], sort=False):
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
         mean, ratio = (_mean(part, column, seed, part["family"]) for column in ("ood_mse", "log_ratio"))
-        row = {"function": function, "suite": suite, "n": mean.n, **mean.columns("ood_mse", "ood_")}
-        row |= {"whole_mse": part["ood_mse_whole"].mean(), "train_mse": part["train_mse"].mean()}
-        rows.append(row | ratio.columns("log_ratio", "log_"))
-    return pd.DataFrame(rows)
+        whole = {"whole_mse": part["ood_mse_whole"].mean(), "train_mse": part["train_mse"].mean()}
+        return {"n": mean.n} | mean.columns("ood_mse", "ood_") | whole | ratio.columns("log_ratio", "log_")
+
+    return _each(log_ratios(losses, config, reference), row)
+
+
+def _each(losses: pd.DataFrame, row: Callable[[pd.DataFrame], dict[str, float]], *more: str) -> pd.DataFrame:
+    """A row a suite and function, and by the columns `more`; the function is the first column."""
+    table = stats.by_group(losses, ["suite", "function", *more], row)
+    return table[["function", "suite", *table.columns[2:]]]
 
 
 def _mean(part: pd.DataFrame, column: str, seed: int, families: pd.Series | None = None) -> stats.Interval:
@@ -86,10 +83,9 @@ def unequal(fit: Any) -> Any:
 def notes(table: pd.DataFrame, reference: str = "relu") -> pd.DataFrame:
     """A summary with what a reader of Table 1 has to know of each row beside its loss.
 
-    Returns:
-        The summary with the columns train_ratio (training loss over the reference's), signs_differ (whether the mean
-        and the mean log ratio disagree on which is better), and note: "calibrated" for the reference, to whose loss the
-        ring was calibrated, and "wins at unequal fit" for a better OOD loss with `unequal` training losses.
+    The summary with the columns train_ratio (training loss over the reference's), signs_differ (whether the mean and
+    the mean log ratio disagree on which is better), and note: "calibrated" for the reference, to whose loss the ring
+    was calibrated, and "wins at unequal fit" for a better OOD loss with `unequal` training losses.
     """
     base = table[table["function"] == reference].set_index("suite").loc[table["suite"]].reset_index()
     ratio = table["train_mse"].to_numpy() / base["train_mse"].to_numpy()
@@ -102,16 +98,16 @@ def notes(table: pd.DataFrame, reference: str = "relu") -> pd.DataFrame:
 def batch_effect(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.DataFrame:
     """Prediction of the whole OOD set as one batch against batches of the training size, paired by data set.
 
-    Returns:
-        Columns function, suite, n, batches and whole (mean losses), log_ratio (whole over batches), low, high.
+    Columns function, suite, n, batches and whole (mean losses), log_ratio (whole over batches), low, high.
     """
-    rows = []
-    for (suite, function), part in losses.groupby(["suite", "function"], sort=False):
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
         pair = [stats.log_losses(part[c], config.clamp, config.floor) for c in ("ood_mse_whole", "ood_mse")]
         found = stats.paired_difference(*pair, np.random.default_rng(seed), strata=part["family"])
         means = {"batches": part["ood_mse"].mean(), "whole": part["ood_mse_whole"].mean()}
-        rows.append({"function": function, "suite": suite, "n": found.n, **means, **found.columns("log_ratio")})
-    return pd.DataFrame(rows)
+        return {"n": found.n} | means | found.columns("log_ratio")
+
+    return _each(losses, row)
 
 
 def families(losses: pd.DataFrame) -> pd.DataFrame:
@@ -123,25 +119,21 @@ def families(losses: pd.DataFrame) -> pd.DataFrame:
 def by_family(losses: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Table 4 [ours]: mean OOD and training losses of each function on each family of each suite, with intervals.
 
-    Returns:
-        Columns function, suite, family, n (data sets), ood_mse, ood_low, ood_high, train_mse, train_low, train_high,
-        from losses of one seed.
+    Columns function, suite, family, n (data sets), ood_mse, ood_low, ood_high, train_mse, train_low, train_high, from
+    losses of one seed.
     """
-    rows = []
-    for (suite, function, family), part in losses.groupby(["suite", "function", "family"], sort=False):
-        row = {"function": function, "suite": suite, "family": family, "n": len(part)}
-        for side in ("ood", "train"):
-            row |= _mean(part, f"{side}_mse", seed).columns(f"{side}_mse", f"{side}_")
-        rows.append(row)
-    return pd.DataFrame(rows)
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
+        ood, train = (_mean(part, f"{side}_mse", seed).columns(f"{side}_mse", f"{side}_") for side in ("ood", "train"))
+        return {"n": len(part)} | ood | train
+
+    return _each(losses, row, "family")
 
 
 def written(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `by_family` with each mean and its interval in one cell, and a column a side."""
-    cells = {
-        f"{side} loss": intervals(table, f"{side}_mse", f"{side}_low", f"{side}_high", ".2g")
-        for side in ("ood", "train")
-    }
+    names = {f"{side} loss": (f"{side}_mse", f"{side}_low", f"{side}_high") for side in ("ood", "train")}
+    cells = {name: intervals(table, *columns, ".2g") for name, columns in names.items()}
     return table[["function", "suite", "family", "n"]].assign(**cells)
 
 
@@ -157,18 +149,15 @@ def planned(
 ) -> pd.DataFrame:
     """Planned comparisons on one suite, paired by data set; all of them are one family for Holm's correction.
 
-    `losses` are of one suite and seed, a pair is a subject and the function that it is compared with, and `seed` is of
-    the sign flips too.
+    `losses` are of one suite and seed, a pair is a subject and the function that it is compared with.
 
-    Returns:
-        Columns subject, function (the other), n, log_ratio (log of subject over other; negative favours the subject),
-        low, high, p, p_holm, verdict (`stats.decided`, of the subject), mse_difference with mse_low and mse_high, and
-        unequal_fit: whether their mean training losses are `unequal`.
+    Columns subject, function (the other), n, log_ratio (log of subject over other; negative favours the subject), low,
+    high, p, p_holm, verdict (`stats.decided`, of the subject), mse_difference with mse_low and mse_high, and
+    unequal_fit: whether their mean training losses are `unequal`.
     """
     parts, rows = by_function(with_logs(losses, config)), []
     for subject, other in pairs:
-        a = parts[subject]
-        b = parts[other].loc[a.index]
+        a, b = parts[subject], parts[other].loc[parts[subject].index]
         log, plain = (
             stats.paired_difference(a[column], b[column], np.random.default_rng(seed), strata=a["family"])
             for column in ("log", "ood_mse")
@@ -195,11 +184,6 @@ def markdown(table: pd.DataFrame, digits: int = 4) -> str:
 
 
 def claim(compared: pd.DataFrame) -> str:
-    """What planned comparisons say of "the subject is better than each of these": holds, fails or is undecided.
-
-    It holds where every verdict is better, fails where one is worse.
-    """
+    """Whether the subject beats all others: holds (all verdicts better), fails (one is worse) or is undecided."""
     verdicts = set(compared["verdict"])
-    if verdicts == {"better"}:
-        return "holds"
-    return "fails" if "worse" in verdicts else "is undecided"
+    return "holds" if verdicts == {"better"} else "fails" if "worse" in verdicts else "is undecided"

@@ -1,10 +1,12 @@
-"""Statistics of the comparison of searches: each arm against the search and against functions (ours).
+"""Statistics of the ablation of the search: each arm against the full search and against functions (ours).
 
-Runs and data sets are both random here: an interval speaks of new seeds and of new data sets.
+Intervals are for new seeds and new data sets (`stats.crossed_difference`). A `comparison` holds the records, of two
+seeds or more; `fitness` has the clamp and the floor of the losses.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -19,28 +21,21 @@ from actlab.search.ablation import Comparison
 def differences(
     comparison: Comparison, suite: str, fitness: FitnessConfig, others: Iterable[str] = (), pick: str = "final"
 ) -> pd.DataFrame:
-    """Every arm against the search, or against functions, on one suite: a mean log ratio of test losses.
+    """Every arm against the search, or against `others` among the references: mean log ratios of test losses.
 
-    Runs are paired by seed, and data sets with themselves; the interval is for new seeds and new data sets
-    (`stats.crossed_difference`).
+    Runs are paired by seed, and data sets with themselves; `pick` says how programs were picked from their runs, final
+    or best.
 
-    Args:
-        comparison: the records, of two seeds or more.
-        suite: the name.
-        fitness: clamp and floor of the losses.
-        others: functions among the references to compare each arm with; none for the search.
-        pick: how programs were picked from their runs, final or best.
-
-    Returns:
-        Columns arm, other, suite, seeds, n (data sets), log_ratio (of arm over other: negative favours the arm), low,
-        high, mse_difference, mse_low, mse_high (of the plain means), unequal_fit (whether the mean training losses are
-        `summaries.unequal`), p (of the log ratio), p_holm and verdict (`stats.decided`, of the arm). Comparisons with
-        functions, and of the best programs, are descriptive: they have neither p_holm nor verdict.
+    Columns arm, other, suite, seeds, n (data sets), log_ratio (of arm over other: negative favours the arm), low, high,
+    mse_difference, mse_low, mse_high (of the plain means), unequal_fit (whether the mean training losses are
+    `summaries.unequal`), p (of the log ratio), p_holm and verdict (`stats.decided`, of the arm). Comparisons with
+    functions, and of the best programs, are descriptive: they have neither p_holm nor verdict.
     """
     values, families = _values(comparison, suite, fitness, pick)
     arms, functions, rows = comparison.losses["arm"].unique(), list(others), []
-    pairs = [(arm, other) for other in functions for arm in arms]
-    for arm, other in pairs or [(arm, "search") for arm in arms if arm != "search"]:
+    for other, arm in itertools.product(functions or ["search"], arms):
+        if arm == other:
+            continue
         found, plain = (
             stats.crossed_difference(values[column][arm], values[column][other], families)
             for column in ("log", "ood_mse")
@@ -54,7 +49,7 @@ def differences(
 
 
 def by_seed(comparison: Comparison, suite: str, fitness: FitnessConfig, other: str = "relu") -> pd.DataFrame:
-    """Mean log ratio of each run's final choice to a function's loss on a suite: columns arm, seed, suite, log_ratio.
+    """Mean log ratio of each run's final choice to a function's loss: columns arm, seed, suite, log_ratio.
 
     The other functions among the references come last, without a seed.
     """
@@ -83,10 +78,7 @@ def by_family(comparison: Comparison, suite: str, fitness: FitnessConfig, other:
 def _values(
     comparison: Comparison, suite: str, fitness: FitnessConfig, pick: str = "final"
 ) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
-    """The tables log, ood_mse and train_mse of a suite, and the families of its tasks.
-
-    Each table has [seeds, tasks] by arm, and [tasks] by function.
-    """
+    """Log, ood_mse and train_mse by arm [seeds, tasks] and by function [tasks], and the families of the tasks."""
     ours = comparison.losses.query("pick == @pick and suite == @suite").rename(columns={"arm": "name"})
     theirs = comparison.references.query("suite == @suite").assign(seed=0).rename(columns={"function": "name"})
     part = summaries.with_logs(pd.concat([ours, theirs], ignore_index=True), fitness)

@@ -1,24 +1,20 @@
 """Racing: a candidate's training ends as soon as what is known of it decides (ours; after Maron and Moore, 1994).
 
 A fitness is the mean of a gain over the tasks of a suite. Networks of different tasks are trained separately, so a
-candidate can be trained on a few tasks at a time at no loss: a candidate that finishes has the fitness that training
-on all tasks at once gives, up to rounding. After each part it is compared with an incumbent on the tasks that both
-have seen, with common initial weights and batches. It is dropped when the upper confidence bound of its mean paired
-gain over the whole suite is below zero.
-
-The probability of dropping a candidate that is better than the incumbent is at most `delta` over all looks together,
-if
-1. the tasks come in random order, with families in turn, that is independent of both functions: a search draws it
-   anew for each round, since an incumbent that survived an earlier order owes its place to it; and
+candidate can be trained on a few tasks at a time; one that finishes has the fitness that training on all tasks at once
+gives, up to rounding. After each part it is compared with an incumbent on the tasks that both have seen, with common
+initial weights and batches. It is dropped when the upper confidence bound of its mean paired gain over the whole suite
+is below zero. Over all looks together, a better candidate is dropped with a probability of at most `delta`, if
+1. the tasks come in random order, with families in turn, independent of both functions: a search draws a new order for
+   each round, since an incumbent may owe its place to an earlier one; and
 2. the mean of the paired gains seen is close enough to normal for Student's interval. Where a few tasks hold most of a
    candidate's gain it is not, and the probability is higher: `risk` measures it. Bounds without this assumption, such
    as Hoeffding's and Bernstein's, decide nothing within 48 tasks.
 The bound holds for each candidate, over the draws of the order, not for all candidates of a search together.
 
-A short training on all tasks (a screen) is different: it measures another quantity, the gain after few steps, exactly.
-It may drop candidates only on a third assumption, that no gain rises by more than a `margin` from there to the full
-training. Nothing bounds that: `rise` measures it, on functions that are not those of the race, and `study` what
-follows from it.
+A screen, a short training on all tasks, measures another quantity, the gain after few steps. It may drop candidates
+only on a third assumption, that no gain rises by more than a `margin` from there to the full training. Nothing bounds
+that: `rise` measures it, on functions that are not those of the race, and `study` its consequences.
 """
 
 from __future__ import annotations
@@ -64,12 +60,10 @@ class Race:
     def bounds(self, gains: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper confidence bound of the mean gain over the whole suite; each errs with delta / looks.
 
-        Student's bounds, with the correction for a finite suite: when all tasks are seen, both are the mean. The
-        variance is that of all gains seen, although taking families in turn makes it smaller.
-
-        Args:
-            gains: candidate's less incumbent's on the first tasks of the order, [..., tasks seen]; higher is better.
-                They are finite, and the number of tasks is a rung.
+        `gains` are the candidate's less the incumbent's on the first tasks of the order, [..., tasks seen], finite, as
+        many as a rung; higher is better. These are Student's bounds, with the correction for a finite suite: when all
+        tasks are seen, both are the mean. The variance is that of all gains seen, although taking families in turn
+        makes it smaller.
         """
         gains = np.asarray(gains, dtype=float)
         if gains.ndim < 1 or gains.shape[-1] not in self.rungs or not np.isfinite(gains).all():
@@ -89,7 +83,7 @@ class Race:
 
 
 def rise(short: np.ndarray, full: np.ndarray) -> np.ndarray:
-    """How much the gain of one function on another rises from a short training to the full one, for each ordered pair.
+    """How much a function's gain on another rises from a short training to the full one, for each ordered pair.
 
     `short` and `full` are gains of functions on a common reference, [functions, tasks]. A quantile of the result,
     [functions (functions - 1)], is a margin for `study` and for a search.
@@ -104,11 +98,9 @@ def risk(
 ) -> np.ndarray:
     """How often each function would be dropped if it were as good as its rival: the rule's worst case, by experiment.
 
-    The gains `full` of functions on a common reference, [functions, tasks], give those of each ordered pair. These keep
-    their shape and are shifted to a mean of zero; the tasks come in so many random orders.
-
-    Returns:
-        Shares, [functions (functions - 1)]; to be compared with `race.delta`.
+    The gains `full` of functions on a common reference, [functions, tasks], give those of each ordered pair, which are
+    shifted to a mean of zero; the tasks come in `orders` random orders. The shares, [functions (functions - 1)], are to
+    be compared with `race.delta`.
     """
     pairs = (full[:, None] - full[None, :])[~np.eye(len(full), dtype=bool)]
     pairs = pairs - pairs.mean(axis=1, keepdims=True)
@@ -123,9 +115,8 @@ def risk(
 class Plan:
     """A way to spend training on rounds of candidates; with nothing set, each is trained in full.
 
-    A short training of all comes first where `keep`, the better share of a round that goes on, or `margin` is set.
-    Candidates that trail the incumbent by more than `margin` there are dropped. The rest is trained by `race`, or at
-    once.
+    With `keep`, the better share of a round that goes on, or `margin`, all get a short training first; candidates that
+    then trail the incumbent by more than `margin` are dropped. The rest is trained by `race`, or at once.
     """
 
     name: str
@@ -162,23 +153,19 @@ def study(
         round_size: candidates a round.
         elites: the rank of the incumbent.
 
-    Returns:
-        A row a plan: plan, searches, and three shares, each with low and high: saved, of the steps of training all in
-        full (95 % bootstrap over the orders); dropped, of the candidates that are better than the incumbent of their
-        round (better, their number); and same_winner, of the searches that end as training all in full does. The
-        latter two have Wilson's intervals, which are too narrow, since candidates and searches share functions. Last,
-        lost: the mean over searches of how much the winner's fitness falls short.
+    A row a plan: plan, searches, and three shares, each with low and high: saved, of the steps of training all in full
+    (95 % bootstrap over the orders); dropped, of the candidates that are better than the incumbent of their round
+    (better, their number); and same_winner, of the searches that end as training all in full does. The latter two have
+    Wilson's intervals, which are too narrow, since candidates and searches share functions. Last, lost: the mean over
+    searches of how much the winner's fitness falls short.
     """
-    seeds = generator.spawn(orders)
-    rows = []
+    drawn, rows = [], []
+    for rng in generator.spawn(orders):
+        arrivals = 1 + rng.permutation(len(full) - 1)
+        rounds = [arrivals[i : i + round_size] for i in range(0, len(arrivals), round_size)]
+        drawn.append((rounds, task_order(families, rng)))
     for plan in plans:
-        played = []
-        for seed in seeds:
-            rng = np.random.default_rng(seed.bit_generator.seed_seq)
-            arrivals = 1 + rng.permutation(len(full) - 1)
-            tasks = task_order(families, rng)
-            rounds = [arrivals[i : i + round_size] for i in range(0, len(arrivals), round_size)]
-            played.append(_play(plan, full[:, tasks], short[:, tasks], share, rounds, elites))
+        played = [_play(plan, full[:, tasks], short[:, tasks], share, rounds, elites) for rounds, tasks in drawn]
         cost, better, dropped, lost = np.array(played).T
         saved = stats.bootstrap_mean(1 - cost / (len(full) - 1), np.random.default_rng(0))
         row = {"plan": plan.name, "searches": orders}
@@ -204,12 +191,10 @@ def _play(
             going = sorted(going, key=lambda i: -brief[i])[: int(np.ceil(plan.keep * len(going)))]
         if plan.margin is not None:
             going = [i for i in going if brief[i] - brief[incumbent] >= -plan.margin]
-        scored = []
-        for i in going:
-            seen = _seen(plan.race, full[i] - full[incumbent])
-            cost += seen
-            if seen == 1:
-                scored.append(i)
+        seen = {i: _seen(plan.race, full[i] - full[incumbent]) for i in going}
+        scored = [i for i, part in seen.items() if part == 1]
+        for part in seen.values():
+            cost += part
         were_better = {i for i in candidates if fitness[i] > fitness[incumbent]}
         better, dropped = better + len(were_better), dropped + len(were_better - set(scored))
         ranking = sorted([*ranking, *scored], key=lambda i: -fitness[i])

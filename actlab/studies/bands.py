@@ -6,6 +6,7 @@ The records are `spectra.study`'s, of one training seed. Tasks are the unit that
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -36,9 +37,8 @@ RESAMPLES = 2000  # of the bootstrap, where an interval is drawn and nothing is 
 def banded(found: Found) -> pd.DataFrame:
     """The power of each stretch in the band and above it.
 
-    Returns:
-        Columns function, family, task, stretch, and prediction, error, target (powers up to `BAND` periods) with
-        prediction_share, error_share, target_share (of the stretch's power that lies above).
+    Columns function, family, task, stretch, and prediction, error, target (powers up to `BAND` periods) with
+    prediction_share, error_share, target_share (of the stretch's power that lies above).
     """
     signals, sides = ["prediction", "error", "target"], [*KEYS, "stretch"]
     whole = found.power.groupby(sides, sort=False)[signals].sum()
@@ -80,17 +80,14 @@ def compared(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int = 
 
     `table` is that of `measures`, and a pair is a subject and the function that it is compared with.
 
-    Returns:
-        Columns subject, other, measure, n, log_ratio (subject over other), low, high, p, p_holm and verdict (higher,
-        lower, undecided; `stats.decided`).
+    Columns subject, other, measure, n, log_ratio (subject over other), low, high, p, p_holm and verdict (higher, lower,
+    undecided; `stats.decided`).
     """
     by_name, rows = summaries.by_function(table), []
-    for one, other in pairs:
-        a = by_name[one]
-        b = by_name[other].loc[a.index]
-        for measure in MEASURES:
-            names = {"subject": one, "other": other, "measure": measure}
-            rows.append(names | _gap(a[measure], b[measure], a["family"], seed))
+    for (one, other), measure in itertools.product(pairs, MEASURES):
+        a, b = by_name[one], by_name[other].loc[by_name[one].index]
+        names = {"subject": one, "other": other, "measure": measure}
+        rows.append(names | _gap(a[measure], b[measure], a["family"], seed))
     return stats.decided(pd.DataFrame(rows), "log_ratio", "lower", "higher")
 
 
@@ -99,14 +96,12 @@ def against_straight(found: Found, names: Iterable[str], seed: int = 0) -> pd.Da
 
     The line is the best one of each stretch: it has the target's slope there, and none of its waves.
 
-    Returns:
-        Columns function, family and those of `compared` from n on; corrected by Holm over all rows.
+    Columns function, family and those of `compared` from n on; corrected by Holm over all rows.
     """
-    logs, rows = _beyond(banded(found), ["error", "target"]).reset_index(), []
-    for name in names:
-        for family, part in logs[logs["function"] == name].groupby("family", sort=False):
-            rows.append({"function": name, "family": family} | _gap(part["error"], part["target"], None, seed))
-    return stats.decided(pd.DataFrame(rows), "log_ratio", "lower", "higher")
+    logs = _beyond(banded(found), ["error", "target"]).reset_index()
+    logs = pd.concat([logs[logs["function"] == name] for name in names])
+    table = stats.by_group(logs, KEYS[:2], lambda part: _gap(part["error"], part["target"], None, seed))
+    return stats.decided(table, "log_ratio", "lower", "higher")
 
 
 def _gap(a: pd.Series, b: pd.Series, families: pd.Series | None, seed: int) -> dict[str, Any]:
@@ -135,10 +130,8 @@ def readings(rows: pd.DataFrame, words: Callable[[str], str]) -> list[str]:
 def claim(rows: pd.DataFrame, measure: str, side: str) -> str:
     """Whether comparisons find a measure on one side (higher, lower).
 
-    It holds where every verdict is that side, fails where one is the other side, and is undecided otherwise.
-
-    Raises:
-        ValueError: where no comparison is by that measure.
+    It holds where every verdict is that side, fails where one is the other side, and is undecided otherwise. A measure
+    by which no comparison was made raises a ValueError.
     """
     found = rows.loc[rows["measure"] == measure, "verdict"]
     if found.empty:
@@ -151,20 +144,17 @@ def claim(rows: pd.DataFrame, measure: str, side: str) -> str:
 def shares(found: Found, seed: int = 0) -> pd.DataFrame:
     """Mean share of the power above the band, of predictions and of errors, inside the range and beyond it.
 
-    Returns:
-        Columns function, where, signal (prediction, error, target), n, estimate, low, high.
+    Columns function, where, signal (prediction, error, target), n, estimate, low, high.
     """
-    columns = [f"{name}_share" for name in ("prediction", "error", "target")]
-    tall = _by_place(banded(found), ["where"], columns)
+    tall = _by_place(banded(found), ["where"], ["prediction_share", "error_share", "target_share"])
     return _means(tall.assign(signal=tall["signal"].str.removesuffix("_share")), ["function", "where", "signal"], seed)
 
 
 def spectrum(found: Found, family: str, most: int = 16, seed: int = 0) -> pd.DataFrame:
     """Geometric mean spectra of a family's predictions and targets, inside the range and beyond it.
 
-    Returns:
-        Columns function, where (inside, or beyond: both sides), signal (prediction, target), periods (1 to `most`), n,
-        estimate, low, high.
+    Columns function, where (inside, or beyond: both sides), signal (prediction, target), periods (1 to `most`), n,
+    estimate, low, high.
     """
     rows = found.power[(found.power["family"] == family) & found.power["periods"].between(1, most)]
     tall = _by_place(rows, ["where", "periods"], ["prediction", "target"])
@@ -182,8 +172,7 @@ def _by_place(table: pd.DataFrame, by: list[str], columns: list[str]) -> pd.Data
 def training(found: Found, seed: int = 0) -> pd.DataFrame:
     """Geometric mean over tasks of gradient norms and losses along training.
 
-    Returns:
-        Columns function, quantity (gradient, relative: to the root of the loss, loss), step, n, estimate, low, high.
+    Columns function, quantity (gradient, relative: to the root of the loss, loss), step, n, estimate, low, high.
     """
     steps = found.steps.assign(relative=found.steps["gradient"] / found.steps["loss"] ** 0.5)
     tall = steps.melt([*KEYS, "step"], ["gradient", "relative", "loss"], "quantity", "value")
@@ -195,8 +184,7 @@ def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]], seed: in
 
     `table` is that of `measures`, and `named` a form, an amplitude and the function's name in the table.
 
-    Returns:
-        Columns form, amplitude, measure, n, estimate (a ratio), low, high.
+    Columns form, amplitude, measure, n, estimate (a ratio), low, high.
     """
     by_name, parts = summaries.by_function(table), []
     base = by_name["gelu"]
@@ -209,11 +197,12 @@ def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]], seed: in
 
 def _means(table: pd.DataFrame, by: list[str], seed: int) -> pd.DataFrame:
     """Means of `value` with 95 % bootstrap intervals over tasks within families."""
-    rows = []
-    for names, part in table.groupby(by, sort=False):
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
         mean = stats.bootstrap_mean(part["value"], np.random.default_rng(seed), part["family"], resamples=RESAMPLES)
-        rows.append(dict(zip(by, names, strict=True)) | {"n": mean.n} | mean.columns("estimate"))
-    return pd.DataFrame(rows)
+        return {"n": mean.n} | mean.columns("estimate")
+
+    return stats.by_group(table, by, row)
 
 
 def _exponential(table: pd.DataFrame) -> pd.DataFrame:

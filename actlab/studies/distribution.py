@@ -24,7 +24,7 @@ class Range:
         return " to ".join(f"{end:.0f}" if end >= 100 else f"{end:.3g}" for end in (self.low, self.high))
 
     def draw(self, generator: np.random.Generator) -> float:
-        """To three significant digits, so that tables show what was used."""
+        """One of them, to three significant digits, so that tables show what was used."""
         return float(f"{math.exp(generator.uniform(math.log(self.low), math.log(self.high))):.3g}")
 
     @property
@@ -98,7 +98,7 @@ class Distribution:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Distribution:
-        """The one that `asdict` and JSON made plain."""
+        """The inverse of `asdict`, also after JSON."""
         kinds = {k: v if not isinstance(v, dict) else Range(**v) if "low" in v else Levels(tuple(v["values"]))
                  for k, v in data.items()}  # fmt: skip
         return cls(**kinds)

@@ -1,9 +1,8 @@
-"""Trainings of the lab that take longer than `make reproduce` may: made once, committed, read by notebooks (ours).
+"""Committed trainings of the lab, which take longer than `make reproduce` may (ours).
 
-Three studies ask for many trainings of much the same kind: random constants around the discovered ones (Figure 7), and
-ten functions with each of some seeds, and at each of a list of learning rates (both of notebook 03). Their losses lie
-in committed records. A notebook takes them from there as long as the settings are those; else it trains, and says so.
-Trainings are kept in the store as they end, so that a run that is cut off goes on.
+Three studies need them: random constants around the discovered ones (Figure 7), ten functions with several seeds, and
+the same at several learning rates (both of notebook 03). A notebook reads their losses if its settings are those of the
+records; otherwise it trains, and says so. Each training is stored as it ends, so that an interrupted run can resume.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from actlab.studies import trust
 TEN = (*trust.TABLE_1, *trust.HAND_MADE)  # the functions with several seeds and rates
 
 Description = Mapping[str, Any]
+Programs = Mapping[str, str] | Iterable[str]
 
 
 def kept(profile: str = "laptop") -> Records:
@@ -33,26 +33,25 @@ def kept(profile: str = "laptop") -> Records:
 
 @dataclass(frozen=True)
 class Asked:
-    """A training, by all that is asked of it."""
+    """A training, by its description; the hash of the description is its key and its identity."""
 
     description: Description
 
     @property
     def key(self) -> str:
-        """Hash of the description."""
+        """The hash."""
         return PROTOCOLS["lab"].key(self.description)
 
     @property
     def identity(self) -> dict[str, str]:
-        """The key, which is all that tells it from others."""
+        """The key, as a column of the records."""
         return {"key": self.key}
 
 
 def trained(laboratory: Laboratory) -> Iterator[tuple[Description, pd.DataFrame]]:
-    """Each training of the three studies, what made it and its losses; what is not in the store is trained.
+    """Each training of the three studies: its description and its losses; what is not in the store is trained.
 
-    Args:
-        laboratory: without committed records, whose profile has the numbers of draws and of seeds, and the rates.
+    The laboratory has no committed records; its profile has the numbers of draws and of seeds, and the rates.
     """
     settings = laboratory.profile
     yield from _scored(laboratory, TEN, "calibration", range(settings.seeds))
@@ -64,7 +63,7 @@ def trained(laboratory: Laboratory) -> Iterator[tuple[Description, pd.DataFrame]
 
 def _scored(
     laboratory: Laboratory,
-    programs: Mapping[str, str] | Iterable[str],
+    programs: Programs,
     suite: str,
     seeds: Sequence[int] = (0,),
     learning_rates: Sequence[float] = (),
@@ -76,17 +75,12 @@ def _scored(
 
 def origin(
     laboratory: Laboratory,
-    programs: Mapping[str, str] | Iterable[str],
+    programs: Programs,
     suite: str,
     seeds: Sequence[int] = (0,),
     learning_rates: Sequence[float] = (),
 ) -> str:
-    """A sentence on how many of these losses a laboratory takes from committed records, and what made them.
-
-    Args:
-        laboratory: with committed records.
-        programs: as `Laboratory.scores` takes them, like the other three.
-    """
+    """A sentence on how many of the losses that `Laboratory.scores` would return are committed, and what made them."""
     asked, records = laboratory.asked(programs, suite, seeds, learning_rates).values(), laboratory.records
     read = len(asked) - len(records.missing([Asked(description) for description in asked]))
     if not read:
@@ -95,12 +89,10 @@ def origin(
     return f"{made}; {len(asked) - read or 'none'} were made here."
 
 
-def off(losses: pd.DataFrame, again: pd.DataFrame) -> float:
+def verify(losses: pd.DataFrame, again: pd.DataFrame) -> float:
     """The largest relative difference of a mean OOD loss between two tables of `Laboratory.scores`.
 
-    Args:
-        losses: of all programs.
-        again: of some of them, with the same rates and seeds.
+    `again` has some of the programs of `losses`, with the same rates and seeds.
     """
     by = ["function", "suite", "seed", "learning_rate"]
     first, second = (table.groupby(by)["ood_mse"].mean() for table in (losses, again))

@@ -1,7 +1,8 @@
 """How robust claims are across labs: shares of labs, agreement of orders, and the settings that change them (ours).
 
-Labs are the unit: they are independent draws, and an interval over labs holds for other labs of the same distribution
-with data sets of their own. The wider, hierarchical one redraws data sets within each lab and family as well.
+Labs are independent draws: an interval over labs holds for other labs of the same distribution, with their own data
+sets. Columns both_low and both_high are wider: of a hierarchical bootstrap, which also resamples data sets within each
+lab and family.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from actlab.studies.multiverse import Records
 
 TABLE_1 = tuple(sorted(paper.TABLE_1, key=lambda name: paper.TABLE_1[name].ood))  # best first
 AGGREGATES = ("mean", "typical")  # of a lab's tasks: Table 1's plain mean of clamped losses, and the mean log
+NAMES = claim_rules.NAMES | {"sine": "Sine", "silu": "SiLU", "found": "Found by search"}
 RESAMPLES = 2000
 ENDS = (0.025, 0.975)  # quantiles of a 95 % percentile interval
 
@@ -43,24 +45,23 @@ class Statement:
         return 1 / math.comb(a + b, a)
 
 
-def _versus(better: str, worse: str, words: str, origin: str = "paper") -> Statement:
-    return Statement(words, (better,), (worse,), origin)
+def _versus(better: str, worse: str, origin: str = "paper") -> Statement:
+    return Statement(f"{NAMES[better]} < {NAMES[worse]}", (better,), (worse,), origin)
 
 
 STATEMENTS = (
-    *(_versus(name, "gelu", f"{claim_rules.NAMES[name]} < GELU") for name in claim_rules.DISCOVERED),
-    *(_versus(name, "relu", f"{claim_rules.NAMES[name]} < ReLU") for name in (*claim_rules.DISCOVERED, "gelu")),
+    *(_versus(name, "gelu") for name in claim_rules.DISCOVERED),
+    *(_versus(name, "relu") for name in (*claim_rules.DISCOVERED, "gelu")),
     Statement("all discovered < GELU and ReLU", claim_rules.DISCOVERED, ("gelu", "relu")),
     Statement("Turbulent < the other five", ("turbulent",), tuple(name for name in TABLE_1 if name != "turbulent")),
-    Statement("Snake < all discovered", ("snake",), claim_rules.DISCOVERED, "ours"),
-    Statement("Sine < all discovered", ("sine",), claim_rules.DISCOVERED, "ours"),
-    Statement("SiLU < all discovered", ("silu",), claim_rules.DISCOVERED, "ours"),
-    _versus("found", "snake", "Found by search < Snake", "ours"),
+    *(
+        Statement(f"{NAMES[name]} < all discovered", (name,), claim_rules.DISCOVERED, "ours")
+        for name in ("snake", "sine", "silu")
+    ),
+    _versus("found", "snake", "ours"),
 )
-LATER = (  # added when the shares of those above were known, and corrected by themselves
-    _versus("found", "relu", "Found by search < ReLU", "ours"),
-    _versus("found", "gelu", "Found by search < GELU", "ours"),
-)
+# Added when the shares of those above were known, and corrected by themselves.
+LATER = tuple(_versus("found", name, "ours") for name in ("relu", "gelu"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +78,9 @@ class Cube:
         """One number a function and lab, lower is better: [functions, labs]."""
         return self.values[aggregate].mean(axis=2)
 
-    def resampled(self, aggregate: str, generator: np.random.Generator, resamples: int) -> Iterator[np.ndarray]:
-        """`scores` of labs drawn anew, and of tasks drawn anew within each lab's families."""
-        values = self.values[aggregate]
+    def resampled(self, aggregate: str, seed: int, resamples: int) -> Iterator[np.ndarray]:
+        """`scores` of resampled labs, with resampled tasks within each lab's families."""
+        values, generator = self.values[aggregate], np.random.default_rng(seed)
         labs, tasks = values.shape[1:]
         start = np.arange(tasks) // self.each[:, None] * self.each[:, None]
         for _ in range(resamples):
@@ -100,8 +101,7 @@ class Cube:
 def cube(records: Records, fitness: FitnessConfig) -> Cube:
     """The records, of labs with equally many tasks, as arrays; losses have the clamp and floor of `fitness`.
 
-    Raises:
-        ValueError: a lab lacks a function or a task.
+    Raises ValueError: a lab lacks a function or a task.
     """
     losses, functions = records.losses, tuple(records.losses["function"].unique())
     labs, tasks = records.labs["lab"].to_numpy(int), losses["task"].nunique()
@@ -110,8 +110,8 @@ def cube(records: Records, fitness: FitnessConfig) -> Cube:
     if len(losses) != np.prod(shape) or (losses["function"].to_numpy().reshape(len(labs), -1) != order).any():
         raise ValueError(f"wanted losses of {shape} labs, functions and tasks; got {len(losses)} rows")
     ood, train = (losses[c].to_numpy(float).reshape(shape).swapaxes(0, 1) for c in ("ood_mse", "train_mse"))
-    logs = stats.log_losses(ood, fitness.clamp, fitness.floor)
-    values = {"mean": stats.clamped(ood, fitness.clamp), "typical": logs}
+    values = {"mean": stats.clamped(ood, fitness.clamp)}
+    values |= {"typical": stats.log_losses(ood, fitness.clamp, fitness.floor)}
     each = tasks // (records.labs["families"].str.count(r"\+").to_numpy() + 1)
     return Cube(functions, labs, values, stats.clamped(train, fitness.clamp).mean(axis=2), each)
 
@@ -130,34 +130,26 @@ def alike(cube: Cube, factor: float = claim_rules.ALIKE) -> np.ndarray:
 
 
 def shares(
-    cube: Cube,
-    families: Sequence[Sequence[Statement]] = (STATEMENTS, LATER),
-    seed: int = 0,
-    resamples: int = RESAMPLES,
+    cube: Cube, families: Sequence[Sequence[Statement]] = (STATEMENTS, LATER), seed: int = 0, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
     """In what share of labs each statement holds; statements of one family are corrected together.
 
-    Returns:
-        Columns statement, origin, aggregate, n (labs), share with low and high (95 % Wilson over labs), both_low and
-        both_high (95 % percentile bootstrap over labs and tasks; redrawn tasks add noise within a lab, which biases
-        shares towards `chance`), chance, p (exact binomial against one half), p_holm (of a family, within an
-        aggregate), among (how many are corrected together) and verdict: "in most labs", "in few labs" or "undecided"
-        (`stats.decided`).
+    Columns statement, origin, aggregate, n (labs), share with low and high (95 % Wilson over labs), both_low and
+    both_high (95 % percentile bootstrap over labs and tasks; redrawn tasks add noise within a lab, which biases shares
+    towards `chance`), chance, p (exact binomial against one half), p_holm (of a family, within an aggregate), among
+    (how many are corrected together) and verdict: "in most labs", "in few labs" or "undecided" (`stats.decided`).
     """
-    statements, parts = [statement for family in families for statement in family], []
+    statements, parts = list(itertools.chain(*families)), []
     for aggregate in AGGREGATES:
-        scores = cube.scores(aggregate)
-        drawn = [
-            [_holds(one, cube, statement).mean() for statement in statements]
-            for one in cube.resampled(aggregate, np.random.default_rng(seed), resamples)
-        ]
-        both = dict(zip(statements, np.quantile(drawn, ENDS, axis=0).T, strict=True))
+        scores, resampled = cube.scores(aggregate), cube.resampled(aggregate, seed, resamples)
+        drawn = [[_holds(one, cube, statement).mean() for statement in statements] for one in resampled]
+        both = iter(np.quantile(drawn, ENDS, axis=0).T)
         for family in families:
             rows = []
             for statement in family:
                 found = _share(_holds(scores, cube, statement))
                 row = {"statement": statement.words, "origin": statement.origin, "aggregate": aggregate, "n": found.n}
-                row |= found.columns("share") | dict(zip(("both_low", "both_high"), both[statement], strict=True))
+                row |= found.columns("share") | dict(zip(("both_low", "both_high"), next(both), strict=True))
                 rows.append(row | {"chance": statement.chance, "p": found.p_value})
             parts.append(_decided(rows, "share", "in few labs", "in most labs", 0.5))
     return pd.concat(parts, ignore_index=True)
@@ -185,9 +177,8 @@ def ratios(
 ) -> pd.DataFrame:
     """How large the pairs' differences are: the mean over labs of the log ratio of OOD losses.
 
-    Returns:
-        Columns statement, origin, n, log_ratio (of the better over the worse: below 0 it holds on average), low, high
-        (95 % percentile bootstrap over labs and tasks), spread (standard deviation of the labs' ratios).
+    Columns statement, origin, n, log_ratio (of the better over the worse: below 0 it holds on average), low, high (95 %
+    percentile bootstrap over labs and tasks), spread (standard deviation of the labs' ratios).
     """
     pairs = [statement for statement in statements if len(statement.better) == len(statement.worse) == 1]
     places = np.array([cube.rows((*pair.better, *pair.worse)) for pair in pairs]).T
@@ -195,7 +186,7 @@ def ratios(
     def gaps(scores: np.ndarray) -> np.ndarray:
         return scores[places[0]] - scores[places[1]]
 
-    drawn = [gaps(one).mean(axis=1) for one in cube.resampled("typical", np.random.default_rng(seed), resamples)]
+    drawn = [gaps(one).mean(axis=1) for one in cube.resampled("typical", seed, resamples)]
     low, high = np.quantile(drawn, ENDS, axis=0)
     found = gaps(cube.scores("typical"))
     about = {"statement": [pair.words for pair in pairs], "origin": [pair.origin for pair in pairs]}
@@ -230,17 +221,16 @@ def random_taus(count: int = len(TABLE_1)) -> pd.Series:
 def agreement(cube: Cube, seed: int = 0, resamples: int = RESAMPLES) -> pd.DataFrame:
     """How far the labs agree with the paper's order of Table 1, and with each other.
 
-    Returns:
-        A row an aggregate: n (labs), tau (mean over labs) with low and high (95 % bootstrap over labs), both_low and
-        both_high (over labs and tasks; redrawn tasks bias it to 0), p (sign flips), above (share of labs with a tau
-        above 0), and among with among_low and among_high: the mean tau of two different labs' orders.
+    A row an aggregate: n (labs), tau (mean over labs) with low and high (95 % bootstrap over labs), both_low and
+    both_high (over labs and tasks; redrawn tasks bias it to 0), p (sign flips), above (share of labs with a tau above
+    0), and among with among_low and among_high: the mean tau of two different labs' orders.
     """
     rows, six = [], cube.rows(TABLE_1)
     for aggregate in AGGREGATES:
         found = taus(cube, aggregate)
         whole = stats.paired_difference(found, np.zeros_like(found), np.random.default_rng(seed), resamples=resamples)
-        drawn = cube.resampled(aggregate, np.random.default_rng(seed), resamples)
-        both_low, both_high = np.quantile([_taus(one[six]).mean() for one in drawn], ENDS)
+        drawn = [_taus(one[six]).mean() for one in cube.resampled(aggregate, seed, resamples)]
+        both_low, both_high = np.quantile(drawn, ENDS)
         between = _between(_signs(cube.scores(aggregate)[six]), np.random.default_rng(seed), resamples)
         row = {"aggregate": aggregate, "n": whole.n} | whole.columns("tau")
         row |= {"both_low": both_low, "both_high": both_high, "p": whole.p_value, "above": (found > 0).mean()}
@@ -264,15 +254,14 @@ def _between(signs: np.ndarray, generator: np.random.Generator, resamples: int) 
 
 
 def table_3(cube: Cube, shares: pd.DataFrame, ratios: pd.DataFrame, agreed: pd.DataFrame) -> pd.DataFrame:
-    """The multiverse in one table [ours]: in what share of labs each statement holds, ratios of losses, and tau.
+    """The multiverse in one table [ours]: shares of labs in which statements hold, ratios of losses, and tau.
 
-    It takes the share of labs whose training losses are alike from the losses, and the rest from the tables of
-    `shares`, `ratios` and `agreement`.
+    The share of labs whose training losses are alike comes from the losses, the rest from the tables of `shares`,
+    `ratios` and `agreement`.
 
-    Returns:
-        Columns what, origin, measure (share of labs, log ratio of losses, tau), aggregate (mean, typical; train), n,
-        value with low and high (95 %, over labs; of ratios, over labs and tasks), both_low and both_high (over labs
-        and tasks) and chance (what a random order gives).
+    Columns what, origin, measure (share of labs, log ratio of losses, tau), aggregate (mean, typical; train), n, value
+    with low and high (95 %, over labs; of ratios, over labs and tasks), both_low and both_high (over labs and tasks)
+    and chance (what a random order gives).
     """
     same, found = {"statement": "training losses alike", "origin": "paper", "aggregate": "train"}, _share(alike(cube))
     same |= {"n": found.n} | found.columns("share")
@@ -288,9 +277,7 @@ def table_3(cube: Cube, shares: pd.DataFrame, ratios: pd.DataFrame, agreed: pd.D
 
 OUTCOMES = {
     "tau with the paper": None,
-    "GELUSine / GELU": ("gelu-sine", "gelu"),
-    "GELU-Sinc / GELU": ("gelu-sinc", "gelu"),
-    "GMTU / GELU": ("gmtu", "gelu"),
+    **{f"{NAMES[name]} / GELU": (name, "gelu") for name in ("gelu-sine", "gelu-sinc", "gmtu")},
     "Turbulent / ReLU": ("turbulent", "relu"),
 }
 LATER_OUTCOMES = {  # added when the effects on those above were known, and corrected by themselves
@@ -323,13 +310,8 @@ def effects(
     Settings are drawn independently, so that halves differ in no other setting but by chance. Outcomes are pairs of
     functions by their names, or None for tau; those of one family are corrected together.
 
-    Returns:
-        Columns outcome (tau is of the plain means, the ratios are mean log ratios), setting, n, difference, low, high
-        (95 % Welch t over labs), p, p_holm, among (how many are corrected together) and verdict: raises, lowers,
-        undecided.
-
-    Raises:
-        ValueError: a half has fewer than two labs.
+    Columns outcome (tau is of the plain means, the ratios are mean log ratios), setting, n, difference, low, high (95 %
+    Welch t over labs), p, p_holm, among (how many are corrected together) and verdict: raises, lowers, undecided.
     """
     if few := [setting for setting, mask in masks.items() if min(mask.sum(), (~mask).sum()) < 2]:
         came = f"fewer, of {len(cube.labs)}: {', '.join(few)}"
@@ -337,14 +319,13 @@ def effects(
     typical, parts = cube.scores("typical"), []
     for outcomes in families:
         rows = []
-        for outcome, pair in outcomes.items():
+        for (outcome, pair), (setting, mask) in itertools.product(outcomes.items(), masks.items()):
             values = taus(cube, "mean") if pair is None else np.subtract(*typical[cube.rows(pair)])
-            for setting, mask in masks.items():
-                found = scipy.stats.ttest_ind(values[mask], values[~mask], equal_var=False)
-                low, high = found.confidence_interval()
-                row = {"outcome": outcome, "setting": setting, "n": len(values)}
-                row |= {"difference": values[mask].mean() - values[~mask].mean(), "low": low, "high": high}
-                rows.append(row | {"p": found.pvalue})
+            found = scipy.stats.ttest_ind(values[mask], values[~mask], equal_var=False)
+            low, high = found.confidence_interval()
+            row = {"outcome": outcome, "setting": setting, "n": len(values)}
+            row |= {"difference": values[mask].mean() - values[~mask].mean(), "low": low, "high": high}
+            rows.append(row | {"p": found.pvalue})
         parts.append(_decided(rows, "difference", "lowers", "raises"))
     return pd.concat(parts, ignore_index=True)
 

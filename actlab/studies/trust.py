@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,7 +10,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats as distributions
 
 from actlab.activations import zoo
 from actlab.core import paper, stats
@@ -37,16 +37,14 @@ def overview(suites: Mapping[str, tasks.Suite]) -> pd.DataFrame:
         row = {"suite": name, "tasks": len(suite.tasks)} | {family: suite.families.count(family) for family in FAMILIES}
         row |= {"equations": len({task.label for task in suite.tasks if task.family == "feynman"})}
         row |= {"inputs": f"{min(dims)} to {max(dims)}", "ring": suite.ring}
-        row |= {"train_points": suite.blind.train_y.shape[1], "ood_points": suite.ood_y.shape[1]}
-        rows.append(row)
+        rows.append(row | {"train_points": suite.blind.train_y.shape[1], "ood_points": suite.ood_y.shape[1]})
     return pd.DataFrame(rows)
 
 
 def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
-    """ReLU's losses on the calibration suite by the width of the ring; it is trained once, since only test inputs move.
+    """ReLU's losses on the calibration suite by the width of the ring: columns ring, family, task, ood_mse, train_mse.
 
-    Returns:
-        Columns ring, family, task, ood_mse, train_mse.
+    It is trained once, since only test inputs move.
     """
     profile = laboratory.profile
     settings = {"tasks": profile.tasks, "lab": profile.lab, "clamp": profile.fitness.clamp}
@@ -56,51 +54,47 @@ def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
 
 def _calibrate(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
     torch.set_num_threads(1)
-    profile, base, relu = laboratory.profile, laboratory.suites["calibration"], zoo.relu
-    networks = training.train(relu, base.blind, profile.lab, seed=0)
-    dtype, parts = networks.weights[0].dtype, []
-    train = networks.predict(relu, torch.from_numpy(base.blind.train_x).to(dtype)).double().numpy()
+    profile, base = laboratory.profile, laboratory.suites["calibration"]
+    networks = training.train(zoo.relu, base.blind, profile.lab, seed=0)
+
+    def losses(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        prediction = networks.predict(zoo.relu, torch.from_numpy(x).to(networks.weights[0].dtype))
+        return mse(prediction.double().numpy(), y, profile.fitness.clamp)
+
+    train, parts = losses(base.blind.train_x, base.blind.train_y), []
     for ring in rings:
         suite = tasks.suite("calibration", replace(profile.tasks, ring=ring))
-        ood = networks.predict(relu, torch.from_numpy(suite.blind.ood_x).to(dtype)).double().numpy()
-        losses = {
-            "ood_mse": mse(ood, suite.ood_y, profile.fitness.clamp),
-            "train_mse": mse(train, base.blind.train_y, profile.fitness.clamp),
-        }
-        parts.append(pd.DataFrame({"ring": ring, "family": suite.families, "task": suite.labels, **losses}))
+        about = {"ring": ring, "family": suite.families, "task": suite.labels}
+        parts.append(pd.DataFrame(about | {"ood_mse": losses(suite.blind.ood_x, suite.ood_y), "train_mse": train}))
     return pd.concat(parts, ignore_index=True)
 
 
 def means(losses: pd.DataFrame, by: str, seed: int = 0) -> pd.DataFrame:
     """Mean OOD loss of each group of losses, with its 95 % bootstrap interval over tasks within families.
 
-    Returns:
-        Columns `by`, n, ood_mse, low, high, train_mse; in the order of the rows.
+    Columns `by`, n, ood_mse, low, high, train_mse; in the order of the rows.
     """
-    rows = []
-    for value, part in losses.groupby(by, sort=False):
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
         mean = stats.bootstrap_mean(part["ood_mse"], np.random.default_rng(seed), strata=part["family"])
-        interval = {"ood_mse": mean.estimate, "low": mean.low, "high": mean.high}
-        rows.append({by: value, "n": mean.n, **interval, "train_mse": part["train_mse"].mean()})
-    return pd.DataFrame(rows)
+        return {"n": mean.n} | mean.columns("ood_mse") | {"train_mse": part["train_mse"].mean()}
+
+    return stats.by_group(losses, [by], row)
 
 
 def target_curves(suite: tasks.Suite, per_family: int, points: int = 241) -> pd.DataFrame:
     """Targets of one-dimensional tasks along u, from one ring's edge to the other (Figure 2).
 
-    Returns:
-        Columns family, panel (from 1), task, u, y (standardised) and split, which is id where |u| <= 1, else ood.
+    Columns family, panel (from 1), task, u, y (standardised) and split, which is id where |u| <= 1, else ood.
     """
-    parts = []
+    parts, u = [], np.linspace(-1 - suite.ring, 1 + suite.ring, points)
     for family in dict.fromkeys(suite.families):
         flat = [i for i, task in enumerate(suite.tasks) if task.family == family and task.dim == 1][:per_family]
         for panel, i in enumerate(flat, start=1):
-            u = np.linspace(-1 - suite.ring, 1 + suite.ring, points)
-            y = suite.target(i, u[:, None])
-            split = np.where(np.abs(u) <= 1, "id", "ood")
             names = {"family": family, "panel": panel, "task": suite.tasks[i].label}
-            parts.append(pd.DataFrame({**names, "u": u, "y": y, "split": split}))
-    return pd.concat(parts, ignore_index=True)
+            parts.append(pd.DataFrame({**names, "u": u, "y": suite.target(i, u[:, None])}))
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(split=np.where(table["u"].abs() <= 1, "id", "ood"))
 
 
 def target_grid(suite: tasks.Suite, index: int, points: int = 61) -> pd.DataFrame:
@@ -126,18 +120,11 @@ def reliability(
 ) -> pd.DataFrame:
     """Split-half reliability of the ranks of functions by each aggregate, for parts of 1, 2, 4, ... tasks a family.
 
-    All aggregates meet the same splits.
+    `scores` are losses [functions, tasks], the reference first, on as many tasks of each family. The splits, of which
+    `seed` is the seed, are the same for all aggregates.
 
-    Args:
-        scores: [functions, tasks] losses, the reference first.
-        families: of the tasks, as many of each.
-        config: clamp and floor.
-        seed: of the splits.
-        splits: number of random splits.
-
-    Returns:
-        Columns aggregate, tasks (in a part), reliability, low, high (of 95 % of the splits), stepped_up (to all tasks,
-        by Spearman-Brown) and beats_clamped_mean (share of the splits on which its correlation is higher, ties half).
+    Columns aggregate, tasks (in a part), reliability, low, high (of 95 % of the splits), stepped_up (to all tasks, by
+    Spearman-Brown) and beats_clamped_mean (share of the splits on which its correlation is higher, ties half).
     """
     each, rows = len(families) // len(set(families)), []
     sizes = sorted({2**i for i in range(each.bit_length()) if 2 ** (i + 1) <= each} | {each // 2})
@@ -146,31 +133,21 @@ def reliability(
             name: split_half(scores, aggregate, np.random.default_rng(seed), splits, families, fraction=size / each)
             for name, aggregate in aggregates(config).items()
         }
-        base = found["clamped-mean"].correlations
         for name, one in found.items():
-            ahead = one.correlations - base
+            ahead = one.correlations - found["clamped-mean"].correlations
             ahead = np.where(np.abs(ahead) < 1e-12, 0, ahead)
-            rows.append(
-                {
-                    "aggregate": name,
-                    "tasks": one.halves.n,
-                    "reliability": one.halves.estimate,
-                    "low": one.halves.low,
-                    "high": one.halves.high,
-                    "stepped_up": one.whole.estimate,
-                    "beats_clamped_mean": np.mean(ahead > 0) + np.mean(ahead == 0) / 2,
-                }
-            )
+            row = {"aggregate": name, "tasks": one.halves.n} | one.halves.columns("reliability")
+            row |= {"stepped_up": one.whole.estimate}
+            rows.append(row | {"beats_clamped_mean": np.mean(ahead > 0) + np.mean(ahead == 0) / 2})
     return pd.DataFrame(rows)
 
 
 def tuned_rates(laboratory: Laboratory, names: Iterable[str], seeds: Sequence[int] = (0,)) -> pd.DataFrame:
-    """The learning rate that serves each function best: lowest mean log training loss on the calibration suite.
+    """The best learning rate of each function: that of the lowest mean log training loss on the calibration suite.
 
-    Chosen by the training loss, so that the control does not select on what it is to judge. [ours]
+    The training loss, so that the control does not select on what it is to judge [ours].
 
-    Returns:
-        Columns function, learning_rate, train_mse (mean) and best; one row a function and rate.
+    Columns function, learning_rate, train_mse (mean) and best; one row a function and rate.
     """
     rates = laboratory.profile.rates
     losses = laboratory.scores(list(names), "calibration", seeds, learning_rates=rates)
@@ -181,7 +158,7 @@ def tuned_rates(laboratory: Laboratory, names: Iterable[str], seeds: Sequence[in
 
 
 def own_rates(rates: pd.DataFrame) -> dict[float, list[str]]:
-    """The functions that each rate serves best, by rate, from a table of `tuned_rates`."""
+    """The functions of which each rate is the best, by rate, from a table of `tuned_rates`."""
     best = rates[rates["best"]].groupby("learning_rate", sort=False)["function"]
     return {float(rate): list(names) for rate, names in best}
 
@@ -189,30 +166,21 @@ def own_rates(rates: pd.DataFrame) -> dict[float, list[str]]:
 def tuned_scores(laboratory: Laboratory, rates: pd.DataFrame, suite: str) -> pd.DataFrame:
     """Losses on a suite with each function at the rate that `tuned_rates` found best, in the order of the rates."""
     parts = [laboratory.scores(names, suite, learning_rates=(rate,)) for rate, names in own_rates(rates).items()]
-    order = {name: place for place, name in enumerate(rates["function"].unique())}
     losses = pd.concat(parts, ignore_index=True)
-    return losses.sort_values("function", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    return stats.in_order(losses, rates["function"].unique()).reset_index(drop=True)
 
 
 def random_constants(
     draws: int, seed: int = 0, spread: float = SPREAD, forms: Sequence[str] = paper.FIGURE_7
 ) -> dict[str, str]:
-    """Programs of the zoo's forms with random constants (Figure 7).
+    """Programs of the zoo's `forms`, each with `draws` random sets of constants (Figure 7).
 
     Each constant is drawn log-uniformly from 1/spread to spread times its discovered value, with its sign. Each form
     has a stream of its own, so that more draws leave the earlier ones as they were. [ours]
 
-    Args:
-        draws: of each form.
-        seed: of the draws.
-        spread: the largest factor.
-        forms: names of the zoo.
+    Source by name: `NAME` for the discovered constants, `NAME#i` for draw i.
 
-    Returns:
-        Source by name: `NAME` for the discovered constants, `NAME#i` for draw i.
-
-    Raises:
-        ValueError: where the spread is below 1, or not finite.
+    Raises ValueError: where the spread is below 1, or not finite.
     """
     if not 1 <= spread < np.inf:
         raise ValueError(f"spread: wanted a finite factor from 1; got {spread}")
@@ -230,9 +198,8 @@ def random_constants(
 def by_form(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary of what `random_constants` wrote, as Figure 7 draws it; other functions are left out.
 
-    Returns:
-        Columns form, draw (0 for the discovered constants), discovered, ood_mse, low, high (of the discovered; NaN for
-        single draws), log_ratio, train_mse.
+    Columns form, draw (0 for the discovered constants), discovered, ood_mse, low, high (of the discovered; NaN for
+    single draws), log_ratio, train_mse.
     """
     parts = summary["function"].str.split("#", expand=True).reindex(columns=[0, 1])
     forms = parts.loc[parts[1].notna(), 0].unique()
@@ -259,14 +226,9 @@ def preactivations(
 ) -> pd.DataFrame:
     """Histograms of what enters each hidden layer's function in trained networks, over training inputs (Figure 5).
 
-    Args:
-        laboratory: whose suite and settings are used.
-        names: zoo functions.
-        edges: of the bins, [bins + 1]; what lies outside counts in the total.
-        suite: whose tasks the networks were trained on.
+    `names` are of the zoo, and `edges` [bins + 1] those of the bins; what lies outside them counts in the total.
 
-    Returns:
-        Columns function, layer (from 1), bin_left, bin_right, density (1/unit), inside (share within [-2, 2]).
+    Columns function, layer (from 1), bin_left, bin_right, density (1/unit), inside (share within [-2, 2]).
     """
     data, config, parts = laboratory.suites[suite].blind, laboratory.profile.lab, []
     settings = {"suite": suite, "lab": config, "tasks": laboratory.profile.tasks, "edges": edges.tolist()}
@@ -285,19 +247,9 @@ def _histograms(name: str, data: tasks.TrainingView, config: LabConfig, edges: n
         entering = networks.preactivations(function, x[:, : config.batch])[:-1]
     for layer, z in enumerate(entering, start=1):
         values = z.double().cpu().numpy().ravel()
-        density = np.histogram(values, edges)[0] / values.size / np.diff(edges)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "function": name,
-                    "layer": layer,
-                    "bin_left": edges[:-1],
-                    "bin_right": edges[1:],
-                    "density": density,
-                    "inside": float(np.mean(np.abs(values) <= 2)),
-                }
-            )
-        )
+        row = {"function": name, "layer": layer, "bin_left": edges[:-1], "bin_right": edges[1:]}
+        row |= {"density": np.histogram(values, edges)[0] / values.size / np.diff(edges)}
+        rows.append(pd.DataFrame(row | {"inside": float(np.mean(np.abs(values) <= 2))}))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -312,12 +264,10 @@ def curves(
     Args:
         laboratory: whose workers run the programs.
         programs: source by name, or names of the zoo.
-        x: values of the element in the first row and second column, [points]; no mirror image of itself, as the
-            first column is to a Fourier transform.
+        x: [points], values of the element in the first row and second column (a Fourier transform mirrors the first).
         batch: [batch, features]; all other elements.
 
-    Returns:
-        Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
+    Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
     """
     parts = []
     for name, source in sources(programs).items():
@@ -334,15 +284,15 @@ def racing(
     orders: int = 500,
     tie_orders: int = 2000,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What it saves, and what it risks, to end trainings early: searches replayed over functions of the zoo (ours).
+    """What ending trainings early saves and risks: searches replayed over functions of the zoo (ours).
 
-    Their gains on the search suite are known in full and after a short training, a tenth of the steps. Four plans
-    meet them: all in full; a screen, which keeps the better half of a round after the short training; a margin, which
-    drops who trails the incumbent by more than that after it; and a race at a quarter, a half and all of the tasks,
-    from one task a family on. The margin is what the gain of one function on another rises from the short to the full
-    training in all but delta of the pairs, on the calibration suite: it holds with that chance for a candidate that is
-    like those functions, and no more is known. The search races by the same rule, but against the occupant of the cell
-    that a candidate would take, which ranks anywhere: the ranks here stand for such occupants.
+    Their gains on the search suite are known in full and after a short training, a tenth of the steps. Four plans are
+    compared: all in full; a screen, which keeps the better half of a round after the short training; a margin, which
+    then drops candidates that trail the incumbent by more than that; and a race at a quarter, a half and all of the
+    tasks. The margin is the rise of one function's gain on another from the short to the full training that all but
+    delta of the pairs of `measured`, on the calibration suite, stay below: it holds with that chance for a candidate
+    that is like those functions. The search races by the same rule, but against the occupant of the cell that a
+    candidate would take, which may have any rank: the ranks here stand for such occupants.
 
     Args:
         laboratory: whose lab, search suite, round size and delta are used.
@@ -354,9 +304,11 @@ def racing(
 
     Returns:
         The plans: plan, the columns of `actlab.search.racing.study`, incumbent (its rank, of `RANKS`) and margin (NaN
-        where the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of
-        orders in which the function is dropped though it is as good as its rival), and the same over fresh orders as
-        again, low, high (Wilson, 95 %) of `orders`: the pair with the largest `dropped` is no pick of chance there.
+        where
+        the plan has none). And the exact ties, a row an ordered pair: function, rival, dropped (the share of orders in
+        which the function is dropped though it is as good as its rival), and the same over fresh orders as again, low,
+        high
+        (Wilson, 95 %) of `orders`: there the pair with the largest `dropped` was not selected by chance.
 
     Raises:
         ValueError: where ReLU is not the first.
@@ -375,16 +327,14 @@ def racing(
     margin = float(np.quantile(rises, 1 - search.delta))
     plans = [Plan("all in full"), Plan("screen", keep=KEPT), Plan("margin over steps", margin=margin)]
     plans += [Plan("race over tasks", race=race)]
-    settings = {"share": short.steps / profile.lab.steps, "families": families, "plans": plans, "orders": orders}
-    settings |= {"generator": generator, "round_size": search.round_size}
+    settings = (short.steps / profile.lab.steps, families, plans, generator, orders, search.round_size)
     about = {"margin": [np.nan if plan.margin is None else plan.margin for plan in plans]}
-    played = [study(full, early, elites=rank, **settings).assign(incumbent=rank, **about) for rank in RANKS]
+    played = [study(full, early, *settings, rank).assign(incumbent=rank, **about) for rank in RANKS]
     dropped, again = (risk(full, families, race, generator, tie_orders) for _ in range(2))
-    hits = np.rint(again * tie_orders).astype(int)
-    ends = [distributions.binomtest(int(n), tie_orders).proportion_ci(method="wilson") for n in hits]
-    ties = pd.DataFrame([(a, b) for a in names for b in names if a != b], columns=["function", "rival"])
+    found = [stats.share(round(hits), tie_orders) for hits in again * tie_orders]
+    ties = pd.DataFrame(itertools.permutations(names, 2), columns=["function", "rival"])
     ties = ties.assign(dropped=dropped, again=again, orders=tie_orders)
-    return pd.concat(played, ignore_index=True), ties.assign(low=[e.low for e in ends], high=[e.high for e in ends])
+    return pd.concat(played, ignore_index=True), ties.assign(low=[f.low for f in found], high=[f.high for f in found])
 
 
 def beside(name: str, profile: str, table: pd.DataFrame) -> dict[str, pd.DataFrame]:

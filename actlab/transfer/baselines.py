@@ -1,6 +1,6 @@
-"""What plain answers score on the tasks of `make transfer`, and whether a network reaches it (all ours).
+"""What simple baselines score on the tasks of `make transfer`, and whether a network reaches it (all ours).
 
-A network that stays below a linear model, or below its own untrained self, is no ground to compare functions on.
+Functions are not compared on a network that scores below a linear model, or below the same network untrained.
 """
 
 from __future__ import annotations
@@ -15,18 +15,11 @@ from actlab.core.records import Store
 from actlab.transfer import statistics, sweep
 
 
-def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
-    """What plain answers score on a configuration's tests, kept in the store.
+def score(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
+    """What the baselines score on a configuration's tests, kept in the store; `options` are those of `baseline`.
 
-    Args:
-        config: of the kind; its seed counts where the split depends on it.
-        kind: of `sweep.BENCHMARKS`.
-        store: where it is kept.
-        options: of the kind's `baseline`.
-
-    Returns:
-        Columns data, answer, split, seed (of the run that it is compared with; missing where it is the same for all)
-        and value.
+    Columns data, answer, split, seed (of the run that it is compared with; missing where the split, and so the score,
+    does not depend on it) and value.
     """
     job = sweep.Job(kind, "relu", config)
     settings = dataclasses.asdict(dataclasses.replace(config, folder=""))
@@ -34,8 +27,7 @@ def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         rows = []
         for answer, found in job.module.baseline(config, **options).items():
-            by_split = found if isinstance(found, dict) else {"in-distribution": found}
-            for split, value in by_split.items():
+            for split, value in (found if isinstance(found, dict) else {"in-distribution": found}).items():
                 rows.append((job.data, answer, split if split in statistics.SPLITS else "ood", value))
         return pd.DataFrame(rows, columns=["data", "answer", "split", "value"])
 
@@ -44,21 +36,17 @@ def floor(config: Any, kind: str, store: Store, **options: int) -> pd.DataFrame:
     return found.assign(seed=config.seed if kind == "molecules" else pd.NA)
 
 
-def beside(scores: pd.DataFrame, floors: pd.DataFrame, function: str = "relu") -> pd.DataFrame:
-    """A function beside each plain answer: paired where the answer depends on the seed, else against its one score.
+def beside(scores: pd.DataFrame, baselines: pd.DataFrame, function: str = "relu") -> pd.DataFrame:
+    """A function beside each baseline: paired where the baseline depends on the seed, else against its one score.
 
-    Args:
-        scores: as `statistics.scores` returns them.
-        floors: rows of `floor`, one or several together.
-        function: whose scores.
+    `scores` is what `statistics.scores` returns, and `baselines` has rows of `score`.
 
-    Returns:
-        Columns data, split, answer, n (seeds), floor, score (mean over the seeds of the difference), difference (of the
-        score over the floor), low, high (95 % t interval, with an answer's one score taken as known) and verdict: above
-        or below where the interval excludes 0, else level.
+    Columns data, split, answer, n (seeds), floor and score (means over the seeds of the comparison), difference (of the
+    score over the floor), low, high (95 % t interval, with an answer's one score taken as known) and verdict: above or
+    below where the interval excludes 0, else level.
     """
     rows = []
-    for (data, answer, split), part in floors.groupby(["data", "answer", "split"], sort=False):
+    for (data, answer, split), part in baselines.groupby(["data", "answer", "split"], sort=False):
         mine = scores[(scores["function"] == function) & (scores["data"] == data) & (scores["split"] == split)]
         values, plain = mine.set_index("seed")["value"], part.set_index("seed")["value"]
         if part["seed"].isna().all():

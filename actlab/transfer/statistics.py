@@ -1,14 +1,15 @@
 """Statistics of transfer: scores, comparisons, Figure 6, Table 2, and whether the lab's order carries over.
 
-Rows are those of `make transfer` (`sweep.Records`), and the argument `scores` is what `scores` returns. A kind is a
+Rows are those of `make transfer` (`sweep.records`), and the argument `scores` is what `scores` returns. A kind is a
 benchmark. A data set is a task; the algorithms are many, so their mean by seed is one task, as in the paper's column
-CLRS-30. A score is better when higher. Runs of a task differ in their seeds, and intervals are 95 % t intervals for new
-seeds on the same data sets. The paper gives no intervals, and no formula for its Figure 6: all here is [ours], except
-the numbers in `paper`.
+CLRS-30. A score is better when higher. Runs of a task differ in their seeds; 95 % t intervals are for new seeds on the
+same data sets. The paper gives no intervals, and no formula for its Figure 6: all here is [ours], except the numbers in
+`paper`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,20 +40,16 @@ def scores(rows: pd.DataFrame, functions: Sequence[str] | None = None) -> pd.Dat
     """The test scores of each run: in distribution, and out of it as the plain mean over shifts and severities.
 
     Of molhiv it is the test on the scaffolds that ogb tests on, without the one on those that ogb validates on. A test
-    that ran out of memory or diverged counts as chance, and so do all tests of a run whose training failed.
+    that ran out of memory or diverged counts as chance, and so do all tests of a run whose training failed. `rows` have
+    the function and `interface.COLUMNS`, with the same seeds and tests of a data set for all `functions`, which give
+    the order.
 
-    Args:
-        rows: columns function and `interface.COLUMNS`; on a data set, the same seeds and tests for every function.
-        functions: which, in this order; all by default.
+    Columns benchmark, data, split, function, seed; value (in batches of the training size), whole (the whole test set
+    as one batch: the value itself for a function that sees no batch, of which no such test was made; NaN where only
+    some tests of the split were), outcome (the first that is not "scored") and failed (whether a test counts as
+    chance).
 
-    Returns:
-        Columns benchmark, data, split, function, seed; value (in batches of the training size), whole (the whole test
-        set as one batch: the value itself for a function that sees no batch, of which no such test was made; NaN where
-        only some tests of the split were), outcome (the first that is not "scored") and failed (whether a test counts
-        as chance).
-
-    Raises:
-        ValueError: a test is there twice or missing, is scored without a finite value, or has an unknown metric.
+    Raises ValueError: a test is there twice or missing, is scored without a finite value, or has an unknown metric.
     """
     tests = rows[rows["split"].isin(SPLITS)]
     official = tests["data"].map(OFFICIAL)
@@ -68,7 +65,7 @@ def scores(rows: pd.DataFrame, functions: Sequence[str] | None = None) -> pd.Dat
     batches, whole = (tests[tests["evaluation"] == name] for name in ("batches", "whole"))
     _complete(batches, functions)
     split = batches.groupby([*RUN, "split"])
-    table = split.agg(value=("value", "mean"), outcome=("outcome", _outcome), failed=("failed", "any"))
+    table = split.agg(value=("value", "mean"), outcome=("outcome", _first_failure), failed=("failed", "any"))
     as_one = whole.groupby([*RUN, "split"])["value"].agg(["mean", "size"]).reindex(table.index)
     table.insert(1, "whole", as_one["mean"].where(as_one["size"] == split.size()))
     table = table.reset_index()
@@ -89,7 +86,7 @@ def _among_rows(table: pd.DataFrame, others: pd.DataFrame, columns: list[str]) -
     return pd.MultiIndex.from_frame(table[columns]).isin(pd.MultiIndex.from_frame(others[columns]))
 
 
-def _outcome(outcomes: pd.Series) -> str:
+def _first_failure(outcomes: pd.Series) -> str:
     return next((outcome for outcome in outcomes if outcome != "scored"), "scored")
 
 
@@ -125,12 +122,8 @@ def _complete(batches: pd.DataFrame, functions: Sequence[str]) -> None:
 def tasks(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores of each task: those of a data set as they are, and the mean by seed of several algorithms.
 
-    Returns:
-        Columns benchmark, task (the data set, or such as "mean of 5 algorithms"), split, planned, function, seed,
-        value, failed (how many data sets failed). The algorithms follow their mean, with planned False.
-
-    Raises:
-        ValueError: the algorithms differ in their seeds.
+    Columns benchmark, task (the data set, or such as "mean of 5 algorithms"), split, planned, function, seed, value,
+    failed (how many data sets failed). The algorithms follow their mean, with planned False.
     """
     parts = []
     for benchmark, part in scores.groupby("benchmark", sort=False):
@@ -160,25 +153,24 @@ def against(scores: pd.DataFrame, references: Sequence[str] = ("relu", "gelu")) 
     the tasks and the splits (the two references are compared twice, once from each side). Comparisons on single
     algorithms are descriptive.
 
-    Returns:
-        Columns benchmark, task, split, planned, function, other, n (seeds), difference (of function over other:
-        positive favours the function), low, high, p (`stats.paired_t`), p_holm (NaN where not planned), verdict
-        (`stats.decided`, of the function; "" where not planned), improvement (the share of seeds on which the function
-        has the higher score, ties counting half) with improvement_low and improvement_high, failed and other_failed
-        (tests of the two that count as chance, one a seed and data set).
+    Columns benchmark, task, split, planned, function, other, n (seeds), difference (of function over other: positive
+    favours the function), low, high, p (`stats.paired_t`), p_holm (NaN where not planned), verdict (`stats.decided`, of
+    the function; "" where not planned), improvement (the share of seeds on which the function has the higher score,
+    ties counting half) with improvement_low and improvement_high, failed and other_failed (tests of the two that count
+    as chance, one a seed and data set).
     """
     _among(scores, references)
     rows = []
     for key, part in tasks(scores).groupby(TASK, sort=False):
         values, failed = _by_seed(part), part.groupby("function")["failed"].sum()
-        for other in references:
-            for function in values.index.drop(other):
-                a, b = values.loc[function], values.loc[other]
-                found, better = stats.paired_t(a, b), stats.probability_of_improvement(-a, -b)
-                row = dict(zip(TASK, key, strict=True)) | {"function": function, "other": other, "n": found.n}
-                row |= found.columns("difference") | {"p": found.p_value}
-                row |= better.columns("improvement", "improvement_")
-                rows.append(row | {"failed": failed[function], "other_failed": failed[other]})
+        for other, function in itertools.product(references, values.index):
+            if function == other:
+                continue
+            a, b = values.loc[function], values.loc[other]
+            found, better = stats.paired_t(a, b), stats.probability_of_improvement(-a, -b)
+            row = dict(zip(TASK, key, strict=True)) | {"function": function, "other": other, "n": found.n}
+            row |= found.columns("difference") | {"p": found.p_value} | better.columns("improvement", "improvement_")
+            rows.append(row | {"failed": failed[function], "other_failed": failed[other]})
     table = pd.DataFrame(rows)
     planned = table["planned"]
     decided = stats.decided(table[planned], "difference", "worse", "better")
@@ -202,12 +194,8 @@ def figure_6(means: pd.DataFrame, reference: str = "relu") -> pd.DataFrame:
     is ln(s / s of ReLU) [derived: it gives the paper's order and range]. It depends on which functions are in the set,
     and magnifies small gaps. A task on which all functions are equal gives 0.
 
-    Args:
-        means: columns task, split, function, value (finite), as `means` and `paper_means` return them.
-        reference: whose value is 0.
-
-    Returns:
-        The same columns, functions from the lowest mean to the highest, with rows of the task "mean", split "both".
+    `means`, and what is returned, have the columns task, split, function, value; returned are functions from the lowest
+    mean to the highest, with rows of the task "mean", split "both".
     """
     _among(means, [reference])
     wide = means.pivot(index="function", columns=["task", "split"], values="value")
@@ -236,10 +224,9 @@ def log_ratios(
     their log ratios are averaged by seed first. A score below `floor`, above 0, counts as the floor; failed algorithms
     have such scores. With `detail` there are also single algorithms, and means over kinds of each split.
 
-    Returns:
-        Columns task, split, function, n (seeds; of a mean, of all kinds together), value, low, high, p (that it is 0),
-        floored (how many of these seeds had a score below the floor, the function's or the reference's); functions
-        from the lowest mean to the highest.
+    Columns task, split, function, n (seeds; of a mean, of all kinds together), value, low, high, p (that it is 0),
+    floored (how many of these seeds had a score below the floor, the function's or the reference's); functions from the
+    lowest mean to the highest.
     """
     _among(scores, [reference])
     values = {key: _by_seed(part) for key, part in tasks(scores).groupby(TASK, sort=False) if key[3] or detail}
@@ -252,16 +239,14 @@ def log_ratios(
         for row in table.itertuples()
     ]
     order = table.loc[(table["task"] == MEAN) & (table["split"] == BOTH)].sort_values("value", kind="stable")
-    order = order["function"].tolist()
-    return table.sort_values("function", key=lambda c: c.map(order.index), kind="stable", ignore_index=True)
+    return stats.in_order(table, order["function"]).reset_index(drop=True)
 
 
 def overall(scores: pd.DataFrame, reference: str = "relu", floor: float = FLOOR) -> pd.DataFrame:
     """Each function against a reference by the mean of the log ratios over kinds and both splits, as in `log_ratios`.
 
-    Returns:
-        Columns function, other, n, value (positive favours the function), low, high, p, p_holm (over these rows),
-        verdict (`stats.decided`, of the function); the highest value first.
+    Columns function, other, n, value (positive favours the function), low, high, p, p_holm (over these rows), verdict
+    (`stats.decided`, of the function); the highest value first.
     """
     table = log_ratios(scores, reference, floor).query("task == @MEAN and function != @reference")
     table = table.assign(other=reference)[["function", "other", "n", "value", "low", "high", "p"]]
@@ -315,21 +300,15 @@ def _mean_of_kinds(runs: Sequence[np.ndarray]) -> tuple[int, float, float, float
 def pairs(
     lab: Mapping[str, Mapping[str, float]], scores: pd.DataFrame, functions: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """What the lab and each downstream task say of each function, side by side.
+    """The mean log ratio of losses in the lab and the score on each downstream task of each function, side by side.
 
-    Args:
-        lab: by suite, each function's mean log ratio of losses; lower is better.
-        scores: of these functions and others.
-        functions: which, such as the pointwise ones alone; by default all that have scores and are in the suite.
+    `lab` has the former by suite and function. `functions` are such as the pointwise ones alone; by default all that
+    have scores and are in the suite; a ValueError names those without a score or loss.
 
-    Returns:
-        Columns suite, task, split, function, lab, transfer (the mean score over seeds; higher is better), low, high.
-        Of the task "mean" transfer is the mean over kinds of standardised scores (less their mean, over their standard
-        deviation, of the functions that are shown), for each split and for both. Intervals are as in `log_ratios`, but
-        not paired with any other function.
-
-    Raises:
-        ValueError: one of `functions` has no score, or is not in a suite.
+    Columns suite, task, split, function, lab (lower is better), transfer (the mean score over seeds; higher is better),
+    low, high. Of the task "mean", transfer is the mean over kinds of standardised scores (less their mean, over their
+    standard deviation, of the functions that are shown), for each split and for both. Intervals are as in `log_ratios`,
+    but not paired with any other function.
     """
     table, parts = tasks(scores).query("planned"), []
     for suite, losses in lab.items():
@@ -363,18 +342,16 @@ def agreement(pairs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     The intervals are of a bootstrap over functions, with this seed: scores count as known, and as few functions give
     wide intervals. `pairs` are those of `pairs` or `paper_pairs`, of four functions or more that do not all tie.
 
-    Returns:
-        Columns suite, task, split, n (functions), spearman, spearman_low, spearman_high, kendall, kendall_low,
-        kendall_high.
+    Columns suite, task, split, n (functions), spearman, spearman_low, spearman_high, kendall, kendall_low,
+    kendall_high.
     """
-    rows = []
-    for key, part in pairs.groupby(["suite", "task", "split"], sort=False):
+
+    def row(part: pd.DataFrame) -> dict[str, float]:
         found = stats.rank_correlation(-part["lab"], part["transfer"], np.random.default_rng(seed))
-        row = dict(zip(("suite", "task", "split"), key, strict=True)) | {"n": len(part)}
-        rows.append(
-            row | found.spearman.columns("spearman", "spearman_") | found.kendall.columns("kendall", "kendall_")
-        )
-    return pd.DataFrame(rows)
+        spearman = found.spearman.columns("spearman", "spearman_")
+        return {"n": len(part)} | spearman | found.kendall.columns("kendall", "kendall_")
+
+    return stats.by_group(pairs, ["suite", "task", "split"], row)
 
 
 def table_2(scores: pd.DataFrame, sizes: tuple[int, int] = (16, 64)) -> pd.DataFrame:
@@ -382,10 +359,9 @@ def table_2(scores: pd.DataFrame, sizes: tuple[int, int] = (16, 64)) -> pd.DataF
 
     `sizes` are the nodes of the algorithms' tests in and out of distribution, for the titles.
 
-    Returns:
-        Columns function (the paper's first, in its order), "paper: CIFAR-10 accuracy" and so on (such as 0.948, or
-        OOM), and one a task and split, named by its own data set, such as `0.971 [0.968, 0.974]`, with the number of
-        failed runs that count as chance behind it. All is text; what one side lacks is NaN.
+    Columns function (the paper's first, in its order), "paper: CIFAR-10 accuracy" and so on (such as 0.948, or OOM),
+    and one a task and split, named by its own data set, such as `0.971 [0.968, 0.974]`, with the number of failed runs
+    that count as chance behind it. All is text; what one side lacks is NaN.
     """
     theirs = paper.table_2()[["function", *PAPER_TASKS]].set_index("function").rename(columns=PAPER_TASKS)
     theirs = theirs.map(lambda score: score if score == paper.OOM else f"{score:.3f}").add_prefix("paper: ")
@@ -409,17 +385,14 @@ def own_table(scores: pd.DataFrame, sizes: tuple[int, int] = (16, 64)) -> pd.Dat
 def failures(scores: pd.DataFrame) -> pd.DataFrame:
     """The paper's runs out of memory beside our failed runs: columns function, paper, ours; functions with either."""
     table = paper.table_2().set_index("function")[[*PAPER_TASKS]].rename(columns=PAPER_TASKS)
-    out = {name: row.index[row == paper.OOM] for name, row in table.iterrows()}
-    theirs = {name: ", ".join(f"{column}: {paper.OOM}" for column in columns) for name, columns in out.items()}
-    of = scores.groupby("data")["seed"].nunique()
+    theirs = {name: [f"{task}: {paper.OOM}" for task in row.index[row == paper.OOM]] for name, row in table.iterrows()}
+    seeds, ours = scores.groupby("data")["seed"].nunique(), {name: [] for name in scores["function"]}
     lost = scores[scores["failed"]].groupby(["function", "data", "outcome"], sort=False)["seed"].nunique()
-    ours = {}
     for (function, data, outcome), count in lost.items():
-        ours.setdefault(function, []).append(f"{data}: {count} of {of[data]} {outcome}")
-    ran = {name: "none" for name in scores["function"]}
+        ours[function].append(f"{data}: {count} of {seeds[data]} {outcome}")
     rows = [
-        (name, theirs.get(name) or "none", ", ".join(ours.get(name, [])) or ran.get(name, "not run"))
-        for name in dict.fromkeys([*theirs, *ours])
-        if theirs.get(name) or name in ours
+        (name, ", ".join(theirs.get(name, [])) or "none", ", ".join(ours.get(name, ["not run"])) or "none")
+        for name in dict.fromkeys([*theirs, *lost.index.get_level_values("function")])
+        if theirs.get(name) or ours.get(name)
     ]
     return pd.DataFrame(rows, columns=["function", "paper", "ours"])

@@ -35,10 +35,10 @@ def test_two_scores_of_an_answer_that_should_have_one_are_refused():
 
 def test_a_floor_is_computed_once_and_then_kept(tmp_path, monkeypatch):
     config = algorithms.SMOKE[0]
-    first = baselines.floor(config, "algorithms", Store(tmp_path), networks=1)
+    first = baselines.score(config, "algorithms", Store(tmp_path), networks=1)
     assert set(first["answer"]) == {"constant", "untrained"} and first["value"].between(0, 1).all()
     monkeypatch.setattr(algorithms, "baseline", None)
-    pd.testing.assert_frame_equal(baselines.floor(config, "algorithms", Store(tmp_path), networks=1), first)
+    pd.testing.assert_frame_equal(baselines.score(config, "algorithms", Store(tmp_path), networks=1), first)
 
 
 def committed(kind):
