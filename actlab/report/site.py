@@ -1,6 +1,6 @@
 """`make report`: a static site from the executed notebooks, with an index by claim, figure and table (ours).
 
-    python -m actlab.report.site [--profile laptop] [--out DIR]
+    python -m actlab report [--profile laptop] [--out DIR]
 
 Nothing is run and nothing is fetched: nbconvert renders what the notebooks hold, formulas become MathML, and no page
 loads anything but the site's own files. A notebook that was not run with the profile is shown as it is committed,

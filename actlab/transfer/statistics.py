@@ -1,6 +1,6 @@
 """Statistics of transfer: scores, comparisons, Figure 6, Table 2, and whether the lab's order carries over.
 
-Rows are those of `make transfer` (`sweep.Records`), and the argument `scores` is what `scores` returns. A kind is a
+Rows are those of `make transfer` (`sweep.records`), and the argument `scores` is what `scores` returns. A kind is a
 benchmark. A data set is a task; the algorithms are many, so their mean by seed is one task, as in the paper's column
 CLRS-30. A score is better when higher. Runs of a task differ in their seeds, and intervals are 95 % t intervals for new
 seeds on the same data sets. The paper gives no intervals, and no formula for its Figure 6: all here is [ours], except

@@ -1,6 +1,6 @@
 """What the notebooks on images, algorithms and molecules show of `make transfer`: tests, curves, failures, words.
 
-A kind is a benchmark. Rows are those of `sweep.Records`. Intervals are Student's, over seeds; all is [ours].
+A kind is a benchmark. Rows are those of `sweep.records`. Intervals are Student's, over seeds; all is [ours].
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from actlab.core import stats
-from actlab.core.records import ROOT
+from actlab.core.jobs import Runner
+from actlab.core.records import ROOT, Records
 from actlab.report.figures.style import label
 from actlab.transfer import statistics, sweep
 from actlab.transfer.interface import MissingData
@@ -33,7 +34,7 @@ GROUPS = {
 # --- the records ----------------------------------------------------------------------------------
 
 
-def load(kept: sweep.Records, profile: str = "laptop") -> tuple[sweep.Design, pd.DataFrame]:
+def load(kept: Records, profile: str = "laptop") -> tuple[sweep.Design, pd.DataFrame]:
     """What is there by whole seeds, and its rows in the design's order of functions.
 
     A kind with fewer than two seeds has no interval and is left out.
@@ -45,12 +46,12 @@ def load(kept: sweep.Records, profile: str = "laptop") -> tuple[sweep.Design, pd
     design = dataclasses.replace(whole, seeds={name: count for name, count in whole.seeds.items() if count > 1})
     if not design.seeds:
         raise FileNotFoundError(f"{kept.folder}: wanted two seeds of a kind; came none. `make transfer` makes them")
-    rows = kept.of(sweep.jobs(profile, design))
+    rows = sweep.of(kept, sweep.jobs(profile, design))
     order = {name: place for place, name in enumerate(design.functions)}
     return design, rows.sort_values("function", key=lambda c: c.map(order), kind="stable", ignore_index=True)
 
 
-def full(kept: sweep.Records, profile: str = "paper") -> pd.DataFrame:
+def full(kept: Records, profile: str = "paper") -> pd.DataFrame:
     """The scores on the full data sets, as far as they are there; empty where none is.
 
     Of a data set, or of all algorithms together: the functions that have two seeds or more, on the seeds that all of
@@ -80,7 +81,7 @@ def _shared(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["function"].isin(seeds) & table["seed"].isin(common)] if len(common) > 1 else table.iloc[:0]
 
 
-def full_table(kept: sweep.Records, profile: str = "paper") -> pd.DataFrame:
+def full_table(kept: Records, profile: str = "paper") -> pd.DataFrame:
     """The scores on the full data sets: columns function and one a task and split, as in `statistics.table_2`.
 
     Each with mean and 95 % t interval over seeds. Empty where there are none.
@@ -89,7 +90,7 @@ def full_table(kept: sweep.Records, profile: str = "paper") -> pd.DataFrame:
     return statistics.own_table(scores).reset_index() if len(scores) else pd.DataFrame()
 
 
-def full_words(kept: sweep.Records, kind: str | None = None, profile: str = "paper") -> str:
+def full_words(kept: Records, kind: str | None = None, profile: str = "paper") -> str:
     """A sentence on how much of the full data sets is in the records, of one kind or of all."""
     scores = full(kept, profile)
     if len(scores) and kind is not None:
@@ -104,7 +105,7 @@ def full_words(kept: sweep.Records, kind: str | None = None, profile: str = "pap
     return f"Profile {profile}: {', '.join(said)}; mean with 95 % t interval over seeds."
 
 
-def about(kind: str, kept: sweep.Records, design: sweep.Design, profile: str = "laptop") -> str:
+def about(kind: str, kept: Records, design: sweep.Design, profile: str = "laptop") -> str:
     """A sentence on how much of a kind is there, and whether the code that is here made it.
 
     Raises:
@@ -114,13 +115,13 @@ def about(kind: str, kept: sweep.Records, design: sweep.Design, profile: str = "
         raise FileNotFoundError(f"{kept.folder}: wanted two seeds of {kind}; came fewer. `make transfer` makes them")
     wanted = sweep.jobs(profile, design, [kind])
     planned = sweep.DESIGNS[profile].seeds[kind]
-    other = len(sweep.missing(kept, wanted))
+    other = len(kept.missing(wanted))
     made = "the code that is here" if not other else f"other code than is here ({other} of {len(wanted)} trainings)"
     seeds = f"{design.seeds[kind]} of {planned} seeds of {len(design.functions)} functions, {len(wanted)} trainings"
-    return f"**The records**: `python -m actlab.transfer.sweep --profile {profile}`, made by {made}: {seeds} of {kind}."
+    return f"**The records**: `python -m actlab transfer --profile {profile}`, made by {made}: {seeds} of {kind}."
 
 
-def anew(kind: str, profile: str, kept: sweep.Records, data: Sequence[str] | None = None) -> str:
+def anew(kind: str, profile: str, kept: Records, data: Sequence[str] | None = None) -> str:
     """Trains a slice of a kind anew, and says in a sentence what came of it.
 
     At smoke it is ReLU and GELU on smoke's own settings, into the build folder, unless they are there; at other
@@ -134,9 +135,9 @@ def anew(kind: str, profile: str, kept: sweep.Records, data: Sequence[str] | Non
     """
     if profile == "smoke":
         small = sweep.jobs("smoke", sweep.Design(("relu", "gelu"), {kind: 1}))
-        made = sweep.Records(sweep.folder("smoke"))
-        sweep.compare(small, made, sweep.checkpoints("smoke"), workers=1)
-        values = ", ".join(f"{job.function} {sweep.summary(made.of([job]))}" for job in small)
+        made = sweep.kept("smoke")
+        sweep.compare(small, made, sweep.checkpoints("smoke"), Runner(1))
+        values = ", ".join(f"{job.function} {sweep.summary(sweep.of(made, [job]))}" for job in small)
         return f"Profile smoke: {len(small)} small trainings ran, or were there already: {values}."
     wanted = sweep.jobs("laptop", sweep.Design(("gelu",), {kind: 1}))
     again = [job for job in wanted if data is None or job.data in data]
