@@ -15,13 +15,11 @@ import pytest
 import torch
 from job_cases import Task, entered, lost, said, square, squares, wait_for
 
-from actlab.core import jobs, records
+from actlab.core import jobs
 from actlab.core.jobs import Runner, WorkerError, as_they_come, connect, same_build
 
 
-@pytest.fixture(autouse=True)
-def canary(monkeypatch):
-    monkeypatch.setattr(records.Family, "values", lambda self: {})
+pytestmark = pytest.mark.usefixtures("quick_canaries")
 
 
 @pytest.fixture

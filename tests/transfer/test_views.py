@@ -87,7 +87,7 @@ def test_every_function_of_the_design_stands_in_a_group():
 
 
 def test_functions_come_in_the_order_of_the_design_in_all_that_is_drawn():
-    design, rows = views.load(sweep.Records(sweep.folder("laptop")))
+    design, rows = views.load(sweep.kept())
     assert tuple(dict.fromkeys(rows["function"])) == design.functions == sweep.FUNCTIONS
     for found in (views.tests(rows), views.curves(rows), statistics.scores(rows)):
         assert tuple(dict.fromkeys(found["function"])) == design.functions
@@ -96,7 +96,7 @@ def test_functions_come_in_the_order_of_the_design_in_all_that_is_drawn():
 def test_a_kind_with_one_seed_has_no_interval_and_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "done", lambda *_: sweep.Design(("relu",), {"images": 1}))
     with pytest.raises(FileNotFoundError):
-        views.load(sweep.Records(tmp_path))
+        views.load(sweep.records(tmp_path))
 
 
 def test_a_data_set_that_is_not_there_is_one_line_that_says_how_to_get_it():
@@ -118,7 +118,7 @@ def test_each_full_data_set_of_pictures_that_is_not_there_says_where_its_files_g
 
 
 def kept(tmp_path, rows):
-    records = sweep.Records(tmp_path)
+    records = sweep.records(tmp_path)
     for (benchmark, function, data, seed), part in rows.groupby(["benchmark", "function", "data", "seed"], sort=False):
         config = {"algorithm": data} if benchmark == "algorithms" else {"data": data}
         config = dataclasses.replace(sweep._module(benchmark).PROFILES["paper"][-1], seed=seed, **config)
@@ -159,7 +159,7 @@ def test_the_full_data_sets_are_shown_as_far_as_their_records_are_there(tmp_path
 
 
 def test_without_records_of_the_full_data_sets_a_line_says_so(tmp_path):
-    records = sweep.Records(tmp_path)
+    records = sweep.records(tmp_path)
     assert views.full_table(records).empty
     for kind in (None, "molecules"):
         said = views.full_words(records, kind)
@@ -170,7 +170,7 @@ LAPTOP = sweep.Design(("relu", "gelu"), {"images": 2})
 
 
 def images_of_the_laptop(tmp_path, code="here"):
-    records = sweep.Records(tmp_path)
+    records = sweep.records(tmp_path)
     for job in sweep.jobs("laptop", LAPTOP):
         rows = one("images", job.data, job.function, job.seed, 0.9).drop(columns="function")
         records.add(job if code == "here" else dataclasses.replace(job, config=other(job.config)), rows)
@@ -184,13 +184,13 @@ def other(config):
 def test_what_is_there_is_said_and_whether_this_code_made_it(tmp_path):
     said = views.about("images", images_of_the_laptop(tmp_path / "a"), LAPTOP)
     assert said == (
-        "**The records**: `python -m actlab.transfer.sweep --profile laptop`, made by the code that is here: "
+        "**The records**: `python -m actlab transfer --profile laptop`, made by the code that is here: "
         "2 of 10 seeds of 2 functions, 4 trainings of images."
     )
     said = views.about("images", images_of_the_laptop(tmp_path / "b", "other"), LAPTOP)
     assert "made by other code than is here (4 of 4 trainings)" in said
     with pytest.raises(FileNotFoundError, match="wanted two seeds of molecules; came fewer"):
-        views.about("molecules", sweep.Records(tmp_path / "a"), LAPTOP)
+        views.about("molecules", sweep.records(tmp_path / "a"), LAPTOP)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_slice_that_is_trained_anew_is_held_against_its_record_in_words(tmp_pa
 
 def test_at_smoke_relu_and_gelu_are_trained_at_its_own_settings_into_the_build_folder(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(sweep, "folder", lambda profile: tmp_path / profile)
+    monkeypatch.setattr(sweep, "records_folder", lambda name, profile: tmp_path / profile)
     monkeypatch.setattr(sweep, "checkpoints", lambda profile: tmp_path / "checkpoints")
 
     def run(job, checkpoint):
@@ -226,7 +226,7 @@ def test_at_smoke_relu_and_gelu_are_trained_at_its_own_settings_into_the_build_f
         return one("images", job.data, job.function, job.seed, 0.9).drop(columns="function"), 1.0
 
     monkeypatch.setattr(sweep, "run", run)
-    said = views.anew("images", "smoke", sweep.Records(tmp_path))
+    said = views.anew("images", "smoke", sweep.records(tmp_path))
     assert [(job.function, job.config.train) for job in ran] == [("relu", 300), ("gelu", 300)]
     assert said == (
         "Profile smoke: 2 small trainings ran, or were there already: "
