@@ -18,7 +18,6 @@ from job_cases import Task, entered, lost, said, square, squares, wait_for
 from actlab.core import jobs
 from actlab.core.jobs import Runner, WorkerError, as_they_come, connect, same_build
 
-
 pytestmark = pytest.mark.usefixtures("quick_canaries")
 
 
@@ -180,7 +179,8 @@ def test_a_worker_with_another_build_is_refused_with_both_named(monkeypatch):
     here = jobs.build("core/stats")
     same_build(here, "core/stats")
     assert here == jobs.build.__wrapped__("core/stats") != jobs.build("core/config")
-    with pytest.raises(WorkerError, match=r"wanted a worker that runs actlab 0; got one that runs actlab [0-9a-f]{12}, "):
+    words = r"wanted a worker that runs actlab 0; got one that runs actlab [0-9a-f]{12}, "
+    with pytest.raises(WorkerError, match=words):
         same_build("actlab 0", "core/stats")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
     assert jobs.build.__wrapped__("core/stats") != here

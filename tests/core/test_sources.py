@@ -94,9 +94,7 @@ FIELDS = "class A:\n    a: int = 1\n    b: int = 2\n"
         (FIELDS, "a: int = 1\n    b: int = 2", "b: int = 2\n    a: int = 1", False),
     ],
 )
-def test_the_hash_of_code_is_that_of_its_tree_without_docstrings_annotations_and_comments(
-    tree, source, old, new, same
-):
+def test_the_hash_of_code_is_that_of_its_tree_without_docstrings_annotations_and_comments(tree, source, old, new, same):
     tree["one"], tree["other"] = source.encode(), source.replace(old, new).encode()
     assert tree["one"] != tree["other"]
     assert (code_hash("one") == code_hash("other")) is same

@@ -1,4 +1,4 @@
-"""The shelf that notebooks 03 and 08 read: what is trained for it, what they take from it, and that it is not stale."""
+"""The records that notebooks 03 and 08 read: what is trained for them, what is taken, and that they are not stale."""
 
 from dataclasses import replace
 
@@ -7,10 +7,12 @@ import papermill
 import pytest
 
 from actlab import activations
+from actlab.__main__ import main
 from actlab.core import config, paper
-from actlab.core.records import ROOT, Shelf, Store
-from actlab.scoring.laboratory import Laboratory
+from actlab.core.records import ROOT, Store
+from actlab.scoring.laboratory import LOSSES, Laboratory
 from actlab.studies import lab_records, trust
+from actlab.studies.lab_records import Asked
 
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
@@ -20,17 +22,26 @@ QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=5), draws=1, seeds=2)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A laboratory of few steps, and all that is trained for its shelf."""
+    """A laboratory of few steps, and all that is trained for its records."""
     with Laboratory(QUICK, 1, Store(tmp_path_factory.mktemp("store"))) as laboratory:
         yield laboratory, list(lab_records.trained(laboratory))
 
 
-@pytest.fixture(scope="module")
-def shelved(made, tmp_path_factory):
-    """A laboratory that has these on its shelf, and nothing else."""
-    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
-    shelf.fill(made[1], {"command": "the command"})
-    with Laboratory(QUICK, 1, Store(tmp_path_factory.mktemp("other")), shelf=shelf) as laboratory:
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    """A folder for records, in place of the checkout's."""
+    monkeypatch.setattr(lab_records, "records_folder", lambda name, profile: tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def recorded(made, place, quick_canaries):
+    """A laboratory that has the records of these, and nothing else."""
+    records = lab_records.kept()
+    once = {Asked(description).key: (Asked(description), {"losses": table}) for description, table in made[1]}
+    records.add(once.values())
+    records.note({"command": "the command"})
+    with Laboratory(QUICK, 1, Store(place / "other"), records=lab_records.kept()) as laboratory:
         yield laboratory
 
 
@@ -53,28 +64,24 @@ def test_the_three_studies_are_trained_whole(made):
     assert sorted(own["ood_mse"]) == sorted(kept["ood_mse"])
 
 
-def test_a_laboratory_with_the_shelf_trains_none_of_them(made, shelved, trains_nothing):
-    rates = trust.tuned_rates(shelved, lab_records.TEN)
-    mine = trust.tuned_rates(made[0], lab_records.TEN)
-    pd.testing.assert_frame_equal(rates, mine, rtol=1e-5)
-    trust.tuned_scores(shelved, rates, "search")
-    shelved.scores(trust.random_constants(QUICK.draws), "search")
-    pd.testing.assert_frame_equal(
-        shelved.scores(lab_records.TEN, "calibration", [0, 1]),
-        made[0].scores(lab_records.TEN, "calibration", [0, 1]),
-        rtol=1e-5,
-    )
+def test_a_laboratory_with_the_records_trains_none_of_them(made, recorded, trains_nothing):
+    rates = trust.tuned_rates(recorded, lab_records.TEN)
+    pd.testing.assert_frame_equal(rates, trust.tuned_rates(made[0], lab_records.TEN), rtol=1e-5)
+    trust.tuned_scores(recorded, rates, "search")
+    recorded.scores(trust.random_constants(QUICK.draws), "search")
+    ours, theirs = (one.scores(lab_records.TEN, "calibration", [0, 1]) for one in (recorded, made[0]))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5)
 
 
-def test_the_origin_counts_what_is_on_the_shelf(shelved):
+def test_the_origin_counts_what_is_in_the_records(recorded):
     programs, more = trust.random_constants(QUICK.draws), trust.random_constants(QUICK.draws + 1)
-    words = lab_records.origin(shelved, programs, "search")
+    words = lab_records.origin(recorded, programs, "search")
     assert words == "Of 8 trainings, 8 are records, made by `the command`; none were made here."
-    assert "Of 12 trainings, 8 are records" in lab_records.origin(shelved, more, "search")
-    assert lab_records.origin(shelved, more, "search").endswith("; 4 were made here.")
-    none = lab_records.origin(shelved, ["relu"], "search", learning_rates=[0.5])
-    assert none == "All 1 trainings were made here: no records have the settings and the code of this run."
-    ten = shelved, lab_records.TEN, "calibration"
+    assert "Of 12 trainings, 8 are records" in lab_records.origin(recorded, more, "search")
+    assert lab_records.origin(recorded, more, "search").endswith("; 4 were made here.")
+    none = lab_records.origin(recorded, ["relu"], "search", learning_rates=[0.5])
+    assert none == "All 1 trainings were made here: no records have the settings of this run."
+    ten = recorded, lab_records.TEN, "calibration"
     assert "Of 20 trainings, 20 " in lab_records.origin(*ten, learning_rates=QUICK.rates)
     assert "Of 30 trainings, 20 " in lab_records.origin(*ten, seeds=[0, 1, 2])
 
@@ -87,46 +94,29 @@ def test_the_largest_difference_of_a_mean_loss_is_told():
     assert lab_records.off(losses, losses) == 0
 
 
-def test_the_command_writes_the_shelf_and_goes_on_where_it_was_cut_off(
-    made, trains_nothing, tmp_path, monkeypatch, capsys
+def test_the_verb_writes_the_records_and_goes_on_where_it_was_cut_off(
+    made, place, quick_canaries, trains_nothing, monkeypatch, capsys
 ):
     laboratory, tables = made
     monkeypatch.setattr(config, "profile", lambda name: QUICK)
-    monkeypatch.setattr(lab_records, "BUILD", tmp_path)
-    monkeypatch.setattr(lab_records, "Laboratory", lambda profile, workers: Laboratory(profile, 1, laboratory.store))
-    cut = pytest.MonkeyPatch()
-    cut.setattr(lab_records, "trained", lambda laboratory: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert lab_records.main(["--profile", "smoke"]) == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
-    cut.undo()
-    assert lab_records.main(["--profile", "smoke"]) == 0
-    shelf = Shelf(lab_records.folder("smoke"))
+    monkeypatch.setattr(lab_records, "Laboratory", lambda *_, **__: Laboratory(QUICK, 1, laboratory.store))
+    with monkeypatch.context() as cut:
+        cut.setattr(lab_records, "trained", lambda laboratory: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(["lab-records", "--profile", "smoke"]) == 130
+    assert not list(place.iterdir()) and "the same command goes on from here" in capsys.readouterr().err
+    assert main(["lab-records", "--profile", "smoke"]) == 0
     trainings = len(tables) - len(lab_records.TEN)  # with the first seed and at the common rate, which are two studies'
-    assert f"{trainings} trainings are in {shelf.folder}" in capsys.readouterr().out
-    assert shelf.about["command"] == "python -m actlab.studies.lab_records --profile smoke"
-    assert all(shelf.load(description) is not None for description, _ in tables)
-
-
-def test_a_worker_that_dies_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(lab_records, "BUILD", tmp_path)
-    monkeypatch.setattr(lab_records, "trained", lambda laboratory: (_ for _ in ()).throw(RuntimeError("it died")))
-    assert lab_records.main(["--profile", "smoke"]) == 2
-    assert capsys.readouterr().err == "actlab.studies.lab_records: it died\n"
-    assert not list(tmp_path.rglob("*"))
-
-
-def test_an_unknown_profile_is_one_line(capsys):
-    assert lab_records.main(["--profile", "latop"]) == 2
-    assert capsys.readouterr().err == (
-        "actlab.studies.lab_records: unknown profile: wanted one of smoke, laptop, paper; got 'latop'\n"
-    )
+    assert capsys.readouterr().out == f"{trainings} trainings are in {place / 'lab'}\n"
+    records = lab_records.kept()
+    assert records.about["command"] == "python -m actlab lab-records --profile smoke"
+    assert records.missing([Asked(description) for description, _ in tables]) == []
+    assert records.table("losses").columns.tolist() == ["key", *LOSSES]
 
 
 def test_the_committed_records_are_those_of_the_laptops_settings_and_code(trains_nothing, tmp_path):
-    laptop = config.profile("laptop")
-    shelf = Shelf(lab_records.folder("laptop"))
-    assert shelf.folder == ROOT / "records" / "lab"
-    laboratory = Laboratory(laptop, 1, Store(tmp_path), shelf=shelf)
+    laptop, records = config.profile("laptop"), lab_records.kept()
+    assert records.folder == ROOT / "records" / "lab"
+    laboratory = Laboratory(laptop, 1, Store(tmp_path), records=records)
     asked = [*laboratory.asked(trust.random_constants(laptop.draws), "search").values()]
     asked += laboratory.asked(lab_records.TEN, "calibration", range(laptop.seeds)).values()
     asked += laboratory.asked(lab_records.TEN, "calibration", learning_rates=laptop.rates).values()
@@ -136,7 +126,7 @@ def test_the_committed_records_are_those_of_the_laptops_settings_and_code(trains
     assert all(laboratory.found(description) is not None for description in asked)
 
 
-def test_the_notebook_draws_the_constants_that_are_on_the_shelf():
+def test_the_notebook_draws_the_constants_that_are_in_the_records():
     known = papermill.inspect_notebook(str(ROOT / "notebooks" / "08_constants.ipynb"))
     default = {name: float(known[name]["default"]) for name in ("seed", "spread")}
     programs = trust.random_constants(2, int(default["seed"]), default["spread"])

@@ -10,6 +10,8 @@ from scipy import stats
 from actlab.transfer import statistics, sweep, views
 from actlab.transfer.interface import Row, table
 
+pytestmark = pytest.mark.usefixtures("quick_canaries")
+
 
 def run(function, seed, validation, inside, outside, whole=None, outcome="scored"):
     rows = [Row("validation", "accuracy", value, epoch) for epoch, value in enumerate(validation)]
@@ -122,7 +124,7 @@ def kept(tmp_path, rows):
     for (benchmark, function, data, seed), part in rows.groupby(["benchmark", "function", "data", "seed"], sort=False):
         config = {"algorithm": data} if benchmark == "algorithms" else {"data": data}
         config = dataclasses.replace(sweep._module(benchmark).PROFILES["paper"][-1], seed=seed, **config)
-        records.add(sweep.Job(benchmark, function, config), part.drop(columns="function"))
+        records.add([(sweep.Job(benchmark, function, config), {benchmark: part})])
     return records
 
 
@@ -172,8 +174,8 @@ LAPTOP = sweep.Design(("relu", "gelu"), {"images": 2})
 def images_of_the_laptop(tmp_path, code="here"):
     records = sweep.records(tmp_path)
     for job in sweep.jobs("laptop", LAPTOP):
-        rows = one("images", job.data, job.function, job.seed, 0.9).drop(columns="function")
-        records.add(job if code == "here" else dataclasses.replace(job, config=other(job.config)), rows)
+        asked = job if code == "here" else dataclasses.replace(job, config=other(job.config))
+        records.add([(asked, {"images": one("images", job.data, job.function, job.seed, 0.9)})])
     return records
 
 
