@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import pytest
 
+from actlab.core.records import Family
 from actlab.scoring import evaluator
 from actlab.scoring.pool import Pool
 from actlab.scoring.sandbox import Sandbox
@@ -35,6 +36,12 @@ class Lent(Pool):
                 SPARE[self.limits.memory, self.without].append(sandbox)
             else:
                 sandbox.close()
+
+
+@pytest.fixture
+def quick_canaries(monkeypatch):
+    """Canaries without numbers: for tests of what is kept, not of whether it still stands."""
+    monkeypatch.setattr(Family, "values", lambda self: {})
 
 
 @pytest.fixture(scope="session")

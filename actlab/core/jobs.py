@@ -101,6 +101,10 @@ class Runner:
     executor: Executor | None = None
     tell: Callable[[str], None] = lambda line: None
 
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"wanted 0 workers or more; got {self.workers}")
+
     def run(self, jobs: Sequence[J], work: Callable[[J], R], lost: Callable[[J], R] | None = None) -> Iterator:
         """Jobs and their results, as they end.
 

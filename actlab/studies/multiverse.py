@@ -105,6 +105,16 @@ class LabRecords(Records):
         super().__init__(folder, NAME, ["lab"], tables, digits=6)
 
     @property
+    def losses(self) -> pd.DataFrame:
+        """A row a lab, function and task."""
+        return self.table("losses")
+
+    @property
+    def labs(self) -> pd.DataFrame:
+        """A row a lab: its settings."""
+        return self.table("labs")
+
+    @property
     def distribution(self) -> Distribution:
         """What the labs were drawn from."""
         return Distribution.from_dict(self.about["design"]["distribution"])

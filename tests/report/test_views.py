@@ -11,6 +11,8 @@ from actlab.report import views
 from actlab.transfer import statistics, sweep
 from actlab.transfer.interface import Row, table
 
+pytestmark = pytest.mark.usefixtures("quick_canaries")
+
 
 def run(function, seed, validation, inside, outside, whole=None, outcome="scored"):
     rows = [Row("validation", "accuracy", value, epoch) for epoch, value in enumerate(validation)]

@@ -1,5 +1,4 @@
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 
 from actlab import activations
+from actlab.__main__ import main
 from actlab.core import config
 from actlab.core.config import profile
 from actlab.core.records import Store
@@ -32,40 +32,45 @@ def test_on_the_processor_the_losses_are_the_laboratorys(tmp_path):
         np.testing.assert_allclose(found[column], wanted[column], rtol=1e-3)
 
 
-def test_what_is_written_is_read_with_what_it_was_made_from(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(activations, "names", lambda: ["relu", "snake"])
+@pytest.fixture
+def place(monkeypatch, tmp_path, quick_canaries):
+    """A folder for records, in place of the checkout's."""
+    monkeypatch.setattr(gpu_lab, "records_folder", lambda name, profile: tmp_path / profile / name)
+    return tmp_path
+
+
+def test_what_is_written_is_read_with_what_it_was_made_from(place, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_lab.zoo, "names", lambda: ["snake", "relu"])
     monkeypatch.setitem(config.PROFILES, "smoke", QUICK)
-    assert gpu_lab.main(["--profile", "smoke", "--device", "cpu", "--folder", str(tmp_path / "new")]) == 0
-    found, about = gpu_lab.read(tmp_path / "new")
-    pd.testing.assert_frame_equal(found, gpu_lab.losses(QUICK, ["relu", "snake"], "cpu"))
-    assert about["command"] == "python -m actlab.studies.gpu_lab --profile smoke --device cpu"
-    assert (about["device"], about["versions"]["torch"]) == ("the processor", torch.__version__)
+    assert main(["gpu-lab", "--profile", "smoke", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == f"2 functions are in {place / 'smoke' / 'gpu_lab'}\n"
+    (place / "smoke").rename(place / "laptop")
+    found, about = gpu_lab.read()
+    made = gpu_lab.losses(QUICK, ["relu", "snake"], "cpu").sort_values(["function", "suite"], kind="stable")
+    pd.testing.assert_frame_equal(found, made.reset_index(drop=True), check_dtype=False, check_exact=True)
+    assert about["command"] == "python -m actlab gpu-lab --profile smoke --device cpu"
+    assert (about["device"], about["versions"]["torch"]) == ("the processor", torch.__version__.partition("+")[0])
     assert about["tasks"]["held_out"] == 16
-    assert "2 functions on 64 data sets" in capsys.readouterr().out
+    assert gpu_lab.kept().jobs["function"].tolist() == ["relu", "relu", "snake", "snake"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-def test_without_a_gpu_one_line_says_so_and_nothing_is_written(tmp_path, capsys):
-    assert gpu_lab.main(["--profile", "smoke", "--folder", str(tmp_path / "new")]) == 2
+def test_without_a_gpu_one_line_says_so_and_nothing_is_written(place, capsys):
+    assert main(["gpu-lab", "--profile", "smoke"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("actlab.studies.gpu_lab: wanted device cuda") and said.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert said.startswith("actlab gpu-lab: wanted device cuda") and said.count("\n") == 1
+    assert not list(place.iterdir())
 
 
-@pytest.mark.parametrize("wrong", [["--device", "gpu"], ["--profile", "papre", "--device", "cpu"]])
-def test_a_wrong_call_says_what_was_wanted_and_writes_nothing(wrong, tmp_path, capsys):
-    try:
-        status = gpu_lab.main([*wrong, "--folder", str(tmp_path / "new")])
-    except SystemExit as ended:  # argparse's
-        status = ended.code
-    assert status == 2
-    assert re.search("choose from|wanted one of", capsys.readouterr().err)
-    assert not list(tmp_path.iterdir())
+def test_another_device_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["gpu-lab", "--device", "gpu"])
+    assert "invalid choice: 'gpu' (choose from 'cuda', 'cpu')" in capsys.readouterr().err
 
 
-def test_missing_records_are_named_with_the_verb_that_makes_them(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"losses.parquet: wanted .*; `make paper-lab` makes them"):
-        gpu_lab.read(tmp_path)
+def test_missing_records_are_named_with_the_verb_that_makes_them(place):
+    with pytest.raises(FileNotFoundError, match=r"gpu_lab: wanted .*; `make paper-lab` makes them"):
+        gpu_lab.read()
 
 
 def test_the_committed_losses_are_of_the_paper_profile_and_of_the_whole_zoo():

@@ -1,4 +1,4 @@
-"""The committed records that notebooks 03 and 08 read: what is trained, what is read, and that they are not stale."""
+"""The records that notebooks 03 and 08 read: what is trained for them, what is taken, and that they are not stale."""
 
 from dataclasses import replace
 
@@ -7,12 +7,11 @@ import papermill
 import pytest
 
 from actlab.__main__ import main
-from actlab.activations import zoo
 from actlab.core import config, paper
-from actlab.core.jobs import WorkerError
 from actlab.core.records import ROOT, Store
-from actlab.scoring.laboratory import Laboratory
+from actlab.scoring.laboratory import LOSSES, Laboratory
 from actlab.studies import lab_records, trust
+from actlab.studies.lab_records import Asked
 
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
@@ -27,19 +26,21 @@ def made(tmp_path_factory):
         yield laboratory, list(lab_records.trained(laboratory))
 
 
-def enter(records, made):
-    records.add((lab_records.Asked(description), {"losses": losses}) for description, losses in made)
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    """A folder for records, in place of the checkout's."""
+    monkeypatch.setattr(lab_records, "records_folder", lambda name, profile: tmp_path / name)
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def recorded(made, tmp_path_factory):
-    """A laboratory that has these in its records, and nothing else."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lab_records, "records_folder", lambda *_: tmp_path_factory.mktemp("records"))
-        records = lab_records.kept()
-    enter(records, {lab_records.Asked(d).key: (d, losses) for d, losses in made[1]}.values())
+@pytest.fixture
+def recorded(made, place, quick_canaries):
+    """A laboratory that has the records of these, and nothing else."""
+    records = lab_records.kept()
+    once = {Asked(description).key: (Asked(description), {"losses": table}) for description, table in made[1]}
+    records.add(once.values())
     records.note({"command": "the command"})
-    with Laboratory(QUICK, 1, Store(tmp_path_factory.mktemp("other")), records=records) as laboratory:
+    with Laboratory(QUICK, 1, Store(place / "other"), records=lab_records.kept()) as laboratory:
         yield laboratory
 
 
@@ -64,15 +65,11 @@ def test_the_three_studies_are_trained_whole(made):
 
 def test_a_laboratory_with_the_records_trains_none_of_them(made, recorded, trains_nothing):
     rates = trust.tuned_rates(recorded, lab_records.TEN)
-    mine = trust.tuned_rates(made[0], lab_records.TEN)
-    pd.testing.assert_frame_equal(rates, mine, rtol=1e-5)
+    pd.testing.assert_frame_equal(rates, trust.tuned_rates(made[0], lab_records.TEN), rtol=1e-5)
     trust.tuned_scores(recorded, rates, "search")
     recorded.scores(trust.random_constants(QUICK.draws), "search")
-    pd.testing.assert_frame_equal(
-        recorded.scores(lab_records.TEN, "calibration", [0, 1]),
-        made[0].scores(lab_records.TEN, "calibration", [0, 1]),
-        rtol=1e-5,
-    )
+    ours, theirs = (one.scores(lab_records.TEN, "calibration", [0, 1]) for one in (recorded, made[0]))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5)
 
 
 def test_the_origin_counts_what_is_in_the_records(recorded):
@@ -96,42 +93,27 @@ def test_the_largest_difference_of_a_mean_loss_is_told():
     assert lab_records.verify(losses, losses) == 0
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The folder that the command writes to, at few steps."""
-    monkeypatch.setattr(config, "profile", lambda name: QUICK)
-    monkeypatch.setattr(lab_records, "records_folder", lambda name, profile: tmp_path / "records" / name)
-    return tmp_path / "records" / "lab"
-
-
-def test_the_command_writes_the_records_and_goes_on_where_it_was_cut_off(
-    made, trains_nothing, folder, monkeypatch, capsys
+def test_the_verb_writes_the_records_and_goes_on_where_it_was_cut_off(
+    made, place, quick_canaries, trains_nothing, monkeypatch, capsys
 ):
     laboratory, tables = made
-    monkeypatch.setattr(
-        lab_records, "Laboratory", lambda profile, workers, executor: Laboratory(profile, 1, laboratory.store)
-    )
-    with pytest.MonkeyPatch.context() as cut:
+    monkeypatch.setattr(config, "profile", lambda name: QUICK)
+    monkeypatch.setattr(lab_records, "Laboratory", lambda *_, **__: Laboratory(QUICK, 1, laboratory.store))
+    with monkeypatch.context() as cut:
         cut.setattr(lab_records, "trained", lambda laboratory: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["lab-records", "--profile", "smoke"]) == 130
-    assert not folder.exists()
+    assert not list(place.iterdir()) and "the same command goes on from here" in capsys.readouterr().err
     assert main(["lab-records", "--profile", "smoke"]) == 0
-    records = lab_records.kept("smoke")
     trainings = len(tables) - len(lab_records.TEN)  # with the first seed and at the common rate, which are two studies'
-    assert f"{trainings} trainings are in {records.folder}" in capsys.readouterr().out
-    assert records.about["command"] == "python -m actlab lab-records --profile smoke"
-    assert not records.missing([lab_records.Asked(description) for description, _ in tables])
-
-
-def test_a_worker_that_dies_is_one_line_and_leaves_what_was_there(folder, monkeypatch, capsys):
-    monkeypatch.setattr(lab_records, "trained", lambda laboratory: (_ for _ in ()).throw(WorkerError("it died")))
-    assert main(["lab-records", "--profile", "smoke"]) == 2
-    assert "it died" in capsys.readouterr().err and not folder.exists()
-
-
-def test_the_committed_records_are_those_of_the_laptops_settings(trains_nothing, tmp_path):
-    laptop = config.profile("laptop")
+    assert capsys.readouterr().out == f"{trainings} trainings are in {place / 'lab'}\n"
     records = lab_records.kept()
+    assert records.about["command"] == "python -m actlab lab-records --profile smoke"
+    assert records.missing([Asked(description) for description, _ in tables]) == []
+    assert records.table("losses").columns.tolist() == ["key", *LOSSES]
+
+
+def test_the_committed_records_are_those_of_the_laptops_settings_and_code(trains_nothing, tmp_path):
+    laptop, records = config.profile("laptop"), lab_records.kept()
     assert records.folder == ROOT / "records" / "lab"
     laboratory = Laboratory(laptop, 1, Store(tmp_path), records=records)
     asked = [*laboratory.asked(trust.random_constants(laptop.draws), "search").values()]
@@ -148,4 +130,4 @@ def test_the_notebook_draws_the_constants_that_are_in_the_records():
     default = {name: float(known[name]["default"]) for name in ("seed", "spread")}
     programs = trust.random_constants(2, int(default["seed"]), default["spread"])
     assert programs == trust.random_constants(2)
-    assert programs["gmtu"] == zoo.program_source("gmtu")
+    assert programs["gmtu"] == activations.program_source("gmtu")
