@@ -6,6 +6,7 @@ import pandas as pd
 import papermill
 import pytest
 
+from actlab import activations
 from actlab.__main__ import main
 from actlab.core import config, paper
 from actlab.core.records import ROOT, Store
