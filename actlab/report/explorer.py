@@ -59,8 +59,8 @@ class Look:
         return f"{self.description.flops_gelu:.3g} times GELU's FLOPs; {traits}"
 
 
-def describe(source: str, laboratory: Laboratory, reach: float = 5.0, seed: int = 0) -> Look:
-    """Checks a program and runs it on probes in the laboratory's sandboxes, without training.
+def describe(text: str, laboratory: Laboratory, reach: float = 5.0, seed: int = 0) -> Look:
+    """Checks an expression of x, or a program, and runs it on probes in the laboratory's sandboxes, without training.
 
     Args:
         reach: the curve runs from -reach to reach, at 401 points.
@@ -68,9 +68,10 @@ def describe(source: str, laboratory: Laboratory, reach: float = 5.0, seed: int 
             functions that see their batch.
     """
     try:
+        source = source_of(text)
         check(source)
     except Refused as refusal:
-        return Look(source, "refused", str(refusal))
+        return Look(text, "refused", str(refusal))
     finding = laboratory.evaluator.describe(source).result()
     if finding.ended != "open":
         return Look(source, finding.ended, finding.error)
@@ -81,15 +82,6 @@ def describe(source: str, laboratory: Laboratory, reach: float = 5.0, seed: int 
     except ValueError as error:  # it passed the probes, and not this batch
         return Look(source, "failed", str(error))
     return Look(source, "open", None, finding.description, curve)
-
-
-def look_at(text: str, laboratory: Laboratory) -> Look:
-    """Describes what was typed: an expression of x, or a program."""
-    try:
-        source = source_of(text)
-    except Refused as refusal:
-        return Look(text, "refused", str(refusal))
-    return describe(source, laboratory)
 
 
 # --- its score ---
@@ -256,7 +248,7 @@ class Panel:
     def _look(self, _: Any = None) -> None:
         """Describes and draws the function in the text, and removes what was said of the one before."""
         self.verdict.value = self.said.value = ""
-        look = look_at(self.text.value, self.laboratory)
+        look = describe(self.text.value, self.laboratory)
         is_open = look.curve is not None
         self.source, self.about.value = look.source, html.escape(look.words)
         self.train.disabled = self.keep.disabled = not is_open

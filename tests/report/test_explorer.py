@@ -61,7 +61,7 @@ def test_a_program_is_drawn_and_described_as_it_is(lab):
     ],
 )
 def test_what_is_no_activation_is_told_so_and_has_no_curve(lab, text, ended):
-    look = explorer.look_at(text, lab)
+    look = explorer.describe(text, lab)
     assert (look.ended, look.description, look.curve) == (ended, None, None)
     assert look.words.startswith(f"{ended}: ")
 
