@@ -1,8 +1,10 @@
 import contextlib
+import importlib
 import io
 import json
 import math
 import re
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +14,13 @@ from types import SimpleNamespace
 import messages_server as service
 import pytest
 
-from actlab.__main__ import main
-from actlab.scoring import pool
+from actlab.__main__ import VERBS, main
+from actlab.core import jobs, records
 from actlab.scoring.evaluator import Evaluator, Score
+from actlab.scoring.laboratory import Laboratory
 from actlab.search import archive
 from actlab.search.archive import Archive
+from actlab.studies import gpu_lab
 
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
@@ -92,15 +96,6 @@ def test_a_seed_that_is_no_whole_number_is_refused_before_anything_is_written(se
     assert ended.value.code == 2
     assert f"wanted a whole number from 0; got '{seed}'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_an_interrupted_command_says_that_it_goes_on_and_ends_with_130(candidate, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("actlab.__main__._source", interrupt)
-    assert main(["score", candidate]) == 130
-    assert "goes on" in one_line(capsys)
 
 
 def test_the_score_of_a_refused_program_is_json_too(capsys, monkeypatch):
@@ -200,7 +195,7 @@ def threads(scheduler):
 
 
 def test_a_search_on_a_scheduler_has_the_digest_of_one_on_this_machine(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(pool, "connect", threads)
+    monkeypatch.setattr(jobs, "connect", threads)
     options = ["--evaluations", "6", "--scheduler", "tcp://127.0.0.1:1", "--out", str(tmp_path / "run")]
     assert main(["search", *options]) == 0
     with Archive(run, read_only=True) as opened:
@@ -411,21 +406,20 @@ def test_showing_changes_nothing(run, capsys):
 
 
 def one_line(capsys):
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    return err
+    """The one line of the errors, beside that on what confines, which the first sandbox of a process logs."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines(True) if not line.startswith("sandbox: ")]
+    return line
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["score", "FILE", "--profile", "latop"], "wanted one of smoke, laptop, paper; got 'latop'"),
         (["score", "FILE", "--suite", "serach"], "search, held-out, far, in-distribution; got 'serach'"),
         (["score", "nowhere.py"], "nowhere.py"),
         (["score", "gelu-sin"], "gelu-sine"),
         (["check", "swich"], "swich"),
         (["search", "--evaluations", "0", "--out", "x"], "--evaluations: wanted 1 or more; got 0"),
-        (["search", "--workers", "-2", "--out", "OUT"], "wanted one worker or more; got -2"),
+        (["search", "--workers", "-2", "--out", "OUT"], "wanted 0 workers or more; got -2"),
         (["search", "--islands", "0", "--out", "OUT"], "--islands: wanted 1 to 8, an ask a round for each; got 0"),
         (["search", "--islands", "9", "--out", "OUT"], "--islands: wanted 1 to 8, an ask a round for each; got 9"),
         (["search", "--out", "FOLDER"], "--out: wanted a file; got the folder"),
@@ -485,8 +479,87 @@ def test_a_run_of_another_seed_is_not_gone_on_with(tmp_path, capsys):
     assert "seed" in one_line(capsys)
 
 
-def test_an_unknown_command_is_status_2(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["serach"])
-    assert ended.value.code == 2
-    assert "invalid choice: 'serach'" in capsys.readouterr().err
+# --- what all verbs share ---
+
+
+def module(name):
+    """The module of a verb, and the name of its function."""
+    place, _, function = VERBS[name].place.partition(":")
+    return importlib.import_module(f"actlab.{place}"), function or "main"
+
+
+ENOUGH = {
+    "check": ["relu"], "score": ["relu"], "search": ["--out", "run"], "show": ["run"], "notebooks": ["refresh", "x"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [(ValueError("wanted this; got that"), 2, "wanted this; got that"), (FileNotFoundError("none"), 2, "none"),
+     (jobs.WorkerError("it died"), 2, "it died"), (records.ChangedCode("lab: moved"), 2, "lab: moved"),
+     (sqlite3.OperationalError("disk"), 2, "disk"),
+     (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here")],
+)  # fmt: skip
+@pytest.mark.parametrize("verb", VERBS)
+def test_whatever_goes_wrong_in_a_verb_is_one_line_with_its_name(verb, raised, status, said, monkeypatch, capsys):
+    def fails(given, runner):
+        raise raised
+
+    monkeypatch.setattr(*module(verb), fails)
+    assert main([verb, *ENOUGH.get(verb, [])]) == status
+    assert capsys.readouterr() == ("", f"actlab {verb}: {said}\n")
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.profile])
+def test_an_unknown_profile_is_one_line_for_every_verb_that_has_one(verb, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, *ENOUGH.get(verb, []), "--profile", "latop"]) == 2
+    assert one_line(capsys) == f"actlab {verb}: unknown profile: wanted one of smoke, laptop, paper; got 'latop'\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.resumes])
+def test_the_status_is_said_and_nothing_is_trained(verb, tmp_path, capsys, monkeypatch):
+    for place in (jobs.Runner, "run"), (Laboratory, "evaluator"), (gpu_lab, "losses"):
+        monkeypatch.setattr(*place, None)
+    monkeypatch.setattr(records, "BUILD", tmp_path)
+    out = ["--out", str(tmp_path / "run")] if verb == "search" else []
+    assert main([verb, *out, "--profile", "smoke", "--status"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("0 ") and said.count("\n") == 1 and f" in {tmp_path}" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_verb_is_given_the_runner_that_the_options_ask_for(monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(*module("transfer"), lambda options, runner: given.append(runner) or "done")
+    monkeypatch.setattr(jobs, "connect", threads)
+    for options in ([], ["--workers", "3"], ["--scheduler", "tcp://127.0.0.1:1"]):
+        assert main(["transfer", *options]) == 0
+    assert [runner.workers for runner in given] == [0, 3, 0]
+    assert [type(runner.executor) for runner in given] == [type(None), type(None), ThreadPoolExecutor]
+    given[0].tell("a line")
+    assert capsys.readouterr().out == "done\n" * 3 + "a line\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["serach"], "invalid choice: 'serach'"), ([], "the following arguments are required: VERB"),
+     (["show", "run", "--workers", "2"], "unrecognized arguments: --workers 2"),
+     (["gpu-lab", "--scheduler", "x"], "unrecognized arguments: --scheduler x"),
+     (["score", "relu", "--status"], "unrecognized arguments: --status"),
+     *((([verb, option, count]), f"wanted a whole number from 1; got '{count}'")
+       for verb, option in (("transfer", "--seeds"), ("multiverse", "--labs"), ("ablation", "--evaluations"))
+       for count in ("0", "two"))],
+)  # fmt: skip
+def test_what_no_verb_takes_is_status_2(arguments, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_the_list_of_verbs_needs_no_torch():
+    script = "import sys; from actlab.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    command = [sys.executable, "-c", f"{script}print('torch' in sys.modules)"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.endswith("False\n") and all(f"\n    {verb}" in said for verb in VERBS)

@@ -11,8 +11,8 @@ from actlab.core.records import ROOT
 from actlab.core.sources import closure, code_hash, graph, imports
 
 TREE = {
-    "__init__": b"", "a/__init__": b"A = 1", "a/one": b"from actlab.b import three", "a/two": b"", "a/deep/four": b"",
-    "b/__init__": b"", "b/three": b"x = 3",
+    "__init__": b"", "a/__init__": b"get = face(__name__)", "a/one": b"from actlab.b import three", "a/two": b"",
+    "a/deep/four": b"", "b/__init__": b"", "b/three": b"x = 3",
 }  # fmt: skip
 
 
@@ -43,9 +43,10 @@ WHOLE_A = {"a/__init__", "a/one", "a/two"}
         ("def f():\n    from actlab.b import three", {"b/__init__", "b/three"}),
         ("x = 'from actlab import a'", set()),
         ("from torch import a\nother.a.one", set()),
+        ("from actlab import b", {"b/__init__"}),  # which has names of its own
     ],
 )
-def test_a_source_imports_the_modules_that_it_names_and_of_a_whole_package_all(tree, source, found):
+def test_a_source_imports_the_modules_that_it_names_and_of_a_package_that_shows_its_modules_all(tree, source, found):
     assert set(imports(source.encode())) == found
 
 
