@@ -153,11 +153,12 @@ def study(
         round_size: candidates a round.
         elites: the rank of the incumbent.
 
-    A row a plan: plan, searches, and three shares, each with low and high: saved, of the steps of training all in full
-    (95 % bootstrap over the orders); dropped, of the candidates that are better than the incumbent of their round
-    (better, their number); and same_winner, of the searches that end as training all in full does. The latter two have
-    Wilson's intervals, which are too narrow, since candidates and searches share functions. Last, lost: the mean over
-    searches of how much the winner's fitness falls short.
+    Returns:
+        A row a plan: plan, searches, and three shares, each with low and high: saved, of the steps of training all in
+        full (95 % bootstrap over the orders); dropped, of the candidates that are better than the incumbent of their
+        round (better, their number); and same_winner, of the searches that end as training all in full does. The latter
+        two have Wilson's intervals, which are too narrow, since candidates and searches share functions. Last, lost:
+        the mean over searches of how much the winner's fitness falls short.
     """
     drawn, rows = [], []
     for rng in generator.spawn(orders):

@@ -267,7 +267,8 @@ def curves(
         x: [points], values of the element in the first row and second column (a Fourier transform mirrors the first).
         batch: [batch, features]; all other elements.
 
-    Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
+    Returns:
+        Columns function, x, y, slope (as autograd has it, of that element's result along that element); float64.
     """
     parts = []
     for name, source in sources(programs).items():
