@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 from messages_server import KEY, asked, serving
-from test_evolution import CONFIG, LAB, Fake, play, record
+from stand_ins import CONFIG, LAB, Fake, play, record
 
 from actlab.core.config import FitnessConfig, LabConfig, SearchConfig, TaskConfig
 from actlab.lab import tasks
@@ -124,7 +124,7 @@ def reaped(child):
 def script(*arguments):
     """What this file says when it is run as a script."""
     command = [sys.executable, __file__, *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True, timeout=540)
     return json.loads(done.stdout.splitlines()[-1])
 
