@@ -45,6 +45,17 @@ def quick_canaries(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A Dask cluster with two workers."""
+    pytest.importorskip("distributed")
+    from dask_cluster import Cluster
+
+    one = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
 def spare_sandboxes():
     yield
     for sandbox in [one for kind in SPARE.values() for one in kind]:

@@ -51,7 +51,11 @@ def build(*modules: str) -> str:
     import torch
 
     names = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"actlab {code_hash(*modules)[:12]}, {names}, {torch.backends.cpu.get_cpu_capability()}"
+    with _PARSING:
+        return f"actlab {code_hash(*modules)[:12]}, {names}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+_PARSING = threading.Lock()  # Python 3.11's parser of syntax trees fails at times where two threads use it at once
 
 
 def same_build(wanted: str, *modules: str) -> None:

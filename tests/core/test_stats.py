@@ -106,9 +106,7 @@ def test_a_bootstrap_covers_over_many_tasks_and_would_not_over_five_runs():
     generator = np.random.default_rng(1)
     many = [stats.bootstrap_mean(sample, generator, resamples=1000) for sample in generator.normal(size=(300, 60))]
     assert 0.91 <= np.mean([interval.low <= 0 <= interval.high for interval in many]) <= 0.98
-    few = [
-        stats.bootstrap_mean(crossed(generator, 5, 40).mean(axis=1), generator, resamples=300) for _ in range(400)
-    ]
+    few = [stats.bootstrap_mean(crossed(generator, 5, 40).mean(axis=1), generator, resamples=300) for _ in range(400)]
     assert np.mean([interval.low <= 0 <= interval.high for interval in few]) < 0.88
 
 
