@@ -141,7 +141,7 @@ def test_its_outputs_show_no_machine_and_no_warning(name):
         assert not [output for output in cell.outputs if "image/svg+xml" in output.get("data", {})]
 
 
-STALE = ("says otherwise", "There is no `figures/", "other code than is here")  # said of files that have moved on
+STALE = ("says otherwise", "There is no `figures/", "other settings than today's")  # said of files that have moved on
 
 
 def test_its_outputs_are_of_the_files_that_are_here(name):

@@ -100,21 +100,6 @@ def full_words(kept: Records, kind: str | None = None, profile: str = "paper") -
     return f"Profile {profile}: {', '.join(said)}; mean with 95 % t interval over seeds."
 
 
-def about(kind: str, kept: Records, design: sweep.Design, profile: str = "laptop") -> str:
-    """A sentence on how much of a kind is there, and whether the code that is here made it.
-
-    A kind of which there are not two whole seeds raises a FileNotFoundError.
-    """
-    if kind not in design.seeds:
-        raise FileNotFoundError(f"{kept.folder}: wanted two seeds of {kind}; came fewer. `make transfer` makes them")
-    wanted = sweep.jobs(profile, design, [kind])
-    planned = sweep.DESIGNS[profile].seeds[kind]
-    other = len(kept.missing(wanted))
-    made = "the code that is here" if not other else f"other code than is here ({other} of {len(wanted)} trainings)"
-    seeds = f"{design.seeds[kind]} of {planned} seeds of {len(design.functions)} functions, {len(wanted)} trainings"
-    return f"**The records**: `python -m actlab transfer --profile {profile}`, made by {made}: {seeds} of {kind}."
-
-
 def verify(kind: str, profile: str, kept: Records, data: Sequence[str] | None = None) -> str:
     """Trains a part of a kind again, and says in a sentence what came of it.
 

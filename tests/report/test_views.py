@@ -169,32 +169,12 @@ def test_without_records_of_the_full_data_sets_a_line_says_so(tmp_path):
         assert said == "Profile paper: no records of it are here; `make transfer PROFILE=paper` makes them, on a GPU."
 
 
-LAPTOP = sweep.Design(("relu", "gelu"), {"images": 2})
-
-
-def images_of_the_laptop(tmp_path, code="here"):
+def images_of_the_laptop(tmp_path):
     records = sweep.records(tmp_path)
-    for job in sweep.jobs("laptop", LAPTOP):
+    for job in sweep.jobs("laptop", sweep.Design(("relu", "gelu"), {"images": 2})):
         rows = one("images", job.data, job.function, job.seed, 0.9).drop(columns="function")
-        job = job if code == "here" else dataclasses.replace(job, config=other(job.config))
         records.add([(job, {"images": rows})])
     return records
-
-
-def other(config):
-    return dataclasses.replace(config, width=99)
-
-
-def test_what_is_there_is_said_and_whether_this_code_made_it(tmp_path):
-    said = views.about("images", images_of_the_laptop(tmp_path / "a"), LAPTOP)
-    assert said == (
-        "**The records**: `python -m actlab transfer --profile laptop`, made by the code that is here: "
-        "2 of 10 seeds of 2 functions, 4 trainings of images."
-    )
-    said = views.about("images", images_of_the_laptop(tmp_path / "b", "other"), LAPTOP)
-    assert "made by other code than is here (4 of 4 trainings)" in said
-    with pytest.raises(FileNotFoundError, match="wanted two seeds of molecules; came fewer"):
-        views.about("molecules", sweep.records(tmp_path / "a"), LAPTOP)
 
 
 @pytest.mark.parametrize(
