@@ -55,17 +55,21 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 did not pass, 2 a wrong call, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser(arguments[0] if arguments else "").parse_args(arguments)
+    _log_to_stderr()
+    return _run(VERBS[options.verb], options)
+
+
+def parser(asked: str) -> argparse.ArgumentParser:
+    """The parser of the command line, with the options of the verb that is asked for."""
     parser = argparse.ArgumentParser(prog="actlab", description="A laboratory for activation functions.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    asked = arguments[0] if arguments else ""
     for name, verb in VERBS.items():
         command = verbs.add_parser(name, help=verb.about, description=f"{verb.about[0].upper()}{verb.about[1:]}.")
         if name == asked:
             _add_common(command, verb)
             _part(verb, "options")(command)
-    options = parser.parse_args(arguments)
-    _log_to_stderr()
-    return _run(VERBS[options.verb], options)
+    return parser
 
 
 def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:

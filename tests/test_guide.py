@@ -3,7 +3,8 @@ import shlex
 
 import pytest
 
-from actlab.core.records import ROOT
+from actlab.__main__ import parser
+from actlab.core.records import ROOT, Store
 from actlab.report.bench import lab
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
@@ -16,7 +17,7 @@ def test_the_code_of_the_guide_runs_from_top_to_bottom(capsys, monkeypatch, tmp_
     from actlab.scoring import laboratory
 
     monkeypatch.setattr(activations, "REGISTRY", dict(activations.REGISTRY))
-    monkeypatch.setattr(laboratory.Store, "__init__", lambda self: setattr(self, "folder", tmp_path))
+    monkeypatch.setattr(laboratory, "Store", lambda: Store(tmp_path))
     names = {}
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     for block in blocks:
@@ -62,12 +63,7 @@ def spans() -> list[str]:
 
 def options_of(verb):
     """How the command line reads the options of a verb."""
-    from actlab import __main__
-    from actlab.transfer import sweep
-
-    if verb == "transfer":
-        return lambda words: sweep._options(words[1:])
-    return __main__._parser().parse_args
+    return parser(verb).parse_args
 
 
 def test_every_command_that_the_pages_show_is_one_that_the_command_line_takes():
