@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from dask_cluster import Killer
+from dask_cluster import Cluster, Killer
 
 from actlab.core import jobs
 from actlab.core.jobs import Runner, WorkerError
@@ -46,3 +46,17 @@ def test_a_worker_with_other_code_is_told_as_such_and_nothing_is_entered(cluster
     with cluster.connect() as executor, pytest.raises(WorkerError, match=told):
         run(tmp_path, Runner(executor=executor))
     assert not texts(tmp_path)
+
+
+def test_a_scheduler_that_is_lost_ends_the_run_in_one_line_and_what_is_entered_stays(tmp_path):
+    pytest.importorskip("distributed")
+    own = Cluster(tmp_path)
+    try:
+        with own.connect() as executor, pytest.raises(WorkerError, match="its scheduler was lost") as lost:
+            labs(tmp_path, Runner(executor=executor, tell=lambda line: own.processes[0].kill()))
+    finally:
+        own.close()
+    assert "\n" not in str(lost.value)
+    there = multiverse.LabRecords(tmp_path / "run")
+    assert 1 <= len(there.jobs) < len(LABS)
+    assert len(there.missing(LABS)) == len(LABS) - len(there.jobs)

@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,6 +138,7 @@ def test_whoever_stops_taking_results_leaves_no_worker_and_no_job_half_entered(t
 SCRIPT = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 if __name__ == "__main__":
     from job_cases import Task, entered, no_canary, squares
     from actlab.core.jobs import Runner
@@ -251,7 +253,8 @@ class Fails(Executor):
 )  # fmt: skip
 def test_a_fault_of_a_cluster_is_one_line_and_drops_the_other_jobs(any_build, error, words):
     if error is None:
-        error = pytest.importorskip("distributed").scheduler.KilledWorker("job 0", "tcp://127.0.0.1:1", 3)
+        worker = SimpleNamespace(address="tcp://127.0.0.1:1")
+        error = pytest.importorskip("distributed").scheduler.KilledWorker("job 0", worker, 3)
     executor = Fails(error)
     with pytest.raises(WorkerError, match=words) as raised:
         list(Runner(1, executor).run(range(3), square))
