@@ -94,7 +94,8 @@ def read() -> tuple[pd.DataFrame, dict[str, Any]]:
         wanted = "wanted the losses of a thousand data sets; `make paper-lab` makes them"
         raise FileNotFoundError(f"{records.folder}: {wanted}")
     records.demand()
-    return records.table("losses"), records.about
+    losses = records.table("losses")  # in float32, as they were summed up from the first
+    return losses.astype(dict.fromkeys(losses.select_dtypes("float64").columns, "float32")), records.about
 
 
 def options(parser: argparse.ArgumentParser) -> None:
