@@ -329,10 +329,15 @@ def rank_correlation(
     picks = picks[np.all([np.ptp(x[picks], axis=1) > 0 for x in (a, b)], axis=0)]
     method = f"{level:.0%} percentile bootstrap over {a.size} items, {resamples} resamples"
     found = []
-    for correlation in (lambda a, b: stats.spearmanrho(a, b, axis=-1).statistic, _kendall):
+    for correlation in (_spearman, _kendall):
         ends = np.quantile(correlation(a[picks], b[picks]), tails(level))
         found.append(Interval(float(correlation(a[None], b[None])[0]), *map(float, ends), a.size, method))
     return RankCorrelation(*found)
+
+
+def _spearman(a: Floats, b: Floats) -> Floats:
+    """Return Spearman's rho of each row of [rows, n]; scipy's 5e-17 for no correlation is 0."""
+    return np.round(stats.spearmanrho(a, b, axis=-1).statistic, 15) + 0.0
 
 
 def _kendall(a: Floats, b: Floats) -> Floats:
