@@ -30,7 +30,7 @@ def texts(folder):
 
 @pytest.mark.parametrize(("run", "threads"), [(labs, 2), (trainings, 1)])
 def test_a_worker_is_killed_at_work_and_the_records_are_those_of_a_run_here(cluster, tmp_path, run, threads):
-    run(tmp_path / "here", Runner(1))
+    run(tmp_path / "here", Runner(2))  # in processes of its own, since other tests set what torch computes with
     with cluster.connect() as executor:
         killer = Killer(executor, threads)
         run(tmp_path / "cluster", Runner(executor=executor, tell=killer))

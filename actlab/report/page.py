@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from actlab import activations
+from actlab.activations import zoo
 from actlab.core.records import ROOT
 from actlab.report.figures import style
 from actlab.scoring import summaries
@@ -70,7 +70,7 @@ def save(fig: Figure, name: str, data: pd.DataFrame, folder: Path, profile: str)
 
 def name(value: Any) -> Any:
     """A function of the zoo, or the one found, as readers know it; anything else as it is."""
-    known = isinstance(value, str) and (value in activations.REGISTRY or value in style.BESIDE_THE_ZOO)
+    known = isinstance(value, str) and (value in zoo.REGISTRY or value in style.BESIDE_THE_ZOO)
     return style.label(value) if known else value
 
 

@@ -4,7 +4,7 @@
 - `islands`: who stands in the cells of each island;
 - `racing`: training that ends once it decides;
 - `archive`: the database of a run;
-- `database`: a file of ours in SQLite;
+- `database`: what archives and recordings share: a checked file in SQLite;
 - `proposers`: who writes programs: a grammar, Claude, a mixture;
 - `selection`: elites and the final choice;
 - `runs`: a profile's search, run or read;

@@ -191,7 +191,7 @@ def loop(path: Path, profile: Profile) -> pd.DataFrame:
         ("Database", f"{profile.search.islands} islands of cells, nothing lost", "search.archive, search.islands",
          f"{len(ended)} programs with ReLU"),
         ("Proposer", who, "search.proposers", f"{len(ended) - 1} proposals in {run.entries[-1].round} rounds"),
-        ("Check", "rules, probes, nothing twice", "candidates.program, candidates.profiling",
+        ("Check", "rules, probes, nothing twice", "candidates",
          f"{ended.count('refused') + barred} stopped, {ended.count('duplicate')} duplicates"),
         ("Race", race, "search.racing", f"{len(tried)} started, {ended.count('dropped')} dropped"),
         ("Training", f"{profile.tasks.search} small networks, {profile.lab.steps} steps", "lab.training",
