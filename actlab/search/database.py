@@ -52,7 +52,7 @@ class DatabaseFile:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """A block whose reads all see the file at one moment, whoever writes meanwhile."""
+        """A block whose reads all see the file as it is at one moment, even while another process writes."""
         with self._lock:
             if self._db.in_transaction:  # of a caller
                 yield

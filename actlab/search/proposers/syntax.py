@@ -48,7 +48,7 @@ class Site:
 
     @property
     def node(self) -> ast.expr:
-        """The expression that stands there."""
+        """The expression at this place."""
         value = getattr(self.holder, self.field)
         return value if self.index is None else value[self.index]
 
@@ -71,12 +71,12 @@ class Site:
 
     @property
     def is_constant(self) -> bool:
-        """Whether a float stands there that may change; one below 1e-4 only guards a division."""
+        """Whether this place holds a float that may change; one below 1e-4 only guards a division."""
         return _is_float(self.node) and not 0 < abs(self.value) < 1e-4
 
     @property
     def value(self) -> float:
-        """The float that stands there."""
+        """The float at this place."""
         node = self.node
         return -node.operand.value if isinstance(node, ast.UnaryOp) else node.value
 
