@@ -1,8 +1,8 @@
 """The one runner of long jobs, over processes of this machine or a cluster's: progress, resume, dead workers (ours).
 
 A job is plain data that can be pickled, and `work` is a function that turns it into a result. Results arrive as jobs
-end and are kept one by one, so that an interrupted run can be resumed. Every worker has one thread, so that numbers do not
-depend on where a job ran.
+end and are kept one by one, so that an interrupted run can be resumed. Every worker has one thread, so that numbers
+do not depend on where a job ran.
 """
 
 from __future__ import annotations

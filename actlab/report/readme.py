@@ -124,9 +124,9 @@ def answer(folder: Path = FIGURES) -> str:
         for rows, form in ((tau, ".2f"), (ahead, ".0%"))
     )
     return _bullets(
-        "In our lab, none of GELUSine, GELU-Sinc, GMTU and Turbulent beats GELU by *typical ratio*: the geometric mean, "
-        "over held-out data sets, of the ratio of two OOD losses. Turbulent, the paper's best, has the highest loss of the "
-        "six functions in Table 1.",
+        "In our lab, none of GELUSine, GELU-Sinc, GMTU and Turbulent beats GELU by *typical ratio*: the geometric "
+        "mean, over held-out data sets, of the ratio of two OOD losses. Turbulent, the paper's best, has the highest "
+        "loss of the six functions in Table 1.",
         f"Our search, of {trained} programs from ReLU, found `sin(x)-x²`. Its typical ratio to ReLU is {relu}, but at "
         "*unequal fit*: the training losses differ more than twofold. It is not distinguishable from Snake, the "
         f"hand-made `x+sin²(x)`: {snake}.",
