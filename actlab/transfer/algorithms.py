@@ -66,7 +66,7 @@ class AlgorithmConfig:
     settings: Settings = field(default_factory=lambda: Settings(weight_decay=0.0, clip=1.0))
     whole: bool = True  # whether a test set is also evaluated as one batch
     device: str = "cpu"
-    seed: int = 0  # of the run; it names the records, and whoever calls seeds the generator with it
+    seed: int = 0  # of the run; it names the records, and the caller seeds the generator with it
 
 
 def _laptop(algorithm: str, epochs: int, test: int | None = None) -> AlgorithmConfig:

@@ -51,7 +51,7 @@ class ImageConfig:
     whole: bool = True  # whether the test set is also evaluated as one batch
     workers: int = 0  # processes that read pictures; 0: this one
     device: str = "cpu"
-    seed: int = 0  # of the run; it names the records, and whoever calls seeds the generator with it
+    seed: int = 0  # of the run; it names the records, and the caller seeds the generator with it
 
 
 # Rate and epochs were chosen on validation, with ReLU (seeds 0 to 2: 0.976 to 0.985). Without `whole` a run with ReLU

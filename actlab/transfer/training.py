@@ -206,7 +206,7 @@ def fit(
 
     One number is drawn from `generator`, whether the training starts or goes on; from it and the number of the epoch
     come the epoch's batches and torch's own generator (of dropout). So a run that was killed goes on to the same
-    weights. The checkpoint is kept when training ends; whoever keeps the records may delete it. An epoch that fails is
+    weights. The checkpoint is kept when training ends; the caller may delete it. An epoch that fails is
     not kept: the same call tries it again, with more memory perhaps.
 
     Args:
