@@ -16,7 +16,7 @@ import pytest
 from actlab.core.records import PROTOCOLS, ROOT
 
 PARENT = """
-import json, logging, os, sys
+import json, logging, os, signal, sys
 from pathlib import Path
 import numpy, pandas, scipy.signal, scipy.stats, torch, torch_geometric.nn, rdkit.Chem, PIL.Image, pyarrow.parquet
 torch.set_num_threads(1)
@@ -24,6 +24,8 @@ logging.basicConfig(format="%(message)s", stream=sys.stderr)
 for copy, families in json.loads(sys.argv[1]):
     reading, writing = os.pipe()
     if os.fork() == 0:
+        signal.alarm(120)  # where it hangs it ends, and its found.json is missed
+        torch.set_num_threads(1)
         os.dup2(writing, 2)
         os.environ["ACTLAB_ROOT"] = copy
         sys.path.insert(0, copy)

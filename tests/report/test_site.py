@@ -74,7 +74,7 @@ def test_every_link_leads_to_a_file_and_an_anchor_that_are_there(site):
     for path, page in site.items():
         for link in page.links + page.loads:
             parts = urlsplit(link)
-            if parts.scheme in ("https", "data"):
+            if parts.scheme in ("http", "https", "data"):
                 continue
             target = path.parent / unquote(parts.path) if parts.path else path
             assert parts.scheme == "" and target.is_file() and target.is_relative_to(path.parent)

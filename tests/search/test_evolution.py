@@ -615,12 +615,14 @@ def kill_again_and_again(path, log):
         until = started() + (begun or 0)
         child = os.fork()
         if child == 0:
+            torch.set_num_threads(1)  # two threads that are the first to use torch after a fork get in each other's way
             ends = math.inf if begun is None else begun + WORKERS
             result, _ = play(path, workers=WORKERS, delay=0.02, config=LONG, log=log, ends=ends)
             print(result.digest, flush=True)
             os._exit(0)
         if begun is not None:
             while started() < until:
+                assert os.waitpid(child, os.WNOHANG) == (0, 0), f"a child ended before it was killed, after {log}"
                 time.sleep(0.001)
             time.sleep(rng.uniform(0, 0.05))
             os.kill(child, signal.SIGKILL)

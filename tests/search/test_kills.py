@@ -94,6 +94,7 @@ def in_child(work):
     child = os.fork()
     if child == 0:
         die_with_parent(parent)
+        torch.set_num_threads(1)  # two threads that are the first to use torch after a fork get in each other's way
         os.write(writing, str(work()).encode())
         os._exit(0)
     os.close(writing)
