@@ -86,7 +86,7 @@ class Fake(Stand):
     def __exit__(self, *_):
         self.pool.shutdown(cancel_futures=True)
 
-    def describe(self, source):
+    def describe(self, source, suite=None, lab=None):
         return self._submit((), source, self._description)
 
     def submit(self, source, suite, lab, seed=0, chosen=None):

@@ -4,7 +4,10 @@
 - `feynman`: the equations of one of them;
 - `training_view`: what a worker sees of the tasks;
 - `training`: many small networks trained at once;
-- `tracing`: a function's passes as lists of tensor operations;
+- `tracing`: a function's passes as lists of operations;
+- `operations`: the table of such operations, and their C;
+- `compiled`: the same training by compiled C;
+- `backends`: which of the two trains what;
 - `reference`: the same training as a reader would write it first;
 - `variant`: a lab with settings of its own.
 """

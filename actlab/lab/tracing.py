@@ -1,19 +1,25 @@
-"""A function's forward and backward pass as two straight lists of tensor operations (ours), for the lab's inner loop.
+"""A function's forward and backward pass as straight lists of operations (ours), for the lab's inner loop.
 
-The passes are recorded once a shape, under `torch.func.vmap`, and then run without vmap's and autograd's bookkeeping:
-0.2 to 0.3 ms for each layer, model stack and step there. The operations are those that autograd runs, in its order, so
-the results are equal to the bit; but for GELU's tanh form, which is rewritten and equal to rounding.
+`record` gives two lists of tensor operations, recorded once a shape under `torch.func.vmap` and then run without vmap's
+and autograd's bookkeeping: 0.2 to 0.3 ms for each layer, model stack and step there. The operations are those that
+autograd runs, in its order, so the results are equal to the bit; but for GELU's tanh form, which is rewritten and equal
+to rounding. `listed` gives the value and the slope of a pointwise function as plain data (`actlab.lab.operations`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from operator import getitem
+from typing import Any
 
 import torch
 from torch import fx
+from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
+
+from actlab.lab.operations import MOST, TABLE, TRUTH, Unlisted
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 Forward = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
@@ -36,6 +42,33 @@ def record(function: Function, like: torch.Tensor) -> tuple[Forward, Backward]:
     Raises:
         ValueError: where the value has another shape or dtype than z; whatever the function raises comes through.
     """
+    module = _joint(function, like)
+    _rewrite_gelu(module.graph)
+    z, d, *body, output = module.graph.nodes
+    value, gradient = output.args[0]
+    # Cut where d comes in, so that no operation changes its place among those that write into a tensor.
+    cut = next((i for i, node in enumerate(body) if d in node.all_input_nodes), len(body))
+    before, after = [z, *body[:cut]], body[cut:]
+    needed = {gradient}.union(*(node.all_input_nodes for node in after))
+    kept = [node for node in before if node in needed]
+    return _part(module, [z], before[1:], [value, *kept]), _part(module, [d, *kept], after, [gradient])
+
+
+def _forward(function: Function, like: torch.Tensor) -> fx.GraphModule:
+    """The first part of `_joint`'s graph."""
+    mapped = torch.func.vmap(function)
+
+    def value(z: torch.Tensor) -> tuple[torch.Tensor]:
+        with torch.enable_grad():
+            return (mapped(z.detach().requires_grad_()),)
+
+    return make_fx(value, decomposition_table=_simpler())(like)
+
+
+def _joint(
+    function: Function, like: torch.Tensor, simpler: Mapping[Any, Callable[..., Any]] | None = None
+) -> fx.GraphModule:
+    """Both passes as one graph, of (z, d) to (value, gradient), in `simpler` operations where there are any."""
     mapped = torch.func.vmap(function)
 
     def both(z: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,16 +80,7 @@ def record(function: Function, like: torch.Tensor) -> tuple[Forward, Backward]:
                 raise ValueError(f"wanted a result like x, {wanted}; got {got}")
             return value.detach(), torch.autograd.grad(value, z, d)[0]
 
-    module = make_fx(both)(like, torch.ones_like(like))
-    _rewrite_gelu(module.graph)
-    z, d, *body, output = module.graph.nodes
-    value, gradient = output.args[0]
-    # Cut where d comes in, so that no operation changes its place among those that write into a tensor.
-    cut = next((i for i, node in enumerate(body) if d in node.all_input_nodes), len(body))
-    before, after = [z, *body[:cut]], body[cut:]
-    needed = {gradient}.union(*(node.all_input_nodes for node in after))
-    kept = [node for node in before if node in needed]
-    return _part(module, [z], before[1:], [value, *kept]), _part(module, [d, *kept], after, [gradient])
+    return make_fx(both, decomposition_table=simpler)(like, torch.ones_like(like))
 
 
 def _part(module: fx.GraphModule, inputs: list[fx.Node], body: list[fx.Node], outputs: Sequence[fx.Node]) -> Callable:
@@ -99,3 +123,256 @@ def _gelu(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def _gelu_backward(d: torch.Tensor, x: torch.Tensor, square: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
     value = x * gate
     return torch.addcmul(gate, value.addcmul_(value, gate, value=-1), (square * (3 * _CUBIC)).add_(_SLOPE)).mul_(d)
+
+
+# --- as plain data --------------------------------------------------------------------------------
+
+
+def listed(function: Function, shapes: Iterable[tuple[int, int]], dtype: torch.dtype) -> list[Any]:
+    """Value and slope of a pointwise function as a list of operations.
+
+    Args:
+        function: of one model's [batch, features].
+        shapes: of what it is given; its list is to be the same for all.
+        dtype: of what it is given.
+
+    Raises:
+        Unlisted: where it looks across elements, hangs on the shape, or has an operation that the table lacks.
+    """
+    first, *others = (torch.zeros(1, *shape, dtype=dtype) for shape in shapes)
+    both = _listed(_joint(function, first, _simpler()), first)
+    for other in others:
+        *value, _ = _listed(_forward(function, other), other)
+        if value != both[: len(value)]:
+            raise Unlisted("wanted the same operations whatever the number of points")
+    return both
+
+
+def _listed(module: fx.GraphModule, like: torch.Tensor) -> list[Any]:
+    steps = _Steps(like)
+    for node in module.graph.nodes:
+        steps.take(node)
+    return steps.made
+
+
+@cache
+def _simpler() -> dict[Any, Callable[..., Any]]:
+    """Torch's own decompositions into core operations, but for GELU's, whose tanh is slow."""
+    return {op: to for op, to in core_aten_decompositions().items() if "gelu" not in str(op)}
+
+
+_SAME = ("alias", "detach", "expand", "view", "unsqueeze", "squeeze", "_unsafe_view", "_reshape_alias")  # as a tensor
+_COPIES = ("clone", "lift_fresh_copy", "lift_fresh", "_to_copy")
+_FILLED = {"full": 1, "full_like": 1, "new_full": 2, "scalar_tensor": 0, "fill": 1}  # by which argument
+_FILLED_WITH = {"zeros_like": 0.0, "ones_like": 1.0, "new_zeros": 0.0, "new_ones": 1.0, "zeros": 0.0, "ones": 1.0,
+                "_efficientzerotensor": 0.0}  # fmt: skip
+_NAMES = {"sgn": "sign", "round": "rint"} | {
+    f"{kind}_{name}": name for kind in ("logical", "bitwise") for name in ("and", "or", "xor", "not")
+}
+_OF_TRUTHS = {"mul": "and", "add": "or"}
+_POWERS = {1.0: (), 2.0: ("mul",), 3.0: ("mul", "mul")}
+
+Ref = int | float | bool
+
+
+class _Steps:
+    """Operations of a graph, one by one, as the list of `actlab.lab.operations`."""
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self.like, self.made = like, []
+        self._kinds = ["n"]
+        self._same: dict[fx.Node, fx.Node] = {}  # a node to the first that has the same memory
+        self._refs: dict[fx.Node, Ref] = {}  # of those first ones
+
+    def take(self, node: fx.Node) -> None:
+        """Adds what a node of the graph does.
+
+        Raises:
+            Unlisted: where that is not in the table.
+        """
+        if node.op == "placeholder":
+            self._refs[node] = 1.0 if self._refs else 0
+        elif node.op == "output":
+            self.made += [self._held(self.number(self._of(result))) for result in node.args[0]]
+        elif node.op == "get_attr":
+            self._refs[node] = _single(getattr(node.graph.owning_module, node.target))
+        else:
+            self._call(node)
+
+    def _call(self, node: fx.Node) -> None:
+        if not isinstance(node.target, torch._ops.OpOverload):
+            raise Unlisted(f"{node.target} is not in the table")
+        full = node.target._schema.name.split("::")[1]
+        name, made = full.removesuffix("_"), node.meta["val"]
+        if not isinstance(made, torch.Tensor):
+            raise Unlisted(f"{name} is not in the table")
+        if made.numel() > 1 and (made.shape != self.like.shape or not self._fits(made.dtype)):
+            raise Unlisted(
+                f"{name} makes {made.dtype} of {tuple(made.shape[1:])}, where x is {tuple(self.like.shape[1:])}"
+            )
+        if full in _SAME:
+            self._same[node] = self._first(node.args[0])
+            return
+        ref = self._made(name, node, made.dtype == torch.bool)
+        if full.endswith("_"):  # into its first argument's memory
+            self._same[node] = self._first(node.args[0])
+        self._refs[self._first(node)] = ref
+
+    def _fits(self, dtype: torch.dtype) -> bool:
+        return dtype in (self.like.dtype, torch.bool, torch.int64)
+
+    def _first(self, node: fx.Node) -> fx.Node:
+        return self._same.get(node, node)
+
+    def _of(self, argument: Any) -> Ref:
+        if isinstance(argument, fx.Node):
+            return self._refs[self._first(argument)]
+        if isinstance(argument, bool | int | float):
+            return argument if isinstance(argument, bool) else float(argument)
+        raise Unlisted(f"wanted numbers; got {argument!r}")
+
+    def add(self, name: str, *arguments: Ref) -> int:
+        """A step of the table; its arguments are made what the table wants."""
+        if name not in TABLE:
+            raise Unlisted(f"{name} is not in the table")
+        operation = TABLE[name]
+        if len(arguments) != len(operation.arguments):
+            raise Unlisted(f"{name} with {len(arguments)} arguments is not in the table")
+        turned = [
+            self.truth(ref) if kind == TRUTH else self.number(ref)
+            for ref, kind in zip(arguments, operation.arguments, strict=True)
+        ]
+        if len(self.made) == MOST:
+            raise Unlisted(f"wanted at most {MOST} steps; got more")
+        self.made.append([name, *turned])
+        self._kinds.append(operation.result)
+        return len(self.made)
+
+    def _is_truth(self, ref: Ref) -> bool:
+        return ref is True or ref is False or (type(ref) is int and self._kinds[ref] == TRUTH)
+
+    def number(self, ref: Ref) -> int | float:
+        """The number that something stands for, 1 or 0 for a truth."""
+        if isinstance(ref, bool):
+            return float(ref)
+        if isinstance(ref, float) and not math.isfinite(ref):
+            raise Unlisted("wanted finite constants")
+        return self.add("number", ref) if self._is_truth(ref) else ref
+
+    def truth(self, ref: Ref) -> int:
+        """Whether it is not 0."""
+        return ref if type(ref) is int and self._is_truth(ref) else self.add("truth", self.number(ref))
+
+    def _held(self, ref: int | float) -> int:
+        """A constant as a step."""
+        return self.add("add", ref, 0.0) if isinstance(ref, float) else ref
+
+    def _made(self, name: str, node: fx.Node, truth: bool) -> Ref:
+        """What an operation makes; `truth`: whether torch makes a bool of it."""
+        if name in _FILLED:
+            return self._of(node.args[_FILLED[name]])
+        if name in _FILLED_WITH:
+            return _FILLED_WITH[name]
+        if name == "gelu_backward" or name == "gelu":
+            return self._gelu(name, node)
+        args = [None if argument is None else self._of(argument) for argument in node.args]
+        if name in _COPIES or name == "copy":
+            return self.truth(args[-1]) if truth else self.number(args[-1])
+        match name, args:
+            case (("add" | "sub" | "rsub"), [a, b, *alpha]):
+                a, b, name = (b, a, "sub") if name == "rsub" else (a, b, name)
+                if (factor := node.kwargs.get("alpha", *alpha or [1])) != 1:  # of what torch adds or takes away
+                    b = self.add("mul", b, self._of(factor))
+                return self.add(_OF_TRUTHS[name] if truth else name, a, b)
+            case "mul", [a, b] if truth:
+                return self.add("and", a, b)
+            case ("mul", [float(one), a] | [a, float(one)]) if one == 1:
+                return self.number(a)
+            case "div", [a, b] if (rounding := node.kwargs.get("rounding_mode")) is not None:
+                return self.add(rounding, self.add("div", a, b))
+            case "reciprocal", [a]:
+                return self.add("div", 1.0, a)
+            case "rsqrt", [a]:
+                return self.add("div", 1.0, self.add("sqrt", a))
+            case "sigmoid", [a]:
+                return self._sigmoid(a)
+            case "relu", [a]:
+                return self.add("maximum", a, 0.0)
+            case "leaky_relu", [a, *slope]:
+                return self.add("where", self.add("gt", a, 0.0), a, self.add("mul", a, *(slope or [0.01])))
+            case "elu", [a, *rest]:
+                alpha, scale, inner = [*rest, 1.0, 1.0, 1.0][:3] if len(rest) < 3 else rest
+                low = self.add("mul", self.add("expm1", self.add("mul", a, inner)), alpha * scale)
+                return self.add("where", self.add("gt", a, 0.0), self.add("mul", a, scale), low)
+            case "hardtanh", [a, *ends]:
+                low, high = ends or (-1.0, 1.0)
+                return self.add("minimum", self.add("maximum", a, low), high)
+            case (("clamp" | "clamp_min" | "clamp_max"), [a, *ends]):
+                low, high = (None, *ends) if name == "clamp_max" else (*ends, None, None)[:2]
+                low = node.kwargs.get("min", low)
+                high = node.kwargs.get("max", high)
+                a = a if low is None else self.add("maximum", a, low)
+                return a if high is None else self.add("minimum", a, high)
+            case (("hardshrink_backward" | "softshrink_backward"), [d, a, at]):
+                inside = self.add("le", self.add("abs", a), at)
+                return self.add("where", inside, 0.0, d)
+            case "pow", [a, b]:
+                return self._power(a, b)
+            case "remainder", [a, b]:
+                rest = self.add("fmod", a, b)
+                other_sign = self.add("ne", self.add("lt", rest, 0.0), self.add("lt", b, 0.0))
+                wrong = self.add("and", self.add("ne", rest, 0.0), other_sign)
+                return self.add("where", wrong, self.add("add", rest, b), rest)
+            case (("fmax" | "fmin"), [a, b]):
+                better = self.add("maximum" if name == "fmax" else "minimum", a, b)
+                return self.add("where", self.add("isnan", a), b, self.add("where", self.add("isnan", b), a, better))
+            case "where", [c, a, b] if truth:
+                c, a, b = map(self.truth, (c, a, b))
+                return self.add("or", self.add("and", c, a), self.add("and", self.add("not", c), b))
+        return self.add(_NAMES.get(name, name), *args)
+
+    def _sigmoid(self, a: Ref) -> int:
+        return self.add("div", 1.0, self.add("add", self.add("exp", self.add("neg", a)), 1.0))
+
+    def _power(self, a: Ref, b: Ref) -> int | float:
+        match b:
+            case float() if b == 0:
+                return 1.0
+            case float() if b in (1, 2, 3):
+                made = self.number(a)
+                for _ in range(int(b) - 1):
+                    made = self.add("mul", made, a)
+                return made
+            case float() if abs(b) == 0.5:
+                root = self.add("sqrt", a)
+                return root if b > 0 else self.add("div", 1.0, root)
+            case float() if b in (-1, -2):
+                return self.add("div", 1.0, a if b == -1 else self.add("mul", a, a))
+        return self.add("pow", a, b)
+
+    def _gelu(self, name: str, node: fx.Node) -> int:
+        """GELU or its derivative times d; the tanh form as in `_gelu`."""
+        *d, x = map(self._of, node.args[:2] if name == "gelu_backward" else node.args[:1])
+        if node.kwargs.get("approximate", "none") == "tanh":
+            square = self.add("mul", x, x)
+            gate = self._sigmoid(self.add("mul", self.add("add", self.add("mul", square, _CUBIC), _SLOPE), x))
+            value = self.add("mul", x, gate)
+            if not d:
+                return value
+            inner = self.add("add", self.add("mul", square, 3 * _CUBIC), _SLOPE)
+            rest = self.add("mul", self.add("mul", value, self.add("sub", 1.0, gate)), inner)
+            return self.add("mul", *d, self.add("add", gate, rest))
+        both = self.add("add", self.add("erf", self.add("mul", x, math.sqrt(0.5))), 1.0)
+        normal = self.add("mul", both, 0.5)
+        if not d:
+            return self.add("mul", x, normal)
+        density = self.add("exp", self.add("mul", self.add("mul", x, x), -0.5))
+        rest = self.add("mul", self.add("mul", x, density), 1 / math.sqrt(2 * math.pi))
+        return self.add("mul", *d, self.add("add", normal, rest))
+
+
+def _single(tensor: torch.Tensor) -> float | bool:
+    """The number that a constant tensor is."""
+    if tensor.numel() != 1 or tensor.is_complex():
+        raise Unlisted(f"wanted single numbers for constants; got a tensor {tuple(tensor.shape)}")
+    return tensor.item() if tensor.dtype == torch.bool else float(tensor.item())

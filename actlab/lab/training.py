@@ -31,7 +31,7 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {  # factor of the learning 
     "cosine": lambda step, steps: 0.5 * (1 + math.cos(math.pi * step / steps)),
     "constant": lambda step, steps: 1.0,
 }
-_ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
+ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
 
 Gradients = Callable[[torch.Tensor, torch.Tensor], Sequence[torch.Tensor]]  # at a batch's inputs and targets
 
@@ -177,7 +177,13 @@ def train(
     Raises:
         ValueError: where the device is CUDA's and there is none.
     """
-    whole = Start.of(data, config, seed, range(len(data.dims)) if chosen is None else chosen)
+    return train_from(
+        function, Start.of(data, config, seed, range(len(data.dims)) if chosen is None else chosen), config
+    )
+
+
+def train_from(function: Function, whole: Start, config: LabConfig) -> Networks:
+    """As `train`, from a start."""
     chunk = _chunk(len(whole.x), config)
     passes, done = {}, []
     for i in range(0, len(whole.x), chunk):
@@ -235,7 +241,7 @@ def fit(
             torch._foreach_add_(counts, 1)
             rate = config.learning_rate * factor(step, steps)
             # What torch.optim.Adam(fused=True) calls, without its bookkeeping, which is a tenth of it.
-            torch._fused_adam_(parameters, found, means, squares, [], counts, lr=rate, **_ADAM)
+            torch._fused_adam_(parameters, found, means, squares, [], counts, lr=rate, **ADAM)
             step += 1
 
 

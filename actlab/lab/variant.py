@@ -20,7 +20,8 @@ import torch
 from actlab.activations import zoo
 from actlab.core import stats
 from actlab.core.config import FAMILIES, LabConfig, TaskConfig
-from actlab.lab import tasks, training
+from actlab.lab import backends, tasks, training
+from actlab.lab.backends import Trained
 from actlab.lab.tasks import Suite
 from actlab.lab.tracing import Backward, Forward, Function, record
 from actlab.lab.training import Networks
@@ -94,20 +95,25 @@ class _Recorded(torch.autograd.Function):
         return ctx.recorded(d.contiguous(), *ctx.kept)[0], None, None
 
 
-def train(function: Function, given: Suite, settings: Settings, dtype: torch.dtype = torch.float32) -> Networks:
+def train(function: Function, given: Suite, settings: Settings, dtype: torch.dtype = torch.float32) -> Trained:
     """Networks trained on each task of a lab, as `suite` makes them; the function is one of one model's batch.
 
-    They are one stack, and by autograd: `training.train` is faster, but rounds in another way, which the committed
-    records would show.
+    Torch trains them as one stack, and by autograd: `training.train` is faster, but rounds in another way, which the
+    committed records would show.
     """
     config = replace(settings.lab, dtype=str(dtype).removeprefix("torch."))
     start = training.Start.of(given.blind, config, settings.seed, range(len(given.tasks)))
     networks = Networks(tuple(weight * settings.gain for weight in start.networks.weights), start.networks.biases)
-    passes = record(function, start.x.new_zeros(len(start.x), config.batch, config.width))
-    layer = repeat(lambda z: _Recorded.apply(z, *passes))
-    gradients = training.by_autograd(networks.tensors, lambda x, y: networks.losses(layer, x, y))
-    training.fit(networks.tensors, gradients, start, config, settings.schedule)
-    return networks
+    start = replace(start, networks=networks)
+
+    def by_torch(function: Function) -> Networks:
+        passes = record(function, start.x.new_zeros(len(start.x), config.batch, config.width))
+        layer = repeat(lambda z: _Recorded.apply(z, *passes))
+        gradients = training.by_autograd(networks.tensors, lambda x, y: networks.losses(layer, x, y))
+        training.fit(networks.tensors, gradients, start, config, settings.schedule)
+        return networks
+
+    return backends.train(function, start, config, settings.schedule, by_torch)
 
 
 def losses(
@@ -131,10 +137,10 @@ def losses(
     train_y = given.blind.train_y / settings.target_scale
     for name, function in functions.items():
         function = forms[settings.gelu] if name == GELU else function
-        networks = train(function, given, settings, dtype)
+        trained = train(function, given, settings, dtype)
         columns = {}
         for column, x, y in (("ood_mse", given.blind.ood_x, given.ood_y), ("train_mse", given.blind.train_x, train_y)):
-            predicted = networks.predict(function, torch.from_numpy(x).to(dtype), settings.batch).double().numpy()
+            predicted = trained.predict(torch.from_numpy(x).to(dtype), settings.batch).double().numpy()
             with np.errstate(over="ignore", invalid="ignore"):
                 mse = np.mean((predicted / settings.target_scale - y) ** 2, axis=1)
             columns[column] = stats.clamped(mse, clamp)

@@ -1,7 +1,8 @@
 """A candidate's Score: confined workers train and predict, this process judges (paper, section 3; split ours).
 
 Workers hold training data and out-of-distribution inputs; the out-of-distribution targets and the losses stay here.
-Nothing that a worker sends is trusted: it is plain data, of the size and form that was asked for, or an outcome.
+Nothing that a worker sends is trusted: it is plain data, of the size and form that was asked for, or an outcome. Where
+the networks can be compiled (`actlab.lab.backends`), a worker sends the program's list of operations instead.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ from actlab.candidates.profiling import Description
 from actlab.candidates.program import Refused, check
 from actlab.core import stats
 from actlab.core.config import FitnessConfig, LabConfig, Limits
+from actlab.lab import backends
+from actlab.lab.operations import Unlisted, checked
 from actlab.lab.tasks import Suite
 from actlab.scoring.pool import Answer, Call, Pool, data_key, perform
 from actlab.scoring.sandbox import Outcome
+
+LISTINGS = 4096  # lists of operations that an evaluator keeps
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,19 @@ class Predictions:
     train: np.ndarray | None = None
     ood: np.ndarray | None = None
     ood_whole: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A program's list of operations at the shapes of a lab; without it, why torch trains the program."""
+
+    steps: Any = None
+    why: str | None = None
+
+    @property
+    def backend(self) -> str:
+        """Who trains the program."""
+        return "torch" if self.steps is None else "compiled"
 
 
 def mse(prediction: np.ndarray, target: np.ndarray, clamp: float) -> np.ndarray:
@@ -140,6 +158,7 @@ class Evaluator:
         self._own, self._executor = ThreadPoolExecutor(workers), executor  # its own threads wait for sandboxes
         self._answers: WeakSet[Answer] = WeakSet()
         self._references: dict[tuple[str, LabConfig, int], Future[Predictions]] = {}
+        self._listings: dict[tuple[Any, ...], Listing] = {}  # of the latest programs, by source, shapes and type
 
     def __enter__(self) -> Evaluator:
         return self
@@ -155,9 +174,36 @@ class Evaluator:
         self._pool.close()
         self._own.shutdown(wait=True)
 
-    def describe(self, source: str) -> Future[Finding]:
-        """Behaviour, cost, traits and fingerprint of a checked program, found in a sandbox."""
-        return self._ask("describe", {"source": source}, [], self.limits.describe, 0, self._finding)
+    def describe(self, source: str, suite: str | None = None, lab: LabConfig | None = None) -> Future[Finding]:
+        """Behaviour, cost, traits and fingerprint of a checked program, found in a sandbox.
+
+        Where it is going to be trained on a suite in some lab, what that needs is found in the same process.
+        """
+        request = {"source": source} | ({} if suite is None or lab is None else self._asked(suite, lab))
+        return self._ask("describe", request, [], self.limits.describe, 0, partial(self._finding, request))
+
+    def _asked(self, suite: str, lab: LabConfig) -> dict[str, Any]:
+        """What a request for a program's list of operations has, if any program's is asked for here."""
+        if backends.excuse(lab) is not None:
+            return {}
+        return {"shapes": backends.shapes(lab, self.suites[suite].ood_y.shape[1]), "dtype": lab.dtype}
+
+    def listing(self, source: str, suite: str, lab: LabConfig) -> Listing | None:
+        """How a program was, or is to be, trained; None where it was neither described for that nor trained yet."""
+        asked = self._asked(suite, lab)
+        return self._listings.get(_place(source, asked)) if asked else Listing(why=backends.excuse(lab))
+
+    def _note(self, request: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+        """Keeps the list that a worker sent, or why it sent none."""
+        if not request.get("shapes"):
+            return
+        try:
+            found = Listing(checked(head["steps"])) if "steps" in head else Listing(why=_words(head.get("unlisted")))
+        except Unlisted as error:
+            found = Listing(why=f"its process sent no list of operations: {error}")
+        while len(self._listings) >= LISTINGS:
+            self._listings.pop(next(iter(self._listings)))
+        self._listings[_place(request["source"], request)] = found
 
     def values(self, source: str, x: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A program's result and slope at one element of a batch, [points] each, found in a sandbox.
@@ -226,7 +272,7 @@ class Evaluator:
     def score(self, source: str, suite: str, config: LabConfig, seed: int = 0) -> Score:
         """Checks, describes, trains and judges a program; the Score carries its description."""
         try:
-            finding = self.describe(check(source).source).result()
+            finding = self.describe(check(source).source, suite, config).result()
         except Refused as refusal:
             return self._unscored("refused", str(refusal), suite)
         if finding.ended == "open":
@@ -244,10 +290,11 @@ class Evaluator:
         limit: int,
         read: Callable[[Outcome], Any],
         suite: str | None = None,
+        steps: Any = None,
     ) -> Answer:
         """Sends a job to a sandbox, here or where the executor reaches; `read` makes the result of its Outcome."""
         key, data = (None, None) if suite is None else (self._keys[suite], self.suites[suite].blind)
-        call = Call(job, request, arrays, seconds, limit, self.limits, self._without, key)
+        call = Call(job, request, arrays, seconds, limit, self.limits, self._without, key, steps=steps)
         answer = Answer(self._send, call, data, read)
         self._answers.add(answer)
         return answer
@@ -257,13 +304,14 @@ class Evaluator:
             return self._own.submit(self._pool.run, call)
         return self._executor.submit(perform, call)
 
-    def _finding(self, outcome: Outcome) -> Finding:
+    def _finding(self, request: Mapping[str, Any], outcome: Outcome) -> Finding:
         if outcome.ended != "answered":
             return Finding(outcome.ended, outcome.error, None)
         try:
-            found = _description(outcome.head)
+            found = _description(outcome.head.get("description"))
         except ValueError as error:
             return Finding("killed", f"sent no description: {error}", None)
+        self._note(request, outcome.head)
         if found.error is not None:
             return Finding("failed", found.error, found)
         if found.flops > self.limits.flops:
@@ -278,8 +326,18 @@ class Evaluator:
         tasks = len(target.tasks if chosen is None else chosen)
         shapes = [(tasks, points.shape[1]) for points in (target.blind.train_y, target.ood_y, target.ood_y)]
         request = {"source": source, "suite": self._keys[suite], "lab": asdict(config), "seed": seed, "chosen": chosen}
+        known = self.listing(source, suite, config)
+        if known is None:
+            request |= self._asked(suite, config)
         seconds, size = self.limits.seconds(config, tasks), 8 * sum(map(math.prod, shapes))
-        return self._ask("predict", request, [], seconds, size, partial(_predictions, shapes), suite)
+        steps = None if known is None else known.steps
+
+        def read(outcome: Outcome) -> Predictions:
+            if outcome.ended == "answered":
+                self._note(request, outcome.head)
+            return _predictions(shapes, outcome)
+
+        return self._ask("predict", request, [], seconds, size, read, suite, steps)
 
     def _judge(
         self, predictions: Predictions, reference: Predictions, suite: str, chosen: tuple[int, ...] | None = None
@@ -322,6 +380,15 @@ def _canonical(source: str) -> str:
     return check(source).source
 
 
+def _place(source: str, request: Mapping[str, Any]) -> tuple[Any, ...]:
+    return source, *map(tuple, request["shapes"]), request["dtype"]
+
+
+def _words(said: Any) -> str:
+    """A worker's words, in printable characters."""
+    return "".join(c if c.isprintable() else "?" for c in str(said)[:200])
+
+
 def _predictions(shapes: Sequence[tuple[int, int]], outcome: Outcome) -> Predictions:
     """What a training predicted, where it has the shapes that were asked for."""
     if outcome.ended != "answered":
@@ -335,15 +402,15 @@ _TRAITS = {"pointwise": bool, "parity": str, "monotone": bool, "bounded": bool, 
            "right": str}  # fmt: skip # as `profiling.traits` gives them
 
 
-def _description(head: Mapping[str, Any]) -> Description:
+def _description(head: Any) -> Description:
     """The description that a worker sent.
 
     Raises:
         ValueError: where it is none; says what was wanted.
     """
     names = [field.name for field in fields(Description)]
-    if sorted(head) != sorted(names):
-        raise ValueError(f"wanted {', '.join(names)}; got {len(head)} other fields")
+    if not isinstance(head, dict) or sorted(head) != sorted(names):
+        raise ValueError(f"wanted {', '.join(names)}; got other fields")
     found = Description(**head)
     costs = found.flops, found.flops_relu, found.flops_gelu
     if found.error is not None:

@@ -1,5 +1,8 @@
 """Where a job on a candidate runs: in warm sandboxes, of this process or of those that an executor reaches (ours).
 
+A program that can be listed (`actlab.lab.operations`) is not trained in its sandbox, which may not make machine code:
+the sandbox gives its list, and the pool checks that and trains.
+
 A call is plain data and carries no OOD target. The process in which it arrives has a pool of its own, warm until that
 process ends; suites are sent once to each, under the hash of their data. Other code or other versions than the
 caller's are refused, since their numbers would differ. A fault of the system, such as a lost worker, does not count
@@ -14,19 +17,23 @@ import itertools
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actlab.core import jobs
-from actlab.core.config import Limits
+from actlab.core.config import LabConfig, Limits
 from actlab.core.jobs import WorkerError
 from actlab.lab.training_view import TrainingView
 from actlab.scoring.sandbox import Outcome, Sandbox, SandboxError
+
+if TYPE_CHECKING:
+    from actlab.lab.training import Start
 
 LOG = logging.getLogger("actlab.scoring.pool")
 HELD = 8  # suites that a process keeps for its sandboxes; an older one is sent again
@@ -56,6 +63,7 @@ class Call:
     without: tuple[str, ...] = ()  # confinements to leave out, for measurements
     suite: str | None = None  # the key of the data that it needs
     data: TrainingView | None = None  # that data, where the process that was asked first lacked it
+    steps: Any = None  # the program's list of operations, where the caller has it
     number: int = 0  # no two calls are equal: some executors answer equal ones once
     build: str = ""  # the caller's
 
@@ -75,15 +83,67 @@ class Pool:
     ) -> None:
         self.limits, self.without, self.data = limits, tuple(without), dict(data or {})
         self._lock, self._closed = threading.Lock(), False
+        self._latest: tuple[Any, Start] | None = None
         self.sandboxes: list[Sandbox] = []
         self._idle = [self._made() for _ in range(size)][::-1]  # the last one used is the next one used
 
     def run(self, call: Call) -> Outcome | None:
-        """Runs a call's job in an idle sandbox; None where this process lacks the data.
+        """Runs a call's job in an idle sandbox, or trains what it can list; None where this process lacks the data.
 
         Raises:
             SandboxError: where the sandbox does not work, whatever the candidate, or the pool is closed.
+            WorkerError: where this process cannot compile, as the caller's can.
         """
+        outcome = None if call.steps is not None else self._sandboxed(call)
+        if call.steps is None and (outcome is None or outcome.ended != "answered" or "steps" not in outcome.head):
+            return outcome
+        steps = outcome.head["steps"] if call.steps is None else call.steps
+        return outcome if call.job != "predict" else self._trained(replace(call, steps=steps))
+
+    def _trained(self, call: Call) -> Outcome | None:
+        """Trains a program by its list of operations, which comes from a process that is not trusted."""
+        from actlab.lab import backends  # with the first training: a scheduler, which trains nothing, needs no torch
+        from actlab.lab.compiled import Uncompiled
+        from actlab.lab.operations import Unlisted
+
+        until = time.monotonic() + call.seconds
+        with self._lock:
+            data = self._held(call)
+        if data is None:
+            return None
+
+        def ended() -> None:
+            if self._closed:
+                raise SandboxError("the pool was closed while a candidate was trained")
+            if time.monotonic() > until:
+                raise TimeoutError
+
+        config, seed, chosen = LabConfig(**call.request["lab"]), call.request["seed"], call.request["chosen"]
+        places = list(range(len(data.dims)) if chosen is None else chosen)
+        start = self._start(call.suite, data, config, seed).at(places)
+        try:
+            trained = backends.by_steps(call.steps, start, config, ended=ended)
+        except Unlisted as error:
+            return Outcome("killed", f"sent no list of operations: {error}")
+        except TimeoutError:
+            return Outcome("killed", f"ran longer than its {call.seconds:g} s")
+        except Uncompiled as error:
+            raise WorkerError(str(error)) from error
+        made = backends.predictions(trained, start, data.ood_x[places], config)
+        return Outcome("answered", None, {"steps": call.steps}, made)
+
+    def _start(self, suite: str, data: TrainingView, config: LabConfig, seed: int) -> Start:
+        """Where trainings on a suite begin; the latest is kept, since a search asks for it again and again."""
+        key = suite, config, seed
+        latest = self._latest
+        if latest is None or latest[0] != key:
+            from actlab.lab.training import Start
+
+            self._latest = latest = key, Start.of(data, config, seed, range(len(data.dims)))
+        return latest[1]
+
+    def _sandboxed(self, call: Call) -> Outcome | None:
+        """A call's job in an idle sandbox; None where this process lacks the data."""
         with self._lock:
             sandbox, data = self._taken(call), dict(self.data)
         if sandbox is None:
@@ -107,11 +167,7 @@ class Pool:
         """An idle sandbox, best one that holds the call's data, or a new one; None where the data is not here."""
         if self._closed:
             raise SandboxError("wanted an open pool of sandboxes; this one is closed")
-        if call.data is not None:
-            self.data.pop(call.suite, None)
-            self.data[call.suite] = call.data  # as the latest
-            for key in list(self.data)[:-HELD]:
-                del self.data[key]
+        self._held(call)
         for sandbox in reversed(self._idle):
             if call.suite is None or call.suite in sandbox.data:
                 self._idle.remove(sandbox)
@@ -119,6 +175,15 @@ class Pool:
         if call.suite is not None and call.suite not in self.data:
             return None
         return self._idle.pop() if self._idle else self._made()
+
+    def _held(self, call: Call) -> TrainingView | None:
+        """The data that a call needs, which it may bring; None where it is not here."""
+        if call.data is not None:
+            self.data.pop(call.suite, None)
+            self.data[call.suite] = call.data  # as the latest
+            for key in list(self.data)[:-HELD]:
+                del self.data[key]
+        return self.data.get(call.suite)
 
     def _made(self) -> Sandbox:
         from actlab.scoring import worker  # with the first sandbox: a scheduler, which makes none, needs no torch

@@ -16,7 +16,11 @@ from actlab.activations import zoo
 from actlab.candidates import profiling
 from actlab.candidates.program import check, compile_program
 from actlab.core.config import LabConfig
-from actlab.lab import training
+from actlab.lab import backends, training
+from actlab.lab.backends import Trained
+from actlab.lab.operations import Unlisted
+from actlab.lab.tracing import Function, listed
+from actlab.lab.training import Start
 from actlab.lab.training_view import TrainingView
 
 Answer = tuple[dict[str, Any], list[np.ndarray]]
@@ -24,25 +28,43 @@ Job = Callable[[Mapping[str, Any], Sequence[np.ndarray], Mapping[str, TrainingVi
 
 
 def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
-    """Behaviour, cost, traits and fingerprint of `request["source"]`, as `profiling.Description`'s plain data."""
-    return profiling.describe(request["source"]).to_dict(), []
+    """Behaviour, cost, traits and fingerprint of `request["source"]`, as `profiling.Description`'s plain data.
+
+    Where the request has `shapes` and a `dtype`, its list of operations besides, as `_listed` gives it.
+    """
+    found = profiling.describe(request["source"])
+    answer = {"description": found.to_dict()}
+    if found.error is None and request.get("shapes"):
+        answer |= _listed(compile_program(check(request["source"])), request)
+    return answer, []
+
+
+def _listed(function: Function, request: Mapping[str, Any]) -> dict[str, Any]:
+    """A function's `steps`, or why it is `unlisted`."""
+    try:
+        return {"steps": listed(function, request["shapes"], getattr(torch, request["dtype"]))}
+    except Unlisted as error:
+        return {"unlisted": str(error)[:200]}
 
 
 def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """Trains a program on the tasks of a suite and predicts.
 
     The request has `source`; `suite`, the name; `lab`, the fields of a LabConfig; `seed`; and `chosen`, the places of
-    some tasks, or none for all. Returns predictions [tasks, points]: of the training points, of the OOD points in
-    batches of the training size, and of the OOD points as one batch.
+    some tasks, or none for all. Returns what `backends.predictions` does. Where the request has `shapes` and a `dtype`,
+    and the program can be listed, the answer has its `steps` instead, and the caller trains.
     """
+    function, answer = compile_program(check(request["source"])), {}
+    if request.get("shapes"):
+        answer = _listed(function, request)
+        if "steps" in answer:
+            return answer, []
     config, suite, chosen = LabConfig(**request["lab"]), data[request["suite"]], request.get("chosen")
-    which = slice(None) if chosen is None else chosen
-    dtype = getattr(torch, config.dtype)
-    function = compile_program(check(request["source"]))
-    networks = training.train(function, suite, config, request["seed"], chosen)
-    train_x, ood_x = (torch.from_numpy(x[which]).to(dtype) for x in (suite.train_x, suite.ood_x))
-    asked = ((train_x, config.batch), (ood_x, config.batch), (ood_x, None))
-    return {}, [networks.predict(function, *points).double().numpy() for points in asked]
+    places = range(len(suite.dims)) if chosen is None else chosen
+    start = Start.of(suite, config, request["seed"], places)
+    networks = training.train_from(function, start, config)
+    trained = Trained(networks, lambda *given: networks.predict(function, *given), "torch")
+    return answer, backends.predictions(trained, start, suite.ood_x[list(places)], config)
 
 
 def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
@@ -69,7 +91,7 @@ def warm_up() -> None:
     data = {"warm-up": TrainingView((4, 4), x, x[:, :, 0], x)}
     for name in zoo.names():
         source = check(zoo.program_source(name)).source
-        describe({"source": source}, [], {})
+        describe({"source": source, "shapes": [(64, 4)], "dtype": "float32"}, [], {})
         predict({"source": source, "suite": "warm-up", "lab": {"steps": 2}, "seed": 0}, [], data)
         values({"source": source}, [np.linspace(-1, 1, 5), x[0]], {})
 

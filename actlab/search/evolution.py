@@ -306,7 +306,11 @@ class _Run:
         """Runs the open candidates on the probes; those that fail or repeat an earlier function end."""
         found: dict[int, dict[str, Any]] = {}
         stages = {i: "describe" for i, row in enumerate(rows) if row.ended == OPEN}
-        self._evaluate(rows, stages, lambda i: self.evaluator.describe(rows[i].source), found.__setitem__)
+
+        def ask(i: int) -> Future:
+            return self.evaluator.describe(rows[i].source, self.config.suite, self.lab)
+
+        self._evaluate(rows, stages, ask, found.__setitem__)
         seen = dict(self.by_fingerprint)
         for i, row in enumerate(rows):
             if row.ended == OPEN:

@@ -216,7 +216,7 @@ HONEST = {"fingerprint": "0f" * 32, "flops": 1.0, "flops_relu": 1.0, "flops_gelu
 )  # fmt: skip
 def test_a_description_is_not_taken_on_trust(lie, monkeypatch):
     with Evaluator(SUITES, CONFIG, workers=1) as evaluator:
-        monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, HONEST))
+        monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {"description": HONEST}))
         assert evaluator.describe("source").result().ended == "open"
         monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {**HONEST, **lie}))
         finding = evaluator.describe("source").result()

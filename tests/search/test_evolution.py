@@ -40,7 +40,7 @@ class Table(Stand):
     def __init__(self, rows):
         self.rows, self.calls = rows, []
 
-    def describe(self, source):
+    def describe(self, source, suite=None, lab=None):
         self.calls.append(("", body(source)))
         fingerprint, traits, _ = self.rows[body(source)]
         if fingerprint is None:
@@ -325,7 +325,7 @@ class Bounded(Table):
         super().__init__(rows)
         self.costly, self.slow = costly, slow
 
-    def describe(self, source):
+    def describe(self, source, suite=None, lab=None):
         finding = super().describe(source).result()
         if body(source) in self.costly:
             finding = replace(finding, ended="refused", error="too many FLOPs")

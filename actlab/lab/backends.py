@@ -1,0 +1,112 @@
+"""What trains the lab's networks: compiled C, where function and machine allow it, or torch, the reference (ours).
+
+`ACTLAB_BACKEND=torch` asks for torch alone. Both take the same start and settings and give the same networks, to
+rounding.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from actlab.core.config import LabConfig
+from actlab.lab import compiled, training
+from actlab.lab.operations import Unlisted
+from actlab.lab.tracing import Function, listed
+from actlab.lab.training import Networks, Start
+
+LOG = logging.getLogger("actlab.lab.backends")
+BACKENDS = ("compiled", "torch")
+
+
+def excuse(config: LabConfig) -> str | None:
+    """Why torch trains all functions here, whatever they are; None where what can be compiled is.
+
+    Raises:
+        ValueError: where ACTLAB_BACKEND asks for a backend that there is not.
+    """
+    asked = os.environ.get("ACTLAB_BACKEND", "compiled")
+    if asked not in BACKENDS:
+        raise ValueError(f"ACTLAB_BACKEND: wanted one of {', '.join(BACKENDS)}; got {asked!r}")
+    if config.device != "cpu":
+        return f"compiled networks are the processor's; asked for {config.device}"
+    why = "ACTLAB_BACKEND=torch asks for it" if asked == "torch" else compiled.missing()
+    if why is not None:
+        _say(f"torch trains the lab's networks: {why}")
+    return why
+
+
+_say = cache(LOG.warning)  # once a process
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained networks, what predicts with them, and who trained them."""
+
+    networks: Networks
+    predict: Callable[..., torch.Tensor]  # as `Networks.predict` without its function
+    backend: str
+    why: str | None = None  # the networks are not compiled
+
+
+def shapes(config: LabConfig, points: int) -> list[tuple[int, int]]:
+    """The shapes [batch, features] at which a function is used: in training, and on all of so many points at once."""
+    return list(dict.fromkeys([(config.batch, config.width), (points, config.width)]))
+
+
+def train(
+    function: Function, start: Start, config: LabConfig, schedule: str = "cosine", by_torch: Callable | None = None
+) -> Trained:
+    """Trains a function of our own from a start. A candidate is never run here: see `by_steps`.
+
+    Args:
+        function: of one model's [batch, features].
+        start: points, their order and initial networks.
+        config: the lab's settings.
+        schedule: one of `training.SCHEDULES`.
+        by_torch: what torch's training is, given the function; by default `training.train_from`.
+    """
+    why = excuse(config)
+    if why is None:
+        try:
+            dtype = getattr(torch, config.dtype)
+            return by_steps(listed(function, shapes(config, start.x.shape[1]), dtype), start, config, schedule)
+        except Unlisted as error:
+            why = str(error)
+    networks = training.train_from(function, start, config) if by_torch is None else by_torch(function)
+    return Trained(networks, lambda *given: networks.predict(function, *given), "torch", why)
+
+
+def by_steps(
+    steps: Any, start: Start, config: LabConfig, schedule: str = "cosine", ended: Callable[[], None] = lambda: None
+) -> Trained:
+    """Trains a function that is given as a list of operations, which is checked.
+
+    Raises:
+        Unlisted: where the list is none.
+        Uncompiled: where it cannot be compiled here.
+    """
+    act = compiled.compiled(steps, config.dtype)
+    networks = compiled.train(act, start, config, schedule, ended)
+    return Trained(networks, lambda x, batch=None: compiled.predict(act, networks, x), "compiled")
+
+
+def predictions(trained: Trained, start: Start, ood_x: np.ndarray, config: LabConfig) -> list[np.ndarray]:
+    """Predictions [tasks, points] of the training points; of the OOD points in batches; and of these as one batch.
+
+    Args:
+        trained: the networks.
+        start: where they began.
+        ood_x: [tasks, points, features].
+        config: the lab's settings.
+    """
+    outside = torch.from_numpy(ood_x).to(start.x.dtype)
+    asked = ((start.x, config.batch), (outside, config.batch), (outside, None))
+    return [trained.predict(*points).double().numpy() for points in asked]

@@ -1,0 +1,230 @@
+"""The lab's networks by compiled C: one network at a time, whole, in the first caches (ours).
+
+`trainer.c` is compiled once a type and takes networks of any shape; a function is compiled for itself, from its list of
+operations alone (`actlab.lab.operations`), and both are kept in build/compiled. Results depend on neither the number of
+workers nor on what else is trained; between processors with other vectors, and to `actlab.lab.training`, they differ by
+rounding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from actlab.core.config import LabConfig
+from actlab.core.records import ROOT
+from actlab.lab.operations import c_source
+from actlab.lab.training import ADAM, SCHEDULES, Networks, Start
+
+FLAGS = ["-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
+SIZES = {"float32": 4, "float64": 8}
+
+
+class Uncompiled(RuntimeError):
+    """What cannot be compiled here, and why."""
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_long) for name in ("inputs", "units", "used", "depth", "batch")]
+
+
+@cache
+def missing() -> str | None:
+    """Why nothing can be compiled here, in one line; None where it can."""
+    try:
+        for dtype in SIZES:
+            _trainer(dtype)
+    except Uncompiled as error:
+        return str(error)
+    return None
+
+
+@cache
+def _trainer(dtype: str) -> ctypes.CDLL:
+    adam = "".join(f"#define {name.upper()} {ADAM[name]!r}\n" for name in ("beta1", "beta2", "eps"))
+    return _library(dtype, adam + _text("trainer.c"), "-O3")
+
+
+@cache
+def _text(name: str) -> str:
+    return Path(__file__).with_name(name).read_text()
+
+
+@lru_cache(maxsize=4096)
+def _function(dtype: str, source: str) -> ctypes.c_void_p:
+    library = _library(dtype, source, "-O2")
+    return ctypes.cast(library.act, ctypes.c_void_p)
+
+
+def _library(dtype: str, source: str, *flags: str) -> ctypes.CDLL:
+    """A library of C after `vectors.h`, which is compiled where it is not kept."""
+    source = f"#define SINGLE {int(dtype == 'float32')}\n{_text('vectors.h')}{source}"
+    about = "\n".join([source, *flags, *FLAGS, *_machine()])
+    path = ROOT / "build" / "compiled" / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            command = [_machine()[0], *flags, *FLAGS, "-x", "c", "-", "-o", str(made), "-lmvec", "-lm"]
+            done = subprocess.run(command, input=source, capture_output=True, text=True)
+            if done.returncode:
+                said = (done.stderr.strip() or "nothing").splitlines()[0]
+                raise Uncompiled(f"wanted a compiler for the lab's C; gcc said: {said}")
+            os.replace(made, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Uncompiled(f"wanted to load the lab's compiled C; the system said: {error}") from error
+
+
+@cache
+def _machine() -> tuple[str, ...]:
+    """The compiler, its version, and the processor that it compiles for.
+
+    Raises:
+        Uncompiled: where there is no compiler.
+    """
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        raise Uncompiled("wanted gcc for the lab's C; there is none")
+    version = subprocess.run([compiler, "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
+    kinds = [line for line in lines if line.startswith(("model name", "flags"))] or lines[:1]
+    return compiler, version, *sorted(set(kinds))
+
+
+def compiled(steps: Any, dtype: str) -> ctypes.c_void_p:
+    """The address of a function's value and slope.
+
+    Args:
+        steps: its list of operations, which is checked.
+        dtype: float32 or float64.
+
+    Raises:
+        Unlisted: where the list is none.
+        Uncompiled: where it cannot be compiled here.
+    """
+    return _function(dtype, c_source(steps))
+
+
+def train(
+    act: ctypes.c_void_p,
+    start: Start,
+    config: LabConfig,
+    schedule: str = "cosine",
+    ended: Callable[[], None] = lambda: None,
+) -> Networks:
+    """Networks trained from a start, one by one, by the steps that `actlab.lab.training.fit` takes.
+
+    Args:
+        act: of `compiled`, for the type of `config`.
+        start: the points, their order, and initial networks.
+        config: the lab's settings.
+        schedule: one of `SCHEDULES`.
+        ended: called before each network; it may raise.
+    """
+    shape, library = _shape(start, config), _trainer(config.dtype)
+    packed = _packed(start.networks, shape)
+    x, y = (np.ascontiguousarray(tensor.numpy()) for tensor in (start.x, start.y[..., 0]))
+    index = np.ascontiguousarray(start.index.numpy(), dtype=np.int64)
+    rates = _rates(config, schedule, len(index))
+    for model in range(len(x)):
+        ended()
+        arrays = x[model], y[model], index, rates, packed[model]
+        status = library.train(
+            act, ctypes.byref(shape), ctypes.c_long(x.shape[1]), ctypes.c_long(len(index)), *map(_address, arrays)
+        )
+        if status:
+            raise MemoryError("wanted memory for a network's training; got none")
+    return _unpacked(packed, shape, start.networks)
+
+
+def predict(act: ctypes.c_void_p, networks: Networks, x: torch.Tensor) -> torch.Tensor:
+    """Predictions [models, points] at x [models, points, features] of networks of the same type."""
+    shape = _Shape(x.shape[-1], 0, networks.weights[0].shape[2], len(networks.weights) - 1, 1)
+    dtype = str(x.dtype).removeprefix("torch.")
+    shape.units = _padded(shape.used, dtype)
+    packed, points = _packed(networks, shape), np.ascontiguousarray(x.numpy())
+    out = np.empty(points.shape[:2], dtype=points.dtype)
+    for model in range(len(points)):
+        arrays = points[model], packed[model], out[model]
+        status = _trainer(dtype).predict(
+            act, ctypes.byref(shape), ctypes.c_long(points.shape[1]), *map(_address, arrays)
+        )
+        if status:
+            raise MemoryError("wanted memory for a network's predictions; got none")
+    return torch.from_numpy(out)
+
+
+def _rates(config: LabConfig, schedule: str, steps: int) -> np.ndarray:
+    """Of each step, Adam's rate over the correction of its means, and 1 over the root of that of its squares."""
+    count = np.arange(1, steps + 1)
+    factors = np.array([SCHEDULES[schedule](step, steps) for step in range(steps)])
+    means, squares = (1 - ADAM[name] ** count for name in ("beta1", "beta2"))
+    return np.ascontiguousarray(np.stack([config.learning_rate * factors / means, 1 / np.sqrt(squares)], axis=1))
+
+
+def _address(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _padded(units: int, dtype: str) -> int:
+    """The next multiple of 64 bytes."""
+    whole = 64 // SIZES[dtype]
+    return -(-units // whole) * whole
+
+
+def _shape(start: Start, config: LabConfig) -> _Shape:
+    units = _padded(config.width, config.dtype)
+    return _Shape(start.x.shape[-1], units, config.width, config.depth, start.index.shape[1])
+
+
+def _blocks(shape: _Shape) -> list[tuple[int, int]]:
+    """Rows and columns of each tensor of a network as `trainer.c` has them, weights and biases in turn."""
+    hidden = [(shape.inputs if layer == 0 else shape.units, shape.units) for layer in range(shape.depth)]
+    pairs = [[block, (1, shape.units)] for block in hidden]
+    return [*itertools.chain(*pairs), (1, shape.units), (1, 1)]
+
+
+def _packed(networks: Networks, shape: _Shape) -> np.ndarray:
+    """Networks as `trainer.c` has them, [models, numbers]."""
+    tensors = [*itertools.chain(*zip(networks.weights, networks.biases, strict=True))]
+    tensors[-2] = tensors[-2].transpose(1, 2)  # of one output: a row
+    blocks = _blocks(shape)
+    dtype = tensors[0].numpy().dtype
+    whole = 64 // dtype.itemsize
+    packed = np.zeros((len(tensors[0]), sum(rows * columns for rows, columns in blocks[:-1]) + whole), dtype)
+    for tensor, part in zip(tensors, _parts(packed, blocks), strict=True):
+        part[:, : tensor.shape[1], : tensor.shape[2]] = tensor.numpy()
+    return packed
+
+
+def _parts(packed: np.ndarray, blocks: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    """Views of each tensor, [models, rows, columns]."""
+    ends = np.cumsum([rows * columns for rows, columns in blocks])
+    return [
+        packed[:, end - rows * columns : end].reshape(len(packed), rows, columns)
+        for end, (rows, columns) in zip(ends, blocks, strict=True)
+    ]
+
+
+def _unpacked(packed: np.ndarray, shape: _Shape, like: Networks) -> Networks:
+    parts = [torch.from_numpy(part) for part in _parts(packed, _blocks(shape))]
+    parts[-2] = parts[-2].transpose(1, 2)
+    sizes = [*itertools.chain(*zip(like.weights, like.biases, strict=True))]
+    cut = [part[:, : size.shape[1], : size.shape[2]].contiguous() for part, size in zip(parts, sizes, strict=True)]
+    return Networks(tuple(cut[::2]), tuple(cut[1::2]))

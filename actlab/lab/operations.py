@@ -1,0 +1,170 @@
+"""Pointwise functions as lists of operations: plain data, checked against one table, and written as C (ours).
+
+A confined process may not make machine code. It sends what a candidate does as a list; this module checks the list and
+writes C from the table's templates alone, so that no text of a candidate reaches a compiler.
+
+A list has one step an operation, `[name, *arguments]`. An argument is the number of an earlier step, as an int (0 is
+the input, the first step is 1), or a constant, as a float. The last two entries are the steps of value and slope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST = 2_000  # steps of a list; the longest of the zoo's has about 200
+NUMBER, TRUTH = "n", "t"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An entry of the table: the kinds of its arguments and of its result, n for a number and t for a truth, and C."""
+
+    arguments: str
+    result: str
+    text: str  # {0}, {1}, ... stand for the arguments
+
+
+# Functions of the C library, of one argument and of two: those that glibc has for vectors, and others.
+VECTOR = {
+    1: [
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atanh",
+        "cos",
+        "cosh",
+        "erf",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "sin",
+        "sinh",
+        "tan",
+        "tanh",
+    ],
+    2: ["atan2", "hypot", "pow"],
+}
+ELEMENTS = {1: ["ceil", "floor", "lgamma", "rint", "sqrt", "trunc"], 2: ["fmod"]}
+
+
+def _table() -> dict[str, Operation]:
+    found = {}
+    for functions in (VECTOR, ELEMENTS):
+        for count, names in functions.items():
+            given = ", ".join(f"{{{place}}}" for place in range(count))
+            found |= {name: Operation("n" * count, "n", f"{name}_({given})") for name in names}
+    signs = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+    found |= {name: Operation("nn", "n", f"{{0}} {sign} {{1}}") for name, sign in signs.items()}
+    signs = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+    found |= {name: Operation("nn", "t", f"{{0}} {sign} {{1}}") for name, sign in signs.items()}
+    signs = {"and": "&", "or": "|", "xor": "^"}
+    found |= {name: Operation("tt", "t", f"{{0}} {sign} {{1}}") for name, sign in signs.items()}
+    return found | {
+        "abs": Operation("n", "n", "(vec)((lanes){0} & ~SIGN)"),
+        "copysign": Operation("nn", "n", "(vec)(((lanes){0} & ~SIGN) | ((lanes){1} & SIGN))"),
+        "neg": Operation("n", "n", "-{0}"),
+        "sign": Operation("n", "n", "PICK({0} > 0, K(1), K(0)) - PICK({0} < 0, K(1), K(0))"),
+        # Both keep a NaN of either argument, as torch's do.
+        "maximum": Operation("nn", "n", "PICK(({0} > {1}) | ({0} != {0}), {0}, {1})"),
+        "minimum": Operation("nn", "n", "PICK(({0} < {1}) | ({0} != {0}), {0}, {1})"),
+        "not": Operation("t", "t", "~{0}"),
+        "isnan": Operation("n", "t", "{0} != {0}"),
+        "number": Operation("t", "n", "PICK({0}, K(1), K(0))"),
+        "truth": Operation("n", "t", "{0} != 0"),
+        "where": Operation("tnn", "n", "PICK({0}, {1}, {2})"),
+    }
+
+
+TABLE = _table()
+
+
+class Unlisted(ValueError):
+    """A function that is no list of the table's operations; says why."""
+
+
+def checked(steps: Any) -> list[list[Any]]:
+    """The list, if it is one.
+
+    Raises:
+        Unlisted: where it has another form, is too long, or has a step that is none of the table's.
+    """
+    if not isinstance(steps, list) or not 1 <= len(steps) - 2 <= MOST or not all(type(i) is int for i in steps[-2:]):
+        raise Unlisted(f"wanted 1 to {MOST} steps, and two numbers of steps")
+    kinds = [NUMBER]
+    for place, step in enumerate(steps[:-2], 1):
+        if not isinstance(step, list) or not step or not isinstance(step[0], str) or step[0] not in TABLE:
+            raise Unlisted(f"step {place}: wanted an operation of the table")
+        operation = TABLE[step[0]]
+        if len(step) - 1 != len(operation.arguments):
+            raise Unlisted(f"step {place}: {step[0]} wants {len(operation.arguments)} arguments; got {len(step) - 1}")
+        for argument, wanted in zip(step[1:], operation.arguments, strict=True):
+            _refuse_other(argument, wanted, kinds, f"step {place}: {step[0]}")
+        kinds.append(operation.result)
+    for result in steps[-2:]:
+        _refuse_other(result, NUMBER, kinds, "the results")
+    return steps
+
+
+def _refuse_other(argument: Any, wanted: str, kinds: Sequence[str], where: str) -> None:
+    if type(argument) is float:
+        kind = NUMBER
+        if not math.isfinite(argument):
+            raise Unlisted(f"{where} wants finite constants")
+    elif type(argument) is int and 0 <= argument < len(kinds):
+        kind = kinds[argument]
+    else:
+        raise Unlisted(f"{where} wants earlier steps and constants")
+    if kind != wanted:
+        names = {NUMBER: "a number", TRUTH: "a truth"}
+        raise Unlisted(f"{where} wants {names[wanted]}; got {names[kind]}")
+
+
+def c_source(steps: Any) -> str:
+    """The C of `act(z, value, slope, n)`, which writes values and slopes at n numbers z, whole vectors of them.
+
+    Before it belongs `vectors.h`. The list of operations is checked.
+
+    Raises:
+        Unlisted: where the list is none.
+    """
+    body, used = [], set()
+    for place, (name, *arguments) in enumerate(checked(steps)[:-2], 1):
+        operation = TABLE[name]
+        used.add(name)
+        kind = "vec" if operation.result == NUMBER else "lanes"
+        body.append(f"        const {kind} s{place} = {operation.text.format(*map(_text, arguments))};")
+    declared = [
+        _declared(name, count) for count in (1, 2) for name in sorted(used & {*VECTOR[count], *ELEMENTS[count]})
+    ]
+    value, slope = map(_text, steps[-2:])
+    ending = [f"        *(vec *)(value + i) = {value};", f"        *(vec *)(slope + i) = {slope};", "    }", "}", ""]
+    return "\n".join([*declared, _OPENING, *body, *ending])
+
+
+def _declared(name: str, count: int) -> str:
+    """What stands before a function that calls one of the C library."""
+    arguments = ", ".join(["vec"] * count)
+    if name in VECTOR[count]:
+        return f"__attribute__((const)) vec MANY{count}({name})({arguments});\n#define {name}_ MANY{count}({name})"
+    return f"EACH{count}({name})"
+
+
+_OPENING = """\
+void act(const T *z, T *value, T *slope, long n)
+{
+    for (long i = 0; i < n; i += V) {
+        const vec s0 = *(const vec *)(z + i);"""
+
+
+def _text(argument: int | float) -> str:
+    return f"s{argument}" if isinstance(argument, int) else f"K({argument!r})"
