@@ -62,7 +62,12 @@ def shapes(config: LabConfig, points: int) -> list[tuple[int, int]]:
 
 
 def train(
-    function: Function, start: Start, config: LabConfig, schedule: str = "cosine", by_torch: Callable | None = None
+    function: Function,
+    start: Start,
+    config: LabConfig,
+    schedule: str = "cosine",
+    by_torch: Callable[[Function], Networks] | None = None,
+    notes: np.ndarray | None = None,
 ) -> Trained:
     """Trains a function of our own from a start. A candidate is never run here: see `by_steps`.
 
@@ -72,29 +77,29 @@ def train(
         config: the lab's settings.
         schedule: one of `training.SCHEDULES`.
         by_torch: what torch's training is, given the function; by default `training.train_from`.
+        notes: as `compiled.train` takes them; what `by_torch` notes is its own affair.
     """
     why = excuse(config)
     if why is None:
         try:
             dtype = getattr(torch, config.dtype)
-            return by_steps(listed(function, shapes(config, start.x.shape[1]), dtype), start, config, schedule)
+            steps = listed(function, shapes(config, start.x.shape[1]), dtype)
+            return by_steps(steps, start, config, schedule, notes=notes)
         except Unlisted as error:
             why = str(error)
     networks = training.train_from(function, start, config) if by_torch is None else by_torch(function)
     return Trained(networks, lambda *given: networks.predict(function, *given), "torch", why)
 
 
-def by_steps(
-    steps: Any, start: Start, config: LabConfig, schedule: str = "cosine", ended: Callable[[], None] = lambda: None
-) -> Trained:
-    """Trains a function that is given as a list of operations, which is checked.
+def by_steps(steps: Any, start: Start, config: LabConfig, schedule: str = "cosine", **more: Any) -> Trained:
+    """Trains a function that is given as a list of operations, which is checked; `more` is as in `compiled.train`.
 
     Raises:
         Unlisted: where the list is none.
         Uncompiled: where it cannot be compiled here.
     """
     act = compiled.compiled(steps, config.dtype)
-    networks = compiled.train(act, start, config, schedule, ended)
+    networks = compiled.train(act, start, config, schedule, **more)
     return Trained(networks, lambda x, batch=None: compiled.predict(act, networks, x), "compiled")
 
 

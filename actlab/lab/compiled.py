@@ -127,6 +127,7 @@ def train(
     config: LabConfig,
     schedule: str = "cosine",
     ended: Callable[[], None] = lambda: None,
+    notes: np.ndarray | None = None,
 ) -> Networks:
     """Networks trained from a start, one by one, by the steps that `actlab.lab.training.fit` takes.
 
@@ -136,6 +137,7 @@ def train(
         config: the lab's settings.
         schedule: one of `SCHEDULES`.
         ended: called before each network; it may raise.
+        notes: takes the gradient's L2 norm and the batch's loss, before each step is made; [models, steps, 2].
     """
     shape, library = _shape(start, config), _trainer(config.dtype)
     packed = _packed(start.networks, shape)
@@ -144,10 +146,8 @@ def train(
     rates = _rates(config, schedule, len(index))
     for model in range(len(x)):
         ended()
-        arrays = x[model], y[model], index, rates, packed[model]
-        status = library.train(
-            act, ctypes.byref(shape), ctypes.c_long(x.shape[1]), ctypes.c_long(len(index)), *map(_address, arrays)
-        )
+        arrays = x[model], y[model], index, rates, packed[model], None if notes is None else notes[model]
+        status = library.train(act, ctypes.byref(shape), ctypes.c_long(len(index)), *map(_address, arrays))
         if status:
             raise MemoryError("wanted memory for a network's training; got none")
     return _unpacked(packed, shape, start.networks)
@@ -178,8 +178,8 @@ def _rates(config: LabConfig, schedule: str, steps: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack([config.learning_rate * factors / means, 1 / np.sqrt(squares)], axis=1))
 
 
-def _address(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+def _address(array: np.ndarray | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
 def _padded(units: int, dtype: str) -> int:

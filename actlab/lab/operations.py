@@ -147,7 +147,7 @@ def c_source(steps: Any) -> str:
         _declared(name, count) for count in (1, 2) for name in sorted(used & {*VECTOR[count], *ELEMENTS[count]})
     ]
     value, slope = map(_text, steps[-2:])
-    ending = [f"        *(vec *)(value + i) = {value};", f"        *(vec *)(slope + i) = {slope};", "    }", "}", ""]
+    ending = [f"        *(loose *)(value + i) = {value};", f"        *(loose *)(slope + i) = {slope};", "    }", "}", ""]
     return "\n".join([*declared, _OPENING, *body, *ending])
 
 
@@ -163,7 +163,7 @@ _OPENING = """\
 void act(const T *z, T *value, T *slope, long n)
 {
     for (long i = 0; i < n; i += V) {
-        const vec s0 = *(const vec *)(z + i);"""
+        const vec s0 = *(const loose *)(z + i);"""
 
 
 def _text(argument: int | float) -> str:

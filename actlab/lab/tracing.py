@@ -165,7 +165,7 @@ _SAME = ("alias", "detach", "expand", "view", "unsqueeze", "squeeze", "_unsafe_v
 _COPIES = ("clone", "lift_fresh_copy", "lift_fresh", "_to_copy")
 _FILLED = {"full": 1, "full_like": 1, "new_full": 2, "scalar_tensor": 0, "fill": 1}  # by which argument
 _FILLED_WITH = {"zeros_like": 0.0, "ones_like": 1.0, "new_zeros": 0.0, "new_ones": 1.0, "zeros": 0.0, "ones": 1.0,
-                "_efficientzerotensor": 0.0}  # fmt: skip
+                "_efficientzerotensor": 0.0, "empty_permuted": 0.0, "empty_like": 0.0}  # fmt: skip
 _NAMES = {"sgn": "sign", "round": "rint"} | {
     f"{kind}_{name}": name for kind in ("logical", "bitwise") for name in ("and", "or", "xor", "not")
 }
@@ -255,8 +255,8 @@ class _Steps:
         """The number that something stands for, 1 or 0 for a truth."""
         if isinstance(ref, bool):
             return float(ref)
-        if isinstance(ref, float) and not math.isfinite(ref):
-            raise Unlisted("wanted finite constants")
+        if isinstance(ref, float) and not math.isfinite(ref):  # which no list may have
+            return self.add("div", 0.0 if math.isnan(ref) else math.copysign(1.0, ref), 0.0)
         return self.add("number", ref) if self._is_truth(ref) else ref
 
     def truth(self, ref: Ref) -> int:
@@ -275,6 +275,8 @@ class _Steps:
             return _FILLED_WITH[name]
         if name == "gelu_backward" or name == "gelu":
             return self._gelu(name, node)
+        if any(isinstance(argument, list | tuple) for argument in node.args):  # axes
+            raise Unlisted(f"{name} is not in the table")
         args = [None if argument is None else self._of(argument) for argument in node.args]
         if name in _COPIES or name == "copy":
             return self.truth(args[-1]) if truth else self.number(args[-1])

@@ -140,9 +140,10 @@ static T *taken(T **room, long numbers)
 }
 
 /* Trains a network in place; rates are of each step: Adam's rate over the correction of means, and 1 over the root of
-   that of squares. Returns 0, or 1 where memory lacks. */
-int train(function *act, const shape *s, long points, long steps, const T *x, const T *y, const long *index,
-          const double *rates, T *parameters)
+   that of squares. Notes, if wanted, are of each step before it is made: the gradient's L2 norm, and the batch's loss.
+   Returns 0, or 1 where memory lacks. */
+int train(function *act, const shape *s, long steps, const T *x, const T *y, const long *index, const double *rates,
+          T *parameters, double *notes)
 {
     const long units = s->units, depth = s->depth, batch = s->batch, inputs = s->inputs;
     const long layer_size = batch * units, square = units * units;
@@ -176,8 +177,11 @@ int train(function *act, const shape *s, long points, long steps, const T *x, co
         }
         const T *w = p + at[depth];
         output(error, value[depth - 1], w, w[units], by, batch, units);
-        T total = 0;
-        for (long b = 0; b < batch; b++) total += error[b] *= (T)2 / batch;
+        T total = 0, loss = 0;
+        for (long b = 0; b < batch; b++) {
+            loss += error[b] * error[b];
+            total += error[b] *= (T)2 / batch;
+        }
         g[at[depth] + units] = total;
         const T *h = value[depth - 1], *f = slope[depth - 1];
         for (long c = 0; c < units; c += V) {
@@ -203,6 +207,11 @@ int train(function *act, const shape *s, long points, long steps, const T *x, co
                 *(vec *)(g + at[l] - units + c) = biases;
             }
             T *swap = delta; delta = other; other = swap;
+        }
+        if (notes) {
+            T squares = 0;
+            for (long i = 0; i < count; i++) squares += g[i] * g[i];
+            notes[2 * t] = __builtin_sqrt(squares), notes[2 * t + 1] = loss / batch;
         }
         const T rate = rates[2 * t], root = rates[2 * t + 1];
         for (long i = 0; i < count; i++) {

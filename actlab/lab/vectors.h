@@ -19,6 +19,7 @@ typedef double T;
 #endif
 #define V ((long)(BYTES / sizeof(T)))
 typedef T vec __attribute__((vector_size(BYTES)));
+typedef T loose __attribute__((vector_size(BYTES), aligned(sizeof(T)))); /* anywhere in memory */
 typedef __typeof__((vec){} < (vec){}) lanes; /* integers as wide as T: truths, all bits of which are equal */
 
 /* glibc's functions of vectors, of one argument and of two. */

@@ -20,13 +20,18 @@ from actlab.scoring.laboratory import Laboratory
 
 def check_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `check`."""
+    _program_options(parser)
+    parser.add_argument("--verbose", action="store_true", help="say what would train it, too, and why")
+
+
+def _program_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="source of activation(x); - for stdin; or a name of the zoo")
     add_budget(parser)
 
 
 def score_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `score`."""
-    check_options(parser)
+    _program_options(parser)
     parser.add_argument("--suite", default="search", help="search (default), held-out or far")
     parser.add_argument("--seed", type=seed, default=0, help="of initial weights and batches (default 0)")
     parser.add_argument("--json", action="store_true", help="print the whole Score as JSON")
@@ -82,22 +87,31 @@ def check(options: argparse.Namespace, runner: Runner) -> int:
         return 1
     limits = replace(config.Limits(), flops=options.flops)
     with Evaluator({}, config.FitnessConfig(), workers=1, limits=limits) as evaluator:
-        finding = evaluator.describe(program.source).result()
+        lab = config.LabConfig()
+        finding = evaluator.describe(program.source, lab=lab).result()
+        listing = evaluator.listing(program.source, None, lab)
     if finding.ended != "open":
         print(f"{finding.ended}: {finding.error}")
         return 1
     description = finding.description
     traits = ", ".join(f"{name} {value}" for name, value in description.traits.items())
     print(f"ok: {description.flops_relu:.3g} times ReLU's FLOPs, {description.flops_gelu:.3g} times GELU's; {traits}")
+    if options.verbose:
+        print(f"trained by: {listing.backend}" + (f", since {listing.why}" if listing.why else ""))
     return 0
 
 
 def score(options: argparse.Namespace, runner: Runner) -> int:
     """Trains a program on a suite in a worker process and prints its Score."""
     with Laboratory(profile(options), workers=runner.workers or 1, executor=runner.executor) as laboratory:
-        result = laboratory.evaluator.score(_source(options.file), options.suite, laboratory.profile.lab, options.seed)
+        source, lab, evaluator = _source(options.file), laboratory.profile.lab, laboratory.evaluator
+        result = evaluator.score(source, options.suite, lab, options.seed)
+        by = {"backend": None, "backend_why": None}
+        if result.ended == "scored":
+            listing = evaluator.listing(check_source(source).source, options.suite, lab)
+            by = {"backend": listing.backend, "backend_why": listing.why}
     if options.json:
-        print(json.dumps(_plain(result), allow_nan=False))
+        print(json.dumps(_plain(result) | by, allow_nan=False))
     elif result.ended == "scored":
         mean = sum(result.ood_mse) / len(result.ood_mse)
         low, high = result.interval

@@ -22,7 +22,7 @@ from actlab.activations.zoo import program_source
 from actlab.candidates.profiling import Description
 from actlab.candidates.program import Refused, check
 from actlab.core import stats
-from actlab.core.config import FitnessConfig, LabConfig, Limits
+from actlab.core.config import FitnessConfig, LabConfig, Limits, TaskConfig
 from actlab.lab import backends
 from actlab.lab.operations import Unlisted, checked
 from actlab.lab.tasks import Suite
@@ -177,18 +177,19 @@ class Evaluator:
     def describe(self, source: str, suite: str | None = None, lab: LabConfig | None = None) -> Future[Finding]:
         """Behaviour, cost, traits and fingerprint of a checked program, found in a sandbox.
 
-        Where it is going to be trained on a suite in some lab, what that needs is found in the same process.
+        Where it is going to be trained in some lab, what that needs is found in the same process.
         """
-        request = {"source": source} | ({} if suite is None or lab is None else self._asked(suite, lab))
+        request = {"source": source} | ({} if lab is None else self._asked(suite, lab))
         return self._ask("describe", request, [], self.limits.describe, 0, partial(self._finding, request))
 
-    def _asked(self, suite: str, lab: LabConfig) -> dict[str, Any]:
+    def _asked(self, suite: str | None, lab: LabConfig) -> dict[str, Any]:
         """What a request for a program's list of operations has, if any program's is asked for here."""
         if backends.excuse(lab) is not None:
             return {}
-        return {"shapes": backends.shapes(lab, self.suites[suite].ood_y.shape[1]), "dtype": lab.dtype}
+        points = TaskConfig().ood_points if suite is None else self.suites[suite].ood_y.shape[1]
+        return {"shapes": backends.shapes(lab, points), "dtype": lab.dtype}
 
-    def listing(self, source: str, suite: str, lab: LabConfig) -> Listing | None:
+    def listing(self, source: str, suite: str | None, lab: LabConfig) -> Listing | None:
         """How a program was, or is to be, trained; None where it was neither described for that nor trained yet."""
         asked = self._asked(suite, lab)
         return self._listings.get(_place(source, asked)) if asked else Listing(why=backends.excuse(lab))

@@ -22,10 +22,14 @@ ENDS = {"0.8125": "killed", "0.4375": "failed"}  # how a training ends, by a con
 class _Here(Pool):
     """A pool whose jobs are this process's own."""
 
-    def _sandboxed(self, call: Call) -> Outcome:
+    def run(self, call: Call) -> Outcome | None:
+        """Does the job here and now, or ends as `ENDS` say."""
         for constant, ended in ENDS.items():
             if call.job == "predict" and constant in call.request["source"]:
                 return Outcome(ended, "as the canary wants it")
+        return super().run(call)
+
+    def _sandboxed(self, call: Call) -> Outcome:
         request = json.loads(json.dumps(call.request))  # as a sandbox gets it, where a tuple has become a list
         head, arrays = worker.JOBS[call.job](request, call.arrays, self.data)
         return Outcome("answered", None, head, arrays)

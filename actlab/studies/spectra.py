@@ -20,7 +20,7 @@ from scipy import signal
 
 from actlab.activations import zoo
 from actlab.core.config import SUITES, LabConfig
-from actlab.lab import tasks, training
+from actlab.lab import backends, tasks, training
 from actlab.lab.tracing import Function
 from actlab.lab.training_view import TrainingView
 from actlab.scoring.laboratory import Laboratory
@@ -134,7 +134,7 @@ def _observed(function: Function, suite: tasks.Suite, config: LabConfig, per_fam
 def train(
     function: Function, data: TrainingView, config: LabConfig, seed: int, chosen: Sequence[int]
 ) -> tuple[training.Networks, np.ndarray, np.ndarray]:
-    """What `training.train` does for a pointwise function, by autograd, with each gradient's norm noted at each step.
+    """What `training.train` does for a pointwise function, with each gradient's norm noted at each step.
 
     Args:
         function: of single values, so that a whole stack of models may be its argument.
@@ -147,8 +147,20 @@ def train(
         The networks; the L2 norms [models, steps] of the gradient of each model's batch loss by its parameters, and
         those losses, both before the step is made.
     """
-    whole = training.Start.of(data, config, seed, chosen)
-    parts = np.array_split(np.arange(len(chosen)), training.stacks(len(chosen), config))
+    whole, notes = training.Start.of(data, config, seed, chosen), np.zeros((len(chosen), config.steps, 2))
+
+    def by_torch(function: Function) -> training.Networks:
+        networks, notes[..., 0], notes[..., 1] = _by_autograd(function, whole, config)
+        return networks
+
+    trained = backends.train(function, whole, config, by_torch=by_torch, notes=notes)
+    return trained.networks, notes[..., 0], notes[..., 1]
+
+
+def _by_autograd(
+    function: Function, whole: training.Start, config: LabConfig
+) -> tuple[training.Networks, np.ndarray, np.ndarray]:
+    parts = np.array_split(np.arange(len(whole.x)), training.stacks(len(whole.x), config))
     stacks, norms, losses = zip(
         *(_train_stack(function, whole.at(part.tolist()), config) for part in parts), strict=True
     )

@@ -16,7 +16,8 @@ from actlab.core import paper, stats
 from actlab.core.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.core.records import figures_folder
 from actlab.core.reliability import Aggregate, split_half
-from actlab.lab import tasks, training
+from actlab.lab import backends, tasks
+from actlab.lab.training import Start
 from actlab.scoring.evaluator import contributions, mse
 from actlab.scoring.laboratory import Laboratory, sources
 from actlab.search.racing import Plan, Race, quarters, rise, risk, study
@@ -55,10 +56,11 @@ def calibration(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
 def _calibrate(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
     torch.set_num_threads(1)
     profile, base = laboratory.profile, laboratory.suites["calibration"]
-    networks = training.train(zoo.relu, base.blind, profile.lab, seed=0)
+    start = Start.of(base.blind, profile.lab, 0, range(len(base.blind.dims)))
+    trained = backends.train(zoo.relu, start, profile.lab)
 
     def losses(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        prediction = networks.predict(zoo.relu, torch.from_numpy(x).to(networks.weights[0].dtype))
+        prediction = trained.predict(torch.from_numpy(x).to(start.x.dtype))
         return mse(prediction.double().numpy(), y, profile.fitness.clamp)
 
     train, parts = losses(base.blind.train_x, base.blind.train_y), []
@@ -241,7 +243,7 @@ def preactivations(
 def _histograms(name: str, data: tasks.TrainingView, config: LabConfig, edges: np.ndarray) -> pd.DataFrame:
     torch.set_num_threads(1)
     function, rows = zoo.REGISTRY[name].function, []
-    networks = training.train(function, data, config, seed=0)
+    networks = backends.train(function, Start.of(data, config, 0, range(len(data.dims))), config).networks
     x = torch.from_numpy(data.train_x).to(networks.weights[0].dtype)
     with torch.no_grad():
         entering = networks.preactivations(function, x[:, : config.batch])[:-1]

@@ -17,7 +17,7 @@ TINY = Settings(
 
 
 def train(name, settings):
-    return variant.train(activations.get(name).activation.function, variant.suite(settings), settings)
+    return variant.train(activations.get(name).activation.function, variant.suite(settings), settings).networks
 
 
 def losses(settings, *names, clamp=10.0):
