@@ -147,7 +147,13 @@ def c_source(steps: Any) -> str:
         _declared(name, count) for count in (1, 2) for name in sorted(used & {*VECTOR[count], *ELEMENTS[count]})
     ]
     value, slope = map(_text, steps[-2:])
-    ending = [f"        *(loose *)(value + i) = {value};", f"        *(loose *)(slope + i) = {slope};", "    }", "}", ""]
+    ending = [
+        f"        *(loose *)(value + i) = {value};",
+        f"        *(loose *)(slope + i) = {slope};",
+        "    }",
+        "}",
+        "",
+    ]
     return "\n".join([*declared, _OPENING, *body, *ending])
 
 

@@ -64,8 +64,10 @@ def test_any_width_depth_and_batch_will_do(width, depth, batch, dtype):
     for schedule in training.SCHEDULES:
         start = start_of(config, [1, 2])
         networks = Networks.of(tensor.clone() for tensor in start.networks.tensors)
-        layers = itertools.repeat(torch.cos)  # which is not 0 at the padding's 0
-        gradients = training.by_autograd(networks.tensors, lambda x, y, n=networks: n.losses(layers, x, y))
+        # A cosine is not 0 at the padding's 0.
+        gradients = training.by_autograd(
+            networks.tensors, lambda x, y, n=networks: n.losses(itertools.repeat(torch.cos), x, y)
+        )
         training.fit(networks.tensors, gradients, replace(start, networks=networks), config, schedule)
         ours = trained(torch.cos, config, start, schedule)
         assert worst(ours.networks, networks) < {"float32": 1e-4, "float64": 1e-12}[dtype]

@@ -58,17 +58,26 @@ def test_what_is_no_list_of_the_tables_operations_is_refused_with_the_reason(kin
         c_source(steps)
 
 
+_OF_F = """
+    celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 selu sigmoid silu
+    softplus softshrink softsign tanh tanhshrink
+""".split()  # noqa: SIM905
+_OF_TORCH = """
+    abs asinh atan cos cosh deg2rad erf erfc exp exp2 expm1 frac rad2deg sign sin sinc sinh square tanh reciprocal
+""".split()  # noqa: SIM905
+
+
+def of(name, inner, outer=lambda x, y: y):
+    function = getattr(torch, name)
+    return lambda x: outer(x, function(inner(x)))
+
+
 FUNCTIONS = {
-    **{name: getattr(F, name) for name in
-       "celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 selu sigmoid silu "
-       "softplus softshrink softsign tanh tanhshrink".split()},
-    **{name: getattr(torch, name) for name in
-       "abs asinh atan cos cosh deg2rad erf erfc exp exp2 expm1 frac rad2deg sign sin sinc sinh square tanh "
-       "reciprocal".split()},
-    **{f"{name} of a positive": lambda x, f=getattr(torch, name): f(x.abs() + 1.1)
-       for name in "acosh log log10 log1p log2 rsqrt sqrt".split()},
-    **{f"{name} within 1": lambda x, f=getattr(torch, name): f(x / 10) for name in "acos asin atanh tan".split()},
-    **{f"x times {name}": lambda x, f=getattr(torch, name): x * f(x) for name in "ceil floor round trunc isnan".split()},
+    **{name: getattr(F, name) for name in _OF_F},
+    **{name: getattr(torch, name) for name in _OF_TORCH},
+    **{name: of(name, lambda x: x.abs() + 1.1) for name in ("acosh", "log", "log10", "log1p", "log2", "rsqrt", "sqrt")},
+    **{name: of(name, lambda x: x / 10) for name in ("acos", "asin", "atanh", "tan")},
+    **{name: of(name, lambda x: x, lambda x, y: x * y) for name in ("ceil", "floor", "round", "trunc", "isnan")},
     "gelu, tanh": lambda x: F.gelu(x, approximate="tanh"),
     "clamp": lambda x: torch.clamp(x, -1, 2),
     "clamp from below": lambda x: torch.clamp(x, min=-0.3),
@@ -94,6 +103,7 @@ FUNCTIONS = {
     "fmax": lambda x: torch.fmax(x, -x),
     "fmin": lambda x: torch.fmin(x, -x),
     "truths": lambda x: torch.where((x > 0) & ~(x < 1) | (x == 2) ^ (x >= -1), x, -x),
+    "truths of numbers": lambda x: torch.where(torch.logical_not(torch.floor(x)), x, -x),
     "numbers of truths": lambda x: (x > 0) * x + (x > 1).to(x.dtype) + (x != 0).to(x.dtype),
     "alpha": lambda x: torch.add(x, torch.sin(x), alpha=0.3) - torch.sub(x, torch.cos(x), alpha=2),
     "rsub": lambda x: torch.rsub(x, torch.sin(x), alpha=3.0),

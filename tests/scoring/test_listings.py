@@ -69,7 +69,9 @@ def test_a_program_that_was_not_described_is_listed_once():
         assert jobs == ["predict"]
 
 
-@pytest.mark.parametrize("steps", [[["system", 0], 1, 1], [["neg", 2], 1, 1], "text", None, [["add", 0, math.nan], 1, 1]])
+@pytest.mark.parametrize(
+    "steps", [[["system", 0], 1, 1], [["neg", 2], 1, 1], "text", None, [["add", 0, math.nan], 1, 1]]
+)
 def test_a_list_that_a_process_sends_is_not_taken_on_trust(steps, monkeypatch):
     with evaluator() as one:
         relu = one.submit(PROGRAMS["relu"], "search", LAB).result()

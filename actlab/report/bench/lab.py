@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -32,14 +32,14 @@ from actlab.candidates import program
 from actlab.core.config import LabConfig, Profile, cores, profile
 from actlab.core.jobs import Runner
 from actlab.core.records import figures_folder
-from actlab.lab import reference, tasks, training
+from actlab.lab import backends, reference, tasks, training
 from actlab.lab.tracing import Function
 from actlab.lab.training_view import TrainingView
-from actlab.report.bench.search import machine, one_thread, overhead, searches, took, warm
+from actlab.report.bench.search import by_backend, machine, one_thread, overhead, searches, took, warm
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
-from actlab.scoring import worker
 from actlab.scoring.evaluator import Evaluator, mse
+from actlab.scoring.in_process import InProcess
 
 Training = Callable[[Function, TrainingView, LabConfig, int], object]  # as `training.train`
 
@@ -85,10 +85,16 @@ def products(function: Function, data: TrainingView, config: LabConfig, seed: in
                     torch.bmm(values[-1], across[layer], out=buffer)
 
 
+def compiled(function: Function, data: TrainingView, config: LabConfig, seed: int) -> None:
+    """The lab's compiled path; torch's where a function has none. What is compiled once is not in a rate."""
+    backends.train(function, training.Start.of(data, config, seed, range(len(data.dims))), config)
+
+
 PATHS: dict[str, Training] = {
     "naive-adam": reference.train,
     "naive-fused-adam": partial(reference.train, fused=True),
     "lab": training.train,
+    "compiled": compiled,
     "roofline": products,
 }
 
@@ -283,34 +289,30 @@ def isolation(which: Profile, quick: bool = False) -> pd.DataFrame:
     same to the bit.
 
     Returns:
-        Columns function, repeats, bare_ms (in this process), confined_ms (two forked processes a candidate) and
-        added_ms, the median of the differences.
+        Columns function, repeats, bare_ms (in this process), confined_ms (a forked process a candidate to describe
+        it, and one more where torch trains it) and added_ms, the median of the differences.
 
     Raises:
         RuntimeError: where the two results differ.
     """
     suite, repeats, rows = tasks.suite("search", which.tasks), 2 if quick else 25, []
     config = replace(which.lab, steps=10)
-    blind = {"search": suite.blind}
-    with one_thread(), Evaluator({"search": suite}, which.fitness, workers=1) as evaluator:
+    suites = {"search": suite}, which.fitness, 1
+    with one_thread(), InProcess(*suites) as here, Evaluator(*suites) as apart:
 
-        def bare(source: str) -> object:
-            head, _ = worker.describe({"source": source}, [], blind)
-            request = {"source": source, "suite": "search", "lab": asdict(config), "seed": 0}
-            return head, [array.tobytes() for array in worker.predict(request, [], blind)[1]]
-
-        def confined(source: str) -> object:
-            found = evaluator.describe(source).result().description.to_dict()
-            made = evaluator.submit(source, "search", config).future.result()
+        def way(which: Evaluator, source: str) -> object:
+            found = which.describe(source, "search", config).result().description.to_dict()
+            made = which.submit(source, "search", config).future.result()
             return found, [array.tobytes() for array in (made.train, made.ood, made.ood_whole)]
 
+        bare, confined = partial(way, here), partial(way, apart)
         for name in tqdm(FUNCTIONS[1:2] if quick else FUNCTIONS[1:], desc="isolation", disable=None):
             source = program.check(zoo.program_source(name)).source
             if bare(source) != confined(source):
                 raise RuntimeError(f"wanted the same description and predictions of {name} to the bit; got others")
             times: dict[Callable, list[float]] = {bare: [], confined: []}
-            for _, way in product(range(repeats), times):
-                times[way].append(took(partial(way, source)) * 1e3)
+            for _, one in product(range(repeats), times):
+                times[one].append(took(partial(one, source)) * 1e3)
             added = median(b - a for a, b in zip(times[bare], times[confined], strict=True))
             row = {"function": name, "repeats": repeats, "bare_ms": median(times[bare])}
             rows.append(row | {"confined_ms": median(times[confined]), "added_ms": added})
@@ -417,6 +419,7 @@ PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
     "population": population,
     "isolation": isolation,
     "searches": searches,
+    "backends": by_backend,
     "overhead": overhead,
     "growth": growth,
     "functions": functions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import time
@@ -35,8 +36,10 @@ from actlab.search.evolution import search
 from actlab.search.proposers import Brief, Proposal, Proposer
 from actlab.search.proposers.grammar import Grammar
 from actlab.search.runs import search_file
+from actlab.studies import multiverse
 
 SEEDS = (0,)  # of the searches that are compared by default: two of a quarter of an hour together
+SETTING = "ACTLAB_BACKEND"
 PLANS = {"whole suite": False, "racing": True}  # and whether candidates race
 
 
@@ -159,6 +162,43 @@ def _spent(found: _Finished, size: int) -> dict[str, float]:
     ended = Counter(entry.ended for entry in candidates)
     spent = {"seconds": found.seconds, "evaluations": found.evaluations, "trained": trained}
     return spent | {name: ended[name] for name in ("scored", "dropped")}
+
+
+def by_backend(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """What the profile's search from seed 0, with races, and ten labs of the multiverse take with each backend.
+
+    The search has as many workers as cores, the labs one thread of this process; what was compiled before is kept.
+
+    Returns:
+        Columns work, backend, seconds, ratio (how many times faster than torch), same_moves (whether the search's moves
+        are those of torch's) and difference (of a loss from torch's, relative: the median).
+    """
+    profile = replace(which, search=replace(which.search, evaluations=24, round_size=8)) if quick else which
+    suites, rows = {which.search.suite: tasks.suite(which.search.suite, which.tasks)}, []
+    labs, before = multiverse.jobs(multiverse.DESIGNS[which.name], 1 if quick else 10), os.environ.get(SETTING)
+    first: dict[str, _Finished] = {}
+    losses: dict[str, np.ndarray] = {}
+    try:
+        for backend in tqdm(("torch", "compiled"), desc="backends", disable=None):
+            os.environ[SETTING] = backend
+            with TemporaryDirectory() as folder, Evaluator(suites, which.fitness, cores()) as evaluator:
+                warm(evaluator, which.lab, which.search.suite)
+                first[backend] = _searched(evaluator, profile, 0, Path(folder))
+            with one_thread():
+                made = []
+                seconds = took(lambda made=made: made.extend(multiverse.run(job)[0]["ood_mse"] for job in labs))
+            losses[backend] = np.concatenate(made)
+            rows += [("search", backend, first[backend].seconds), (f"{len(labs)} labs", backend, seconds)]
+    finally:
+        del os.environ[SETTING]
+        os.environ.update({} if before is None else {SETTING: before})
+    table = pd.DataFrame(rows, columns=["work", "backend", "seconds"])
+    table["ratio"] = table.groupby("work")["seconds"].transform("first") / table["seconds"]
+    same = [first["torch"].moves == found.moves for found in first.values()]
+    table["same_moves"] = [same[backend == "compiled"] if work == "search" else pd.NA for work, backend, _ in rows]
+    apart = {name: float(np.median(np.abs(found / losses["torch"] - 1))) for name, found in losses.items()}
+    table["difference"] = [np.nan if work == "search" else apart[backend] for work, backend, _ in rows]
+    return table
 
 
 def _first_difference(moves: Sequence[Move], others: Sequence[Move]) -> int:

@@ -2,6 +2,7 @@ import itertools
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from actlab.core.config import LabConfig, TaskConfig, profile
 from actlab.core.records import ROOT
 from actlab.lab import tasks, training
 from actlab.report.bench import lab as bench
+from actlab.scoring.evaluator import Pending
 
 DATA = tasks.suite("calibration", replace(TaskConfig(), calibration=8)).blind
 
@@ -22,7 +24,7 @@ def test_the_quick_lab_table_has_a_row_a_path_and_ratios_that_follow_from_its_ti
     table = bench.lab_speed(profile("smoke"), quick=True).set_index("path")
     wanted = ["function", "batch", "width", "ms_per_step", "ratio_to_naive", "roofline_fraction", "ms_least", "ms_most"]
     assert list(table.columns) == wanted
-    assert list(table.index) == ["naive-adam", "naive-fused-adam", "lab", "roofline"]
+    assert list(table.index) == ["naive-adam", "naive-fused-adam", "lab", "compiled", "roofline"]
     pd.testing.assert_series_equal(
         table["ratio_to_naive"], table.loc["naive-adam", "ms_per_step"] / table["ms_per_step"], check_names=False
     )
@@ -124,7 +126,10 @@ def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
 
 def test_an_unknown_part_is_answered_with_those_there_are(capsys):
     assert __main__.main(["bench", "lap"]) == 2
-    assert "wanted one of lab, population, isolation, searches, overhead, growth, functions" in capsys.readouterr().err
+    assert (
+        "wanted one of lab, population, isolation, searches, backends, overhead, growth, functions"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_unknown_profile_is_answered_in_one_line_before_anything_is_measured(capsys, monkeypatch):
@@ -251,13 +256,15 @@ def test_the_quick_isolation_table_compares_the_same_evaluation():
 
 
 def test_isolation_is_not_measured_where_it_changes_a_result(monkeypatch):
-    plain = bench.worker.predict
+    plain = bench.InProcess.submit
 
-    def other(request, arrays, data):
-        head, made = plain(request, arrays, data)
-        return head, [made[0] + 1e-12, *made[1:]]
+    def other(self, *given):
+        made = plain(self, *given).future.result()
+        done = Future()
+        done.set_result(replace(made, train=made.train + 1e-12))
+        return Pending(done, None)
 
-    monkeypatch.setattr(bench.worker, "predict", other)
+    monkeypatch.setattr(bench.InProcess, "submit", other)
     with pytest.raises(RuntimeError, match="wanted the same description and predictions of gelu to the bit"):
         bench.isolation(profile("smoke"), quick=True)
 
