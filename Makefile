@@ -45,7 +45,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse lab-records paper-lab records report clrs-data clrs-all notebooks-refresh readme lab clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse lab-records paper-lab records report clrs-data clrs-all notebooks-refresh readme lab screenshots clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -147,6 +147,10 @@ readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md
 
 lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
 	$(PY) -m jupyterlab $(LAB_OPTIONS) notebooks/18_explorer.ipynb
+
+screenshots: $(STAMP) ## look at the explorer in Debian's chromium, by npm's playwright-core: build/screenshots/
+	@if command -v node >/dev/null; then node tests/screenshots.cjs $(abspath $(PREFIX))/bin/python; \
+		else echo "make screenshots: skipped: wanted node on the PATH; came none"; fi
 
 # The paper profile's records and checkpoints, hours of a GPU, lie in records/ and checkpoints/, which stay.
 clean: ## remove what was built, but neither environment, committed figures, nor the paper profile's transfer

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
     "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse",
     "lab-records", "paper-lab", "records", "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab",
-    "clean",
+    "screenshots", "clean",
 )  # fmt: skip
 NOTEBOOKS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb") if "." not in path.stem))
 # Whose figures a notebook reads, through others too.
@@ -183,6 +183,26 @@ def test_jupyterlab_opens_at_the_explorer_with_the_options_that_are_given(tree):
     for options in ("", "--allow-root --no-browser"):
         shown = make(tree, "lab", f"LAB_OPTIONS={options}", "--dry-run").stdout
         assert " ".join(f"-m jupyterlab {options} notebooks/18_explorer.ipynb".split()) in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("lacking", ["node", "chromium", "playwright-core"])
+def test_screenshots_are_skipped_with_the_reason_where_something_lacks(tree, tmp_path, lacking):
+    (tree / "tests").mkdir()
+    shutil.copy(ROOT / "tests/screenshots.cjs", tree / "tests")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("sh", "find", "awk", "make", "mkdir", *(["node"] if lacking != "node" else [])):
+        if (found := shutil.which(tool)) is None:
+            pytest.skip(f"{tool} is not here")
+        (tools / tool).symlink_to(found)
+    browser = tmp_path / "chromium"
+    if lacking != "chromium":
+        browser.touch()
+    shown = make(tree, "screenshots", f"CHROMIUM={browser}", "NODE_PATH=", path=str(tools))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    (line,) = [line for line in shown.stdout.splitlines() if "skipped" in line]
+    assert line.startswith("make screenshots: skipped: wanted ") and lacking in line.split(";")[0]
+    assert not (tree / "build/screenshots").exists()
 
 
 def test_bench_measures_the_parts_that_are_named(tree):

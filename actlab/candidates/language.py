@@ -65,6 +65,12 @@ ALLOWED = {
         new_ones new_tensor new_zeros numel repeat size to type_as unfold view
     """),
 }
+# Functions of torch of two tensors, where numpy's take a number for one.
+PAIRS = _words("""
+    add arctan2 atan2 complex copysign div divide eq floor_divide fmax fmin fmod ge gt heaviside hypot le logaddexp
+    logaddexp2 logical_and logical_or logical_xor lt maximum minimum mul multiply ne polar pow remainder sub subtract
+    true_divide xlogy
+""")
 KEYWORDS = _words("""
     alpha append approximate axis base beta bias chunks condition correction decimals descending destination device
     dim dim0 dim1 dimension dims dtype end eps exponent fill_value input keepdim keepdims lambd max max_val min min_val
@@ -339,6 +345,7 @@ _ELSEWHERE = {  # what a name that is not there most often means
     "print": "leave it out", "pow": "write x ** 2", "round": "write torch.round(x), or math.floor(a + 0.5)",
     "isinstance": "leave it out: x is a tensor", "map": "write [f(k) for k in range(3)]",
     "filter": "write [k for k in range(3) if k > 0]", "set": "write a tuple", "dict": "write a tuple",
+    "ln": "write torch.log(x)", "power": "write x ** 2",
     "Tensor": "write torch.Tensor in an annotation, or leave it out",
 }  # fmt: skip
 

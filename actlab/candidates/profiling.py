@@ -114,6 +114,10 @@ _HINTS = {  # what torch or Python says: what to write instead
     r"Boolean value of Tensor|data-dependent control flow|ambiguous": (
         "no branch on tensor values: write torch.where(x > 0, a, b) for if, torch.maximum for max, & and | for and, or"
     ),
+    r"must be Tensor, not (int|float)": (
+        "a number where torch wants a tensor: write torch.clamp(x, min=0) for max(0, x), math.sqrt(2) for torch.sqrt(2)"
+    ),
+    r"bitwise_\w+.* not implemented": "write x ** 2 for a power; ^, & and | are logic",
     r"\.item\(\)|only one element tensors|must be real number, not Tensor|converted to Python scalar": (
         "no numbers out of tensors: write torch.sin(x) for math.sin(x), x.mean() for float(x.mean())"
     ),

@@ -112,8 +112,8 @@ def card(
     entry = zoo.get(name).activation
     latex = entry.latex.replace("|", r"\vert ")
     learned = [f"{key} = {value:g}" for key, value in trainable.constants(name).items()]
-    lines = [f"### {entry.label}", "", f"$${latex}$$", ""]
-    lines.append(f"- `{name}`, {entry.fidelity}: {entry.source}. {entry.note}".strip())
+    lines = [f"### {page.words(entry.label)}", "", f"$${latex}$$", ""]
+    lines.append(f"- `{name}`, {entry.fidelity}: {page.words(entry.source)}. {page.words(entry.note)}".strip())
     lines.append(f"- **Can be learned**: {', '.join(learned) or 'nothing, it has no constants'}.")
     lines.append(f"- **Cost**: {_cost(name, costs)}.")
     lines.append(f"- **In bfloat16**: {_short(rounding[rounding['function'] == name].iloc[0])}.")

@@ -8,7 +8,10 @@ from __future__ import annotations
 import html
 import io
 import os
-from collections.abc import Iterable
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,15 +19,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actlab.activations import zoo
 from actlab.candidates.expression import Form, expression_of, source_of
+from actlab.candidates.language import short
 from actlab.candidates.profiling import Description
 from actlab.candidates.program import Refused, check
 from actlab.core import stats
-from actlab.core.records import ROOT
+from actlab.core.records import ROOT, write
 from actlab.report import page
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
@@ -137,23 +142,26 @@ def score(source: str, laboratory: Laboratory, beside: Iterable[str] | None = No
     return Standing(laboratory.profile.name, table, summaries.comparisons(losses, "yours", RIVALS, config))
 
 
-def save(source: str, path: Path) -> Path:
-    """Writes a program as a candidate file for `python -m actlab score`; a missing folder is created.
+def save(source: str, path: Path | str, folder: Path = ROOT) -> Path:
+    """Writes a program, in canonical form, as a candidate file for `python -m actlab score`; returns the file's path.
+
+    Args:
+        path: of the file, relative to the folder or in it; a missing folder is created.
+        folder: below which it is written, the project's by default.
 
     Raises:
         Refused: the program breaks a rule.
-        ValueError: the file's name does not end in .py.
+        ValueError: the file is not below the folder, or its name does not end in .py.
         FileExistsError: a file of that name holds another text.
     """
-    check(source)
-    path, text = Path(path), source.strip() + "\n"
-    if path.suffix != ".py":
-        raise ValueError(f"wanted a file that ends in .py; got {path.name!r}")
-    if path.exists() and path.read_text() != text:
-        raise FileExistsError(f"wanted a new name; got {path.name!r}, which holds another function")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
+    text, below = check(source).source + "\n", folder.resolve()
+    file = (below / path).resolve()
+    if file.suffix != ".py" or not file.is_relative_to(below):
+        raise ValueError(f"wanted a file below {below} whose name ends in .py; got {str(path)!r}")
+    if file.exists() and file.read_bytes() != text.encode():
+        raise FileExistsError(f"wanted a new name; got {file.name!r}, which holds another function")
+    write(file, text)
+    return file
 
 
 # --- pictures ---
@@ -183,6 +191,8 @@ def _png(width: float, height: float, draw: Any, data: Any) -> bytes:
 
 SLIDERS = {"amplitude": (-2.0, 2.0, 0.05), "frequency": (0.0, 10.0, 0.1), "decay": (0.0, 1.0, 0.02),
            "slope": (-1.0, 1.0, 0.02)}  # fmt: skip # of a Form: lowest, highest, step
+ADDED = {"amplitude": "wave amplitude", "frequency": "wave frequency", "decay": "wave decay", "slope": "line slope"}
+WIDTH, WORDS = "320px", "110px"  # of a control with its name; of the name alone
 
 
 def panel(laboratory: Laboratory, live: bool | None = None) -> Any:
@@ -198,37 +208,49 @@ def panel(laboratory: Laboratory, live: bool | None = None) -> Any:
     if not ("JPY_SESSION_NAME" in os.environ if live is None else live):
         page.say(STATIC)
         return None
-    return Panel(laboratory, ipywidgets).root
+    return Panel(laboratory, ipywidgets, get_ipython()).root
 
 
 class Panel:
-    """The widgets, all in `root`. Sliders write the text, and the text defines the function."""
+    """The widgets, all in `root`. Sliders write the text, and the text defines the function.
 
-    def __init__(self, laboratory: Laboratory, widgets: ModuleType) -> None:
-        self.laboratory, self._widgets = laboratory, widgets
-        form, wide = Form(), widgets.Layout(width="98%")
+    The kernel does one thing at a time, so that the widgets wait while a cell runs; `sign` says for which one, or what
+    the panel itself is doing. `shell` is IPython's, where there is one, which tells of cells.
+    """
+
+    def __init__(self, laboratory: Laboratory, widgets: ModuleType, shell: Any = None) -> None:
+        self.laboratory, self._widgets, self.source = laboratory, widgets, ""
+        form, layout = Form(), widgets.Layout
         bases = [(style.label(name), name) for name in zoo.names()]
-        self.base = widgets.Dropdown(options=bases, value=form.base, description="base")
-        self.sliders = {name: self._slider(name, getattr(form, name), *ends) for name, ends in SLIDERS.items()}
+        named = {"style": {"description_width": WORDS}, "layout": layout(width=WIDTH)}
+        self.base = widgets.Dropdown(options=bases, value=form.base, description="base", **named)
+        self.sliders = {n: self._slider(ADDED[n], getattr(form, n), *ends) for n, ends in SLIDERS.items()}
         self.constants = widgets.VBox()  # sliders of the base's own
-        self.text = widgets.Textarea(rows=4, continuous_update=False, layout=wide)
-        self.curve, self.forest = (widgets.Image(format="png") for _ in range(2))
-        self.about, self.verdict, self.said = (widgets.HTML() for _ in range(3))
+        self.text = widgets.Textarea(rows=4, continuous_update=False, layout=layout(width="98%"))
+        fit = {"max_width": "98%", "height": "auto", "align_self": "flex-start"}
+        self.curve, self.forest = (widgets.Image(format="png", layout=layout(**fit)) for _ in range(2))
+        self.sign, self.about, self.verdict, self.said = (widgets.HTML() for _ in range(4))
         self.train, self.keep = (widgets.Button(description=name) for name in ("Score", "Save"))
-        self.file = widgets.Text("candidates/mine.py")
-        left = [self.base, self.constants, *self.sliders.values()]
-        right = [self.text, self.about, self.curve]
-        below = [widgets.HBox([self.train, self.verdict]), self.forest]
-        rows = [widgets.HBox([widgets.VBox(left), widgets.VBox(right, layout=wide)]), *below]
-        self.root = widgets.VBox([*rows, widgets.HBox([self.keep, self.file, self.said])])
+        self.file = widgets.Text("candidates/mine.py", layout=layout(width="220px"))
+        wrap, apart = layout(flex_flow="row wrap", width="100%"), layout(flex="0 0 auto")
+        left = widgets.VBox([self.base, self.constants, *self.sliders.values()], layout=apart)
+        buttons = widgets.HBox([self.train, self.keep, self.file], layout=layout(flex_flow="row wrap"))
+        right = [self.text, buttons, self.sign, self.about, self.verdict, self.said]
+        beside = widgets.VBox(right, layout=layout(flex="1 1 320px", min_width="0"))
+        rows = widgets.HBox([left, beside], layout=wrap), widgets.HBox([self.curve, self.forest], layout=wrap)
+        self.root = widgets.VBox(rows)
         self.base.observe(self._choose, "value")
         self.text.observe(self._look, "value")
         self.train.on_click(self._score)
         self.keep.on_click(self._save)
         self._choose()
+        if shell is not None:
+            shell.events.register("pre_run_cell", self._wait)
+            shell.events.register("post_run_cell", lambda _: self._show_sign(""))
 
     def _slider(self, name: str, value: float, low: float, high: float, step: float) -> Any:
         about = {"description": name, "continuous_update": False, "readout_format": ".3g"}
+        about |= {"style": {"description_width": WORDS}, "layout": self._widgets.Layout(width=WIDTH)}
         slider = self._widgets.FloatSlider(value=value, min=low, max=high, step=step, **about)
         slider.observe(self._slide, "value")
         return slider
@@ -245,35 +267,54 @@ class Panel:
         waves = {name: slider.value for name, slider in self.sliders.items()}
         self.text.value = expression_of(Form(self.base.value, moved, **waves))
 
+    def _show_sign(self, doing: str) -> None:
+        self.sign.value = f"<b>{html.escape(doing)}</b>"
+
+    @contextmanager
+    def _busy(self, doing: str) -> Iterator[None]:
+        self._show_sign(doing)
+        try:
+            yield
+        finally:
+            self._show_sign("")
+
+    def _wait(self, about: Any) -> None:
+        """Says which cell runs, by its first line; what the reader does meanwhile is done when no cell runs."""
+        first = about.raw_cell.strip().partition("\n")[0]
+        self._show_sign(f"Waiting until no cell runs; now runs: {short(first, 60)}")
+
     def _look(self, _: Any = None) -> None:
         """Describes and draws the function in the text, and removes what was said of the one before."""
         self.verdict.value = self.said.value = ""
-        look = describe(self.text.value, self.laboratory)
-        is_open = look.curve is not None
-        self.source, self.about.value = look.source, html.escape(look.words)
-        self.train.disabled = self.keep.disabled = not is_open
-        self._show(self.curve, _png(4.2, 2.4, figures.functions, look.curve) if is_open else b"")
-        self._show(self.forest, b"")
+        with self._busy("Checking and drawing."):
+            look = describe(self.text.value, self.laboratory)
+            is_open = look.curve is not None
+            self.source, self.about.value = look.source, html.escape(look.words)
+            self.train.disabled = self.keep.disabled = not is_open
+            self._show(self.curve, _png(4.2, 2.4, figures.functions, look.curve) if is_open else b"")
+            self._show(self.forest, b"")
 
     def _show(self, image: Any, picture: bytes) -> None:
         image.value, image.layout.display = picture, "block" if picture else "none"
 
     def _score(self, _: Any) -> None:
-        self.train.disabled, self.verdict.value = True, "Training; the zoo, too, where this is the first time."
-        try:
-            standing = score(self.source, self.laboratory)
-        except ValueError as error:  # it passed the probes, and not the training
-            self.verdict.value = html.escape(str(error))
-        else:
-            self.verdict.value = html.escape(standing.words)
-            self._show(self.forest, _png(5.0, 0.5 + 0.17 * len(standing.table), draw_standing, standing))
-        finally:
-            self.train.disabled = False
+        self.train.disabled = True
+        with self._busy("Training; the zoo, too, where this is the first time, which takes a minute."):
+            try:
+                standing = score(self.source, self.laboratory)
+            except ValueError as error:  # it passed the probes, and not the training
+                self.verdict.value = html.escape(str(error))
+            else:
+                self.verdict.value = html.escape(standing.words)
+                self._show(self.forest, _png(4.6, 0.5 + 0.17 * len(standing.table), draw_standing, standing))
+            finally:
+                self.train.disabled = False
 
     def _save(self, _: Any) -> None:
         try:
-            path = save(self.source, ROOT / self.file.value)
+            path = save(self.source, self.file.value, ROOT)
         except (ValueError, OSError) as error:
             self.said.value = html.escape(str(error))
         else:
-            self.said.value = html.escape(f"python -m actlab score {path} --profile {self.laboratory.profile.name}")
+            command = [sys.executable, "-m", "actlab", "score", str(path), "--profile", self.laboratory.profile.name]
+            self.said.value = f"<code>{html.escape(shlex.join(command))}</code>"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from actlab.activations import zoo
 from actlab.core.records import ROOT
 from actlab.report.figures import style
 from actlab.scoring import summaries
+from actlab.search.inspect import printable
 
 # How the intervals of a caption were made.
 BOOTSTRAP = "95 % percentile bootstrap over data sets within families"
@@ -51,9 +53,34 @@ def caption(what: str, read: str = "", *, profile: str, n: object = "", method: 
     say(f"**{what}**{' [ours]' * ours} ({'; '.join(filter(None, facts))}). {read}".rstrip())
 
 
-def table(rows: pd.DataFrame, digits: int = 4) -> None:
-    """Shows a table, with functions by the names that readers know and numbers with so many decimals."""
-    say(summaries.markdown(rows.map(name), digits))
+# What Markdown, or MathJax, may read as markup: also an address alone, and what begins a heading or a list.
+_MARKUP = re.compile(
+    r"[`$\\\r\n]|\*(?=\S)|(?<=\S)\*|(?<!\w)_(?=\S)|(?<=\S)_(?!\w)|~|<(?=[a-z/!?])|&(?=#|\w)|\][(\[]|://|www\.|\w@\w"
+    r"|^\s*(?:[#>+-]|\d+[.)])\s|^\s*\[[^]]*\]:",
+    re.IGNORECASE,
+)
+
+
+def code(text: str) -> str:
+    """A text from outside, such as a program, as a code span of Markdown in one line: nothing in it is markup."""
+    line = printable(" ".join(text.split()))
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line or ' '}`"
+
+
+def words(text: str) -> str:
+    """Words as they are, and as `code` where there may be markup in them, unless they are a code span already."""
+    return code(text) if _MARKUP.search(text) and not re.fullmatch("`[^`\n]+`", text) else text
+
+
+def table(rows: pd.DataFrame, digits: int = 4, markup: Sequence[str] = ()) -> None:
+    """Shows a table, with functions by the names that readers know and numbers with so many decimals.
+
+    Texts are `words`, but in the columns `markup`, which hold Markdown on purpose.
+    """
+    shown = rows.map(name)
+    shown[list(markup)] = rows[list(markup)]
+    say(summaries.markdown(shown.rename(columns=lambda head: words(str(head))), digits))
 
 
 def save_table(rows: pd.DataFrame, name: str, folder: Path, digits: int = 4) -> None:
@@ -69,9 +96,11 @@ def save(fig: Figure, name: str, data: pd.DataFrame, folder: Path, profile: str)
 
 
 def name(value: Any) -> Any:
-    """A function of the zoo, or the one found, as readers know it; anything else as it is."""
-    known = isinstance(value, str) and (value in zoo.REGISTRY or value in style.BESIDE_THE_ZOO)
-    return style.label(value) if known else value
+    """A function of the zoo, or the one found, as readers know it; another text as `words`; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    known = value in zoo.REGISTRY or value in style.BESIDE_THE_ZOO
+    return words(style.label(value) if known else value)
 
 
 def names(functions: Iterable[str], empty: str = "none") -> str:

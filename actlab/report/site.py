@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 import jinja2
 import pandas as pd
 from latex2mathml import converter
+from mistune.plugins.table import render_table_cell
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
@@ -95,10 +96,10 @@ def page_html(
 
 
 class Markdown(IPythonRenderer):
-    """Renders one page's Markdown: formulas as MathML, an id a heading, and links that stay in the site."""
+    """Renders one page's Markdown: formulas as MathML, an id a heading, links that stay in the site, HTML as text."""
 
     def __init__(self, page: Page, pages: Sequence[Page], committed: Mapping[str, Files]) -> None:
-        super().__init__(escape=False, exclude_anchor_links=True)
+        super().__init__(allow_harmful_protocols=False, exclude_anchor_links=True)
         self.pages = {one.name for one in pages}
         self.figures = {path.name for one in committed.values() for path in one.paths.values()}
         self.ids = Counter(anchor for cell in page.notebook.cells for anchor in cell.metadata["report"]["anchors"])
@@ -106,6 +107,14 @@ class Markdown(IPythonRenderer):
     def convert(self, source: str) -> str:
         """The HTML of a cell's source, or of a Markdown output."""
         return MarkdownWithMath(renderer=self).render(source)
+
+    def block_mermaidjs(self, code: str) -> str:
+        """A diagram's text: the site has no script that draws it."""
+        return self.block_code(code)
+
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
+        """A cell, whose code may have an escaped |, as GitHub and Jupyter read it."""
+        return render_table_cell(self, text.replace(r"\|", "|"), align, head)
 
     def inline_math(self, body: str) -> str:
         """A formula in a line."""

@@ -179,8 +179,10 @@ def intervals(table: pd.DataFrame, value: str, low: str = "low", high: str = "hi
 
 
 def markdown(table: pd.DataFrame, digits: int = 4) -> str:
-    """A table for a notebook: numbers with so many decimals, what is missing left empty."""
-    return table.round(digits).astype(object).where(table.notna(), "").to_markdown(index=False)
+    """A table for a notebook: numbers with so many decimals, what is missing left empty, a | in a cell as text."""
+    cells = table.round(digits).astype(object).where(table.notna(), "")
+    cells = cells.map(lambda cell: cell.replace("|", r"\|") if isinstance(cell, str) else cell)
+    return cells.rename(columns=lambda head: str(head).replace("|", r"\|")).to_markdown(index=False)
 
 
 def claim(compared: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """Expressions as candidate programs: what is typed is what is computed, and what is odd is refused in words."""
 
+import contextlib
 import math
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from actlab import activations
 from actlab.candidates import program
 from actlab.candidates.expression import Form, expression_of, source_of
+from actlab.candidates.language import ALLOWED, PAIRS
 
 X = torch.linspace(-3, 3, 42, dtype=torch.float64).reshape(6, 7)
 
@@ -44,6 +46,67 @@ def test_every_function_of_the_zoo_has_its_name_in_an_expression(name):
     torch.testing.assert_close(run(f"{bare}(0.5*x) + x"), wanted(0.5 * X) + X)
 
 
+@pytest.mark.parametrize("name", activations.names())
+def test_every_formula_of_the_zoo_runs_as_it_is_printed(name):
+    """It has the function's values, slopes and dtype; no x is at a corner, where a slope is a choice."""
+    entry = activations.REGISTRY[name]
+    typed = program.compile_program(program.check(source_of(entry.formula)))
+    for dtype in (torch.float64, torch.float32):
+        x = torch.randn(6, 7, dtype=dtype, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        results = [function(x) for function in (typed, entry.function)]
+        torch.testing.assert_close(*results)
+        if dtype is torch.float64:
+            slopes = [torch.autograd.grad(result.sum(), x)[0] for result in results]
+            torch.testing.assert_close(*slopes, atol=1e-6, rtol=1e-5)
+
+
+def full(value):
+    return torch.full_like(X, value)
+
+
+@pytest.mark.parametrize("name", sorted(PAIRS))
+def test_a_number_stands_for_a_tensor_in_every_function_of_two(name):
+    function = getattr(torch, name)
+    for text in (f"{name}(2, x)", f"torch.{name}(2, x)"):
+        torch.testing.assert_close(run(text), function(full(2), X), equal_nan=True)
+    torch.testing.assert_close(run(f"{name}(x, -(3/2))"), function(X, full(-1.5)), equal_nan=True)
+
+
+def test_every_function_of_two_tensors_takes_a_number_for_one():
+    def takes_two(name):
+        with contextlib.suppress(TypeError, RuntimeError, IndexError):
+            return getattr(torch, name)(X, full(1)).shape == X.shape
+        return False
+
+    ends = {"clamp", "clip", "max", "min"}  # whose second argument may be a number in torch, too
+    assert {name for name in ALLOWED["torch"] if takes_two(name)} - ends == PAIRS
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("x*g; g = sigmoid(2*x)", X * torch.sigmoid(2 * X)),
+        ("g = sigmoid(2*x)\nh = x + 0\nh*g", X * torch.sigmoid(2 * X)),
+        ("x*f(1) - c; f = lambda k: 2*k; c = sqrt(2/pi)", 2 * X - math.sqrt(2 / math.pi)),
+        ("maximum(c, x); c = 2 - sqrt(4)", torch.relu(X)),
+        ("where(x >= 0, 0.1, 0.2)", torch.where(X >= 0, full(0.1), full(0.2))),
+        ("x - std(x)", X - X.std(correction=0)),
+        ("x - var(x, axis=0)", X - X.var(dim=0, correction=0)),
+        ("x - std(x, unbiased=True)", X - X.std()),
+        ("x - torch.std(x)", X - X.std()),
+        ("x - sum(x, axis=-1, keepdims=True)", X - X.sum(dim=-1, keepdim=True)),
+        ("x - max(x, axis=0)", X - X.amax(dim=0)),
+        ("roll(x, 1, axis=-1) + flip(x, axis=(0,))", torch.roll(X, 1, -1) + X.flip(0)),
+        ("irfft(rfft(x), 7)", X),
+        ("x*floor(n/2); n = x.shape[-1]", 3 * X),
+        ("x*exp(1) + abs(-2)", X * math.e + 2),
+        ("maximum(pi, x); pi = 0*x", torch.relu(X)),  # a name that is taken is no number
+    ],
+)
+def test_expressions_are_read_as_numpy_reads_them(text, wanted):
+    torch.testing.assert_close(run(text), wanted)
+
+
 def test_a_lone_function_of_the_zoo_is_its_own_program_and_shares_its_record():
     assert source_of("gelu_sine(x, amplitude=0.3)") == activations.program_source("gelu-sine", amplitude=0.3)
 
@@ -66,7 +129,20 @@ def test_a_form_without_wave_and_line_is_its_base():
     assert source_of(expression_of(Form("leaky-relu"))) == activations.program_source("leaky-relu")
 
 
-@pytest.mark.parametrize("text", ["def activation(x):\n    return x", "a = 2", "x +", "\0", "-" * 9000 + "x", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def activation(x):\n    return x",
+        "a = 2",
+        "a = 2; b = 3",
+        "x; x",
+        "x +",
+        "x; a: int = 2",
+        "\0",
+        "-" * 9000 + "x",
+        "",
+    ],
+)
 def test_what_is_no_expression_stays_as_it_is(text):
     assert source_of(text) == text
 

@@ -179,6 +179,8 @@ REFUSED = {  # the program, the line, words of the rule, words of the advice
     "a module of layers": (body("return nn.ReLU()(x)"), 2, "nn is not defined", "F.gelu"),
     "print": (body("y = print(x)\nreturn x"), 2, "print is not defined", "leave it out"),
     "a name without its module": (body("return sin(x)"), 2, "sin is not defined", "write torch.sin"),
+    "a logarithm": (body("return ln(x)"), 2, "ln is not defined", "write torch.log(x)"),
+    "a power": (body("return power(x, 2)"), 2, "power is not defined", "write x ** 2"),
     "a mistyped name": (body("scale = 2.0\nreturn scal * x"), 3, "scal is not defined", "write scale"),
     "builtins by name": (body("return __builtins__"), 2, "__builtins__", "use torch"),
     "__debug__": (body("return x if __debug__ else -x"), 2, "__debug__", "use torch"),

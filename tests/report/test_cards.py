@@ -143,6 +143,14 @@ def test_the_rough_ones_are_as_good_as_float32_where_they_are_run_in_it(name, dt
     assert row["finite_far"] and row["kept"]
 
 
+def test_a_cards_source_and_note_are_words_from_outside(tables, monkeypatch):
+    entry = replace(REGISTRY["gelu-sine"], label="<b>G", source="[a](javascript:b)", note="$x$ <script>")
+    monkeypatch.setattr(cards.zoo.get("gelu-sine"), "activation", entry)
+    card = cards.card("gelu-sine", cards.evidence(tables), None, LABS, ROUNDING).splitlines()
+    assert card[0] == "### `<b>G`"
+    assert card[4] == "- `gelu-sine`, exact: `[a](javascript:b)`. `$x$ <script>`"
+
+
 def test_rounding_sees_a_function_that_widens_one_that_overflows_and_one_that_is_off(monkeypatch):
     def found(function):
         entry = replace(REGISTRY["relu"], function=function)

@@ -1,5 +1,7 @@
 """The explorer: what it shows is what the laboratory finds, nothing stale stays in sight, and a file is a candidate."""
 
+import html
+import re
 import shlex
 import sys
 from contextlib import nullcontext
@@ -8,9 +10,10 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from actlab import __main__, activations
-from actlab.candidates.program import Refused
+from actlab.candidates.program import Refused, check
 from actlab.core.config import profile
 from actlab.core.records import Store
 from actlab.report import explorer
@@ -105,25 +108,44 @@ def test_the_picture_of_a_score_marks_yours(lab):
 
 
 def test_a_saved_program_passes_the_command_line(lab, tmp_path, capsys, monkeypatch):
-    path = explorer.save(WAVY, tmp_path / "new" / "mine.py")
+    path = explorer.save(WAVY, "new/mine.py", tmp_path)
     monkeypatch.setattr(laboratory, "Laboratory", lambda *_, **__: nullcontext(lab))  # whose sandbox is warm
     assert __main__.main(["score", str(path)]) == 0
     assert capsys.readouterr().out.startswith("fitness ")
 
 
+def test_what_is_saved_is_the_canonical_text_that_was_checked(tmp_path):
+    noted = (
+        'import torch  # |<b>`\n\n\ndef activation(x):\n    """A wave."""\n    return (torch.sin(2*x)+0.25*x)  # a\n'
+    )
+    path = explorer.save(noted, "new/mine.py", tmp_path)
+    assert path == tmp_path / "new" / "mine.py"
+    assert path.read_text() == check(noted).source + "\n" == WAVY
+
+
 def test_saving_never_overwrites_another_function(tmp_path):
-    path = explorer.save(WAVY, tmp_path / "mine.py")
-    assert explorer.save(WAVY, path) == path
+    path = explorer.save(WAVY, "mine.py", tmp_path)
+    assert explorer.save(WAVY, path, tmp_path) == path
     with pytest.raises(FileExistsError, match=r"wanted a new name; got 'mine.py'"):
-        explorer.save("def activation(x):\n    return x * x", path)
+        explorer.save("def activation(x):\n    return x * x", "mine.py", tmp_path)
     assert path.read_text() == WAVY
 
 
-def test_saving_takes_candidates_and_python_files_alone(tmp_path):
-    with pytest.raises(ValueError, match=r"ends in .py; got 'mine.txt'"):
-        explorer.save(WAVY, tmp_path / "mine.txt")
+@pytest.mark.parametrize(
+    "path", ["mine.txt", "../mine.py", "/tmp/mine.py", "out/mine.py", "a/../../mine.py", ".py", ""]
+)
+def test_saving_keeps_below_the_folder_and_writes_python_files_alone(tmp_path, path):
+    inside = tmp_path / "project"
+    inside.mkdir()
+    (inside / "out").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=r"wanted a file below .*project whose name ends in \.py; got"):
+        explorer.save(WAVY, path, inside)
+    assert [path.name for path in tmp_path.rglob("*")] == ["project", "out"]
+
+
+def test_saving_takes_candidates_alone(tmp_path):
     with pytest.raises(Refused):
-        explorer.save("import os", tmp_path / "mine.py")
+        explorer.save("import os", "mine.py", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -170,6 +192,44 @@ def test_a_base_brings_the_sliders_of_its_constants(panel):
     assert panel.text.value == "relu(x)"
 
 
+@pytest.mark.parametrize("name", activations.names())
+def test_no_two_sliders_have_the_same_name(panel, name):
+    panel.base.options = [name]
+    panel.base.value = name
+    names = [slider.description for slider in (*panel.constants.children, *panel.sliders.values())]
+    assert len(set(names)) == len(names)
+
+
+def signs(panel):
+    """What the sign says from now on, without its markup."""
+    said = []
+    panel.sign.observe(lambda change: said.append(html.unescape(change["new"])[3:-4]), "value")
+    return said
+
+
+def test_the_panel_says_what_it_is_doing_while_it_does_it(panel):
+    said = signs(panel)
+    panel.text.value = "sin(2*x) + 0.25*x"
+    assert said == ["Checking and drawing.", ""]
+    panel.train.click()
+    assert said[2].startswith("Training; ") and said[3:] == [""]
+
+
+def test_a_fault_of_the_machinery_leaves_no_sign_that_the_panel_is_busy(panel, monkeypatch):
+    monkeypatch.setattr(explorer, "describe", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        panel._look()
+    assert panel.sign.value == "<b></b>"
+
+
+def test_the_panel_says_which_cell_it_waits_for(lab):
+    shell = InteractiveShell()
+    panel = explorer.Panel(lab, pytest.importorskip("ipywidgets"), shell)
+    said = signs(panel)
+    shell.run_cell("\n'<b>'.join(['a',\n 'b'])", silent=False)
+    assert said == ["Waiting until no cell runs; now runs: '<b>'.join(['a',", ""]
+
+
 def test_what_is_refused_hides_the_picture_and_cannot_be_scored_or_saved(panel):
     panel.text.value = "open('<b>')"
     assert panel.about.value.startswith("refused: ")
@@ -200,7 +260,8 @@ def test_the_save_button_writes_what_the_text_says_and_how_to_score_it(panel, tm
     panel.keep.click()
     path = tmp_path / "candidates" / "mine.py"
     assert path.read_text() == WAVY
-    assert shlex.split(panel.said.value) == ["python", "-m", "actlab", "score", str(path), "--profile", "smoke"]
+    told = html.unescape(re.fullmatch("<code>(.*)</code>", panel.said.value)[1])
+    assert shlex.split(told) == [sys.executable, "-m", "actlab", "score", str(path), "--profile", "smoke"]
     panel.text.value = "sin(x)"
     panel.keep.click()
     assert "wanted a new name" in panel.said.value

@@ -1,12 +1,15 @@
-"""What notebooks show: one caption, one table, one phrase a row."""
+"""What notebooks show: one caption, one table, one phrase a row; words from outside are never markup."""
 
+from html.parser import HTMLParser
+
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from actlab.report import page
+from actlab.report import executed, page, site
 
 
 @pytest.fixture
@@ -43,6 +46,77 @@ def test_a_table_names_functions_as_readers_know_them_and_rounds(shown):
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in shown[0].splitlines()]
     assert rows[0] == ["function", "loss", "n"]
     assert rows[2:] == [["ReLU", "0.12", "1"], ["Found by search", "", "2"]]
+
+
+# Words as a model, a file or a reader may give them, with what each would be if it were read as markup.
+MARKUP = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a<b>c", "&lt;b&gt;", "[here](javascript:alert(1))",
+    "![x](https://example.org/x.png)", "https://example.org", "www.example.org", "me@example.org", "**bold**", "_so_",
+    "~gone~", "`x` <b>", "``", "$x^2$", "\\(x\\)", "# A heading", "- a list", "1. a list", "[a]: https://example.org",
+    "a\n\n<div>", "a\r# b", "```mermaid\n<b>\n```", "a | b", "|---|", "x | <i>y</i>",
+]  # fmt: skip
+
+
+def rendered(markdown):
+    """Markdown as the report renders it."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A", metadata={"report": NO_ANCHORS})])
+    one = executed.Page("a", notebook, "A", "smoke", True, False, "make", (), {})
+    return Walked(site.Markdown(one, [one], {}).convert(markdown))
+
+
+class Walked(HTMLParser):
+    """Some HTML: its tags in order, its links, and the text of its cells, list items or paragraphs."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.texts = [], [], []
+        self.feed(text)
+        self.texts = [one.strip() for one in self.texts]
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("href", "src")]
+        self.texts += [""] * (tag in ("td", "th", "li", "p"))
+
+    def handle_data(self, data):
+        if self.texts:
+            self.texts[-1] += data
+
+
+NO_ANCHORS = {"anchors": [], "heading": "A"}
+TABLE = {"table", "thead", "tbody", "tr", "th", "td", "code"}
+
+
+@pytest.mark.parametrize("word", MARKUP)
+def test_words_from_outside_stay_words_in_tables_and_phrases(shown, word):
+    plain = " ".join(word.split())
+    page.table(pd.DataFrame({"author": [word, "grammar"], word: [0.5, 1.0]}))
+    found = rendered(shown[0])
+    assert (set(found.tags) <= TABLE, found.links) == (True, [])
+    assert found.texts == ["author", plain, plain, "0.5", "grammar", "1"]
+    found = rendered(page.each(pd.Series({"relu": word, word: "grammar"}), "- {name}: {value}", "\n"))
+    assert (set(found.tags) <= {"ul", "li", "code"}, found.links) == (True, [])
+    assert found.texts == [f"ReLU: {plain}", f"{plain}: grammar"]
+    found = rendered(f"It is {page.names([word, 'relu'])}, {page.code(word)}.")
+    assert (set(found.tags) <= {"p", "code"}, found.links) == (True, [])
+    assert found.texts == [f"It is {plain}, ReLU, {plain}."]
+
+
+PLAIN = ["grammar", "add a sine", "swap+insert", "leaky_relu", "0.93 [0.90, 0.96] (2 failed)", "GELU < ReLU", "2 * x"]
+
+
+@pytest.mark.parametrize("word", PLAIN)
+def test_plain_words_are_left_alone(word):
+    assert page.words(word) == page.name(word) == word
+
+
+def test_a_column_of_markup_is_shown_as_such(shown):
+    page.table(pd.DataFrame({"formula": ["$x$"], "source": ["$x$"], "program": ["`x | y`"]}), markup=["formula"])
+    assert shown[0].splitlines()[2] == "| $x$       | `$x$`    | `x \\| y`  |"
+
+
+def test_a_program_is_shown_in_one_line_without_what_steers_a_terminal():
+    assert page.code("x +\n  \x1b[1m1") == "`x + \\x1b[1m1`"
 
 
 def test_what_is_saved_is_shown_beside_the_laptop_figure(shown, tmp_path, monkeypatch):

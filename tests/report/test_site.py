@@ -274,6 +274,43 @@ def test_links_stay_in_the_site_and_headings_have_ids_of_their_own(tmp_path):
     assert f"data:image/png;base64,{PIXEL}" in one.loads
 
 
+FOREIGN = """<script>alert(1)</script> <img src=x onerror=alert(1)> [here](javascript:alert(1)) [there][1]
+
+<iframe src="https://a.b"></iframe>
+
+```mermaid
+</pre><script>alert(2)</script>
+```
+
+[1]: vbscript:alert(1)
+"""
+
+
+def test_what_notebooks_hold_reaches_the_pages_as_text_never_as_a_script(tmp_path):
+    root, v4 = checkout(tmp_path), nbformat.v4
+    path = root / "notebooks" / "02_two.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    frame = pd.DataFrame({"<b>author</b>": ["<script>alert(3)</script>"]})
+    outputs = [
+        v4.new_output("stream", text=FOREIGN),
+        v4.new_output("display_data", {"text/markdown": FOREIGN}),
+        v4.new_output("execute_result", {"text/html": frame.to_html(), "text/plain": str(frame)}),
+        v4.new_output("execute_result", {"text/plain": FOREIGN}),
+        v4.new_output("display_data", {"text/latex": FOREIGN}),
+        v4.new_output("error", ename="A", evalue="b", traceback=[FOREIGN]),
+    ]
+    notebook.cells.append(v4.new_markdown_cell(FOREIGN, id="x"))
+    notebook.cells.append(v4.new_code_cell("1", id="y", execution_count=1, outputs=outputs))
+    nbformat.write(notebook, path)
+    table = TABLE.assign(text=FOREIGN, ours=FOREIGN, paper=FOREIGN)
+    report.build("laptop", tmp_path / "out", root, table)
+    for name in ("index", "02_two"):
+        page = Walked(tmp_path / "out" / f"{name}.html")
+        assert not {"script", "iframe", "b"} & page.tags.keys()
+        assert [one for one in (*page.links, *page.loads) if re.match("javascript|vbscript|x", one)] == []
+        assert page.text.count("<script>alert(1)</script>") >= 2
+
+
 def test_two_builds_are_equal_and_the_second_replaces_the_first(tmp_path):
     root, out = checkout(tmp_path / "a"), tmp_path / "out"
     report.build("laptop", out, root, TABLE)

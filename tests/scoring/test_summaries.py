@@ -128,3 +128,11 @@ def test_table_4_has_every_function_suite_and_family_with_both_losses_and_their_
     assert row["train_mse"] == row["train_low"] == row["train_high"] == pytest.approx(0.0005)
     cell = summaries.written(table).iloc[0]
     assert cell["ood loss"].startswith("0.25 [0.") and cell["train loss"] == "0.001 [0.001, 0.001]"
+
+
+def test_a_bar_in_a_cell_or_a_head_of_a_table_is_text():
+    table = pd.DataFrame({"a|b": ["abs(x) | y", "z"], "n": [0.12345, 2]})
+    assert summaries.markdown(table, 2).splitlines()[::2] == [
+        r"| a\|b        |    n |",
+        r"| abs(x) \| y | 0.12 |",
+    ]

@@ -36,7 +36,15 @@ def loop_diagram(ax: Axes, steps: pd.DataFrame) -> Axes:
     for (left, bottom, width), (_, step) in zip(boxes, steps.iterrows(), strict=True):
         ax.add_patch(FancyBboxPatch((left, bottom), width, _HEIGHT, **shape))
         for column, (height, look) in looks.items():
-            ax.text(left + width / 2, bottom + height * _HEIGHT, step[column], ha="center", va="center", **look)
+            ax.text(
+                left + width / 2,
+                bottom + height * _HEIGHT,
+                step[column],
+                ha="center",
+                va="center",
+                parse_math=False,
+                **look,
+            )
     arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
     for box, after in zip(boxes, [*boxes[1:], boxes[0]], strict=True):
         ax.annotate("", *_arrow(box, after), arrowprops=arrow)

@@ -39,6 +39,12 @@ def test_the_loops_arrows_lead_from_each_box_to_the_next():
     ]
 
 
+def test_authors_in_the_loop_are_words_and_no_formulas():
+    ax = drawn("loop_diagram", STEPS.assign(role=r"$\nosuch{x}$, $a$"))
+    ax.figure.canvas.draw()  # which raises where this is read as a formula
+    assert {text.get_parse_math() for text in ax.texts if text.get_text()} == {False}
+
+
 def test_three_components_are_no_loop():
     with pytest.raises(ValueError, match="at least 4 components for a loop, got 3"):
         drawn("loop_diagram", STEPS.head(3))
