@@ -323,7 +323,9 @@ class _Rules(ast.NodeVisitor):
             digits = str(value) if value.bit_length() < 100 else f"of {value.bit_length()} bits"
             self._refuse(node, f"the integer {digits}", f"stay within {MAX_INTEGER}, or write a float, as in 1e6")
         elif isinstance(value, complex):
-            self._refuse(node, f"a constant of type complex, {value}", "write torch.complex(a, b)")
+            self._refuse(
+                node, f"a constant of type complex, {value}", "write torch.complex(torch.zeros_like(x), x) for 1j * x"
+            )
         elif not isinstance(value, int | float | EllipsisType | None):
             self._refuse(node, f"a constant of type {type(value).__name__}", "use numbers")
 
