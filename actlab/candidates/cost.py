@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from actlab.candidates.language import words
 from actlab.candidates.program import Function
 from actlab.core.config import PASSES
 
@@ -19,13 +20,11 @@ MAX_OPERATIONS = 2_000  # of tensors in one call, views too: each takes time to 
 
 # FLOPs an element of the largest tensor that an operation reads or writes [ours]. Views are free; what moves or makes
 # elements costs as much as what adds them; a function of torch's own costs about what its series does.
-VIEWS = frozenset(
-    """
+VIEWS = words("""
     alias as_strided detach diagonal expand lift_fresh permute real imag select slice split split_with_sizes squeeze t
     transpose unbind unfold unsqueeze view view_as_real view_as_complex _conj _neg_view _reshape_alias _unsafe_view
     is_same_size _local_scalar_dense resolve_conj resolve_neg promote_types
-    """.split()  # noqa: SIM905
-)
+""")
 _KINDS = {
     1.0: """
         abs add sub rsub mul neg sgn sign relu where maximum minimum fmax fmin clamp clamp_min clamp_max threshold

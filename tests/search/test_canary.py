@@ -25,10 +25,10 @@ COVERED = {
     "candidates.cost": Counted(),
     "candidates.profiling": Counted(),
     "candidates.program": Counted(left_out="_Names _listed _small _namespace"),
-    "candidates.language": Counted(left_out="_words"),
+    "candidates.language": Counted(left_out="words"),
     "candidates.static_bounds": Counted(),
     "search.proposers.grammar": Counted(),
-    "search.proposers.syntax": Counted(left_out="_words"),
+    "search.proposers.syntax": Counted(),
     "search.proposers.mixture": Counted(),
     "search.ablation": Counted(only="settings _proposer run"),
 }
