@@ -303,7 +303,8 @@ _WHOLE = {  # sources that are written out
     "a name of astral letters": _within("𐐀" * 9000 + " = x", "return " + "𐐀" * 9000),
     "utf-7 by a cookie": "# -*- coding: utf-7 -*-\n+AGkAbQBwAG8AcgB0- os\n",
     "not Python": "Here is my function: def activation(x): return x",
-    "a fenced block": "```python\n" + _returns("x") + "```",
+    "a fenced block": "```python\n" + _returns("x.data") + "```",
+    "prose around what is broken": "Here is my function:\ndef activation(x)\n    return x",
     "a prompt": ">>> " + _returns("x"),
 }
 

@@ -35,7 +35,7 @@ def failed(error):
 
 def found(fingerprint, cost=1.0, turns=0, pointwise=True, parity="neither"):
     traits = {"oscillations": turns, "pointwise": pointwise, "parity": parity}
-    return Finding("open", None, Description(fingerprint, 12 * cost, 12 * cost, cost, traits, None))
+    return Finding("open", None, Description(fingerprint, 12 * cost, 30 * cost, 12 * cost, cost, traits, None))
 
 
 def body(source):

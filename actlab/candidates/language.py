@@ -24,11 +24,12 @@ ITERATORS = ("enumerate", "reversed", "zip")  # their results are used up in one
 CONSUMERS = ("enumerate", "list", "max", "min", "reversed", "sum", "tuple", "zip")
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, a space or more apart."""
     return frozenset(text.split())
 
 
-_BOTH = _words("""
+_BOTH = words("""
     abs absolute acos acosh add amax amin aminmax arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin
     argsort asin asinh atan atan2 atanh broadcast_to ceil chunk clamp clip conj copysign cos cosh cumprod cumsum
     deg2rad detach diff digamma div divide eq erf erfc erfinv exp exp2 expm1 flatten flip floor floor_divide fmax fmin
@@ -38,21 +39,21 @@ _BOTH = _words("""
     reciprocal relu remainder reshape roll round rsqrt sgn sigmoid sign sin sinc sinh softmax split sqrt square
     squeeze std sub subtract sum tan tanh tile transpose true_divide trunc unbind unsqueeze var where xlogy
 """)
-ATTRIBUTES = _words("shape dtype ndim device T mT real imag values indices")  # of a tensor, without a call
+ATTRIBUTES = words("shape dtype ndim device T mT real imag values indices")  # of a tensor, without a call
 ALLOWED = {
     "torch": _BOTH
-    | _words("""
+    | words("""
         arange bfloat16 bool cat complex e fft float16 float32 float64 full_like inf linspace ones_like pi polar
         promote_types sort special stack tensor view_as_real zeros_like
     """),
-    "torch.fft": _words("fft fftfreq fftshift ifft ifftshift irfft rfft rfftfreq"),
-    "torch.special": _words("bessel_j0 bessel_j1 digamma entr erf erfc erfinv expit gammaln i0 i0e log1p sinc xlogy"),
-    "math": _words("""
+    "torch.fft": words("fft fftfreq fftshift ifft ifftshift irfft rfft rfftfreq"),
+    "torch.special": words("bessel_j0 bessel_j1 digamma entr erf erfc erfinv expit gammaln i0 i0e log1p sinc xlogy"),
+    "math": words("""
         acos acosh asin asinh atan atan2 atanh cbrt ceil comb copysign cos cosh degrees e erf erfc exp exp2 expm1 fabs
         factorial floor fmod fsum gamma hypot inf isfinite isinf isnan lgamma log log10 log1p log2 pi pow radians sin
         sinh sqrt tan tanh tau trunc
     """),
-    "F": _words("""
+    "F": words("""
         celu elu gelu hardshrink hardsigmoid hardswish hardtanh layer_norm leaky_relu log_softmax logsigmoid mish
         normalize pad relu relu6 selu sigmoid silu softmax softmin softplus softshrink softsign tanh tanhshrink
         threshold
@@ -60,18 +61,18 @@ ALLOWED = {
     # Of whatever precedes the dot, so that no name here may change a list: sort is a function alone.
     "tensor": _BOTH
     | ATTRIBUTES
-    | _words("""
+    | words("""
         bfloat16 clone contiguous dim double expand expand_as float half is_complex is_floating_point narrow new_full
         new_ones new_tensor new_zeros numel repeat size to type_as unfold view
     """),
 }
 # Functions of torch of two tensors, where numpy's take a number for one.
-PAIRS = _words("""
+PAIRS = words("""
     add arctan2 atan2 complex copysign div divide eq floor_divide fmax fmin fmod ge gt heaviside hypot le logaddexp
     logaddexp2 logical_and logical_or logical_xor lt maximum minimum mul multiply ne polar pow remainder sub subtract
     true_divide xlogy
 """)
-KEYWORDS = _words("""
+KEYWORDS = words("""
     alpha append approximate axis base beta bias chunks condition correction decimals descending destination device
     dim dim0 dim1 dimension dims dtype end eps exponent fill_value input keepdim keepdims lambd max max_val min min_val
     mode n nan negative_slope neginf norm normalized_shape other p pad posinf prepend repeats rounding_mode shape
@@ -100,8 +101,8 @@ def short(what: ast.AST | str, length: int = 50) -> str:
         numbers = [n.value for n in ast.walk(what) if isinstance(n, ast.Constant) and isinstance(n.value, int)]
         huge = any(n.bit_length() > 999 for n in numbers)  # which str() itself refuses
         what = "a huge number" if huge else ast.unparse(what)
-    words = " ".join(what.split())
-    text = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in words)
+    line = " ".join(what.split())
+    text = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in line)
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
@@ -156,7 +157,7 @@ _NO_TARGETS = {  # of assignments
     ast.Starred: "give each part a name: a, b = ...",
 }
 _RANDOM = re.compile(r"rand|normal$|bernoulli|dropout|multinomial|poisson|seed|uniform|exponential|shuffle|Generator")
-_TO_NUMBERS = _words("item tolist numpy cpu data")
+_TO_NUMBERS = words("item tolist numpy cpu data")
 
 
 class _Rules(ast.NodeVisitor):
@@ -329,7 +330,9 @@ class _Rules(ast.NodeVisitor):
             digits = str(value) if value.bit_length() < 100 else f"of {value.bit_length()} bits"
             self._refuse(node, f"the integer {digits}", f"stay within {MAX_INTEGER}, or write a float, as in 1e6")
         elif isinstance(value, complex):
-            self._refuse(node, f"a constant of type complex, {value}", "write torch.complex(a, b)")
+            self._refuse(
+                node, f"a constant of type complex, {value}", "write torch.complex(torch.zeros_like(x), x) for 1j * x"
+            )
         elif not isinstance(value, int | float | EllipsisType | None):
             self._refuse(node, f"a constant of type {type(value).__name__}", "use numbers")
 

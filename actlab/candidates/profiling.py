@@ -1,7 +1,8 @@
 """What a candidate is, found by running it: behaviour, cost, traits, fingerprint (ours). For a confined process only.
 
 Everything here is measured on a few probes, and a program that recognises them could be another function in training.
-Probes therefore come in several shapes, types and sizes, the lab's own among them.
+Probes therefore come in several shapes, types and sizes, and behaviour, traits and fingerprint are read in batches of
+the lab's own shape, too.
 """
 
 from __future__ import annotations
@@ -13,60 +14,17 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from actlab.activations.zoo import program_source
+from actlab.candidates.cost import LAB, SHAPES, Count, flops_an_element, probe
 from actlab.candidates.program import Function, check, compile_program
 
 GRID = 10.0  # traits are read off on [-GRID, GRID]
-SHAPES = ((64, 32), (64, 64), (256, 32), (16, 5, 24))  # of x, where cost is counted; the greatest counts
-MAX_OPERATIONS = 2_000  # of tensors in one call, views too: each takes time to start, which no count of FLOPs shows
-
-# FLOPs an element of the largest tensor that an operation reads or writes [ours]. Views are free; what moves or makes
-# elements costs as much as what adds them; a function of torch's own costs about what its series does.
-VIEWS = frozenset(
-    """
-    alias as_strided detach diagonal expand lift_fresh permute real imag select slice split split_with_sizes squeeze t
-    transpose unbind unfold unsqueeze view view_as_real view_as_complex _conj _neg_view _reshape_alias _unsafe_view
-    is_same_size _local_scalar_dense resolve_conj resolve_neg promote_types
-    """.split()  # noqa: SIM905
-)
-_KINDS = {
-    1.0: """
-        abs add sub rsub mul neg sgn sign relu where maximum minimum fmax fmin clamp clamp_min clamp_max threshold
-        hardtanh leaky_relu ceil floor round trunc frac heaviside copysign conj_physical deg2rad rad2deg
-        eq ne lt le gt ge isnan isinf isfinite logical_and logical_or logical_xor logical_not bitwise_and bitwise_or
-        bitwise_xor bitwise_not sum mean prod amax amin max min aminmax argmax argmin nansum any all cumsum cumprod
-        clone copy_ _to_copy cat stack roll flip index index_select gather constant_pad_nd reflection_pad1d
-        reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d repeat empty
-        empty_like empty_strided zeros zeros_like ones ones_like full full_like new_empty new_empty_strided new_zeros
-        new_ones new_full fill_ fill zero_ arange linspace scalar_tensor complex nan_to_num lerp addcmul addcdiv
-        softshrink hardshrink masked_fill fft_fftfreq fft_rfftfreq
-    """,
-    2.0: "square hardsigmoid hardswish linalg_vector_norm",
-    4.0: """
-        div reciprocal sqrt rsqrt remainder fmod floor_divide var std var_mean std_mean native_layer_norm hypot
-    """,
-    8.0: """
-        exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan atan2 sinh cosh asinh acosh atanh tanh
-        sigmoid erf erfc erfinv pow sinc silu softplus elu celu selu log_sigmoid_forward logit logaddexp logaddexp2
-        logsumexp polar angle xlogy
-    """,
-    12.0: "gelu mish _softmax _log_softmax special_entr",
-    16.0: "lgamma digamma i0 special_i0 special_i0e special_bessel_j0 special_bessel_j1",
-}
-WEIGHTS = {name: weight for weight, names in _KINDS.items() for name in names.split()}
-UNLISTED = 20.0  # FLOPs an element of an operation that has no weight: more than any that has
-SORTS = ("sort", "median", "nanmedian", "topk", "kthvalue")  # 2 log2(n) an element
-TRANSFORMS = ("_fft_r2c", "_fft_c2r", "_fft_c2c")  # 5 log2(n) a complex element, half of it a real one
-PRODUCTS = ("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "vdot")  # 2 m n k
-LEAST = 64  # elements that any operation but a view counts as: one on a single number takes its time, too
-_SQUARES = {0.5: 4.0, -0.5: 4.0, 1.0: 1.0, 2.0: 1.0, 3.0: 2.0, -1.0: 4.0, -2.0: 5.0}  # powers that are no power
 
 
 @dataclass(frozen=True)
@@ -74,7 +32,8 @@ class Description:
     """A candidate's behaviour."""
 
     fingerprint: str | None  # the same for two spellings of one function
-    flops: float  # per element
+    flops: float  # of a forward pass, per element
+    flops_training: float  # of a forward and a backward pass
     flops_relu: float  # in units of ReLU's
     flops_gelu: float  # in units of GELU's
     traits: dict[str, Any]
@@ -88,8 +47,8 @@ class Description:
 def describe(source: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Description:
     """Runs a program on probes and describes it.
 
-    Its cost is counted on x of some `shapes`, which should include those of its training. The description has an
-    `error` where it raises, or is not a smooth enough, finite, pure function of x.
+    Its cost is counted on x of some `shapes`; the first is the lab's own. The description has an `error` where it
+    raises, or is not a smooth enough, finite, pure function of x.
 
     Raises:
         Refused: where `check` does not accept it.
@@ -99,15 +58,15 @@ def describe(source: str, shapes: Sequence[tuple[int, ...]] = SHAPES) -> Descrip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # so that the result does not depend on the caller's filters
             function = compile_program(program)
-            error = misbehaviour(function)
+            error = misbehaviour(function, shapes)
             if error is None:
-                flops = flops_an_element(function, shapes)
+                flops, training = (flops_an_element(function, shapes, both) for both in (False, True))
                 relu, gelu = _references(tuple(shapes))
-                found = traits(function)
-                return Description(fingerprint(function), flops, flops / relu, flops / gelu, found, None)
+                read, found = fingerprint(function, shapes[0]), traits(function, shapes[0])
+                return Description(read, flops, training, flops / relu, flops / gelu, found, None)
     except Exception as raised:  # whatever foreign code raises is its outcome, and is reported
         error = _explained(raised)
-    return Description(None, float("nan"), float("nan"), float("nan"), {}, error)
+    return Description(None, math.nan, math.nan, math.nan, math.nan, {}, error)
 
 
 _HINTS = {  # what torch or Python says: what to write instead
@@ -136,38 +95,38 @@ def _explained(raised: Exception, where: str = "") -> str:
 # --- behaviour ---
 
 
-def _probe(*shape: int, scale: float = 2.0, shift: float = 0.0) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng([7, *shape]).normal(shift, scale, size=shape))
-
-
 def _grid() -> torch.Tensor:
     ends = torch.linspace(-GRID, GRID, 257, dtype=torch.float64)  # 0 is among them
     return torch.cat([ends, ends[:1]]).reshape(129, 2)
 
 
-def misbehaviour(function: Function) -> str | None:
+def misbehaviour(function: Function, shapes: Sequence[tuple[int, ...]] = SHAPES) -> str | None:
     """The first rule of the contract that a function breaks, with advice, or None.
 
     With and without gradients (training and evaluation), in float64 and float32, on a grid over [-10, 10], on batches
-    [batch, features] and [batch, ..., features], and in a stack under vmap.
+    [batch, features] and [batch, ..., features], some of other `shapes`, the lab's first; and in a stack under vmap.
 
     Raises:
-        Exception: whatever the function raises on a batch [batch, features].
+        Exception: whatever the function raises on a batch of the first probes, [batch, features].
     """
-    x = _probe(16, 6)
-    for probe in (_grid(), x, x.float(), _probe(5, 4, 6)):
+    x, lab = probe(16, 6), probe(*shapes[0])
+    first = [_grid(), x, x.float()]
+    for i, given in enumerate([*first, probe(5, 4, 6), lab, lab.float(), *(probe(*shape) for shape in shapes[1:])]):
         try:
-            error = _misbehaviour_on(function, probe)
+            error = _misbehaviour_on(function, given)
         except Exception as raised:
-            if probe.dim() == 2:
+            if i < len(first):
                 raise
             return (
-                f"wanted any [batch, ..., features]; came {tuple(probe.shape)}, and it "
+                f"wanted any [batch, ..., features]; came {tuple(given.shape)}, and it "
                 f"{_explained(raised)}; name axes from the ends: dim=0 is the batch, dim=-1 the features, y.mT swaps"
             )
         if error is not None:
-            return error
-    return _misbehaviour_in_float32(function, x) or _misbehaviour_in_a_stack(function)
+            return error if i < len(first) else f"{error}; x was {tuple(given.shape)}"
+    found = (
+        rule(function, *y.shape) for y in (x, lab) for rule in (_misbehaviour_in_float32, _misbehaviour_in_a_stack)
+    )
+    return next((error for error in found if error is not None), None)
 
 
 def _misbehaviour_on(function: Function, x: torch.Tensor) -> str | None:
@@ -210,8 +169,9 @@ def _misbehaviour_on(function: Function, x: torch.Tensor) -> str | None:
     return None
 
 
-def _misbehaviour_in_float32(function: Function, x: torch.Tensor) -> str | None:
+def _misbehaviour_in_float32(function: Function, *shape: int) -> str | None:
     """Results in both types should agree; rounding may make a few elements differ."""
+    x = probe(*shape)
     with torch.no_grad():
         wide, narrow = function(x), function(x.float()).double()
     off = (wide - narrow).abs() > 0.01 * wide.abs().clamp(min=float(wide.abs().mean()))
@@ -223,8 +183,8 @@ def _misbehaviour_in_float32(function: Function, x: torch.Tensor) -> str | None:
     return None
 
 
-def _misbehaviour_in_a_stack(function: Function) -> str | None:
-    stack = _probe(3, 16, 6)
+def _misbehaviour_in_a_stack(function: Function, *shape: int) -> str | None:
+    stack = probe(3, *shape)
     inputs = [stack.clone().requires_grad_() for _ in range(2)]
     alone = torch.stack([function(x) for x in inputs[0]])
     try:
@@ -241,76 +201,6 @@ def _misbehaviour_in_a_stack(function: Function) -> str | None:
 # --- cost ---
 
 
-class _Count(TorchDispatchMode):
-    """Adds up what runs under it, by the documented weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops, self.operations = 0.0, 0
-        self.seen: set[str] = set()  # names of operations that are no views
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.operations += 1
-        if self.operations > MAX_OPERATIONS:
-            raise RuntimeError(f"wanted at most {MAX_OPERATIONS} tensor operations in one call; got more")
-        result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
-        if name not in VIEWS:
-            self.seen.add(name)
-            self.flops += _flops(name, args, result)
-        return result
-
-
-def weight_of(name: str) -> float:
-    """FLOPs an element of an operation."""
-    return WEIGHTS.get(name, WEIGHTS.get(name.removesuffix("_"), UNLISTED))
-
-
-def _flops(name: str, args: Sequence, result: Any) -> float:
-    inputs = _tensors(args)
-    tensors = [*inputs, *_tensors([result])]
-    if name in PRODUCTS:
-        inner = inputs[-1].shape[-2] if inputs[-1].dim() > 1 else inputs[-1].shape[-1]
-        return max(2.0 * inner * result.numel(), LEAST)
-    if name in TRANSFORMS:
-        points = max(t.numel() * (2 if t.is_complex() else 1) for t in tensors)  # two real ones a complex one
-        return 2.5 * math.log2(max(2, *(s for t in tensors for s in t.shape))) * max(points, LEAST)
-    weight = weight_of(name)
-    if name in SORTS:
-        weight = 2.0 * math.log2(max(2, max(inputs[0].shape, default=1)))
-    elif name == "pow" and len(args) > 1 and isinstance(args[1], int | float):
-        weight = _SQUARES.get(float(args[1]), weight)
-    # a complex operation is about four real ones
-    return weight * max([LEAST, *(t.numel() * (4 if t.is_complex() else 1) for t in tensors)])
-
-
-def _tensors(values: Any) -> list[torch.Tensor]:
-    """The tensors among values, and in lists of them."""
-    found = []
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, list | tuple):
-            found += _tensors(value)
-    return found
-
-
-def flops_an_element(function: Function, shapes: Sequence[tuple[int, ...]] = SHAPES) -> float:
-    """FLOPs of one forward pass an element of x, by the documented weights: the most over shapes of x and types.
-
-    Raises:
-        RuntimeError: where a call takes more than `MAX_OPERATIONS` operations.
-    """
-    costs = []
-    for shape in shapes:
-        for dtype in (torch.float64, torch.float32):
-            x = _probe(*shape).to(dtype)
-            with _Count() as count, torch.no_grad():
-                function(x)
-            costs.append(count.flops / x.numel())
-    return max(costs)
-
-
 @cache
 def _references(shapes: tuple[tuple[int, ...], ...]) -> tuple[float, float]:
     relu, gelu = (compile_program(check(program_source(name))) for name in ("relu", "gelu"))
@@ -320,20 +210,24 @@ def _references(shapes: tuple[tuple[int, ...], ...]) -> tuple[float, float]:
 # --- traits ---
 
 
-def traits(function: Function) -> dict[str, Any]:
+def traits(function: Function, lab: tuple[int, ...] = LAB) -> dict[str, Any]:
     """Traits of a function in float64, on a grid, a column [points, 1] of [-10, 10], and on a random batch.
 
-    `pointwise`: no output changes when another element does. `parity`: odd, even or neither. `monotone`: never falls,
-    or never rises. `bounded`: both ends are. `oscillations`: how often the slope changes its sign. `left` and `right`:
-    what an element's result does as it goes to minus and plus infinity, the other elements of a batch held: constant
-    and linear with the limit or slope to three digits, oscillating (bounded), sublinear, superlinear, swinging
-    (oscillates and grows), or undefined where it is not finite.
+    Where the lab's batches, of the shape `lab`, show another function than those, the traits are read in them.
+
+    `pointwise`: no output changes when another element does, and an element has one value wherever it is, in batches of
+    any shape. `parity`: odd, even or neither. `monotone`: never falls, or never rises. `bounded`: both ends are.
+    `oscillations`: how often the slope changes its sign. `left` and `right`: what an element's result does as it goes
+    to minus and plus infinity, the other elements of a batch held: constant and linear with the limit or slope to three
+    digits, oscillating (bounded), sublinear, superlinear, swinging (oscillates and grows), or undefined where it is not
+    finite.
     """
-    grid = torch.linspace(-GRID, GRID, 2001, dtype=torch.float64)[:, None]
+    grid = _column()
     with torch.no_grad():
-        y, mirrored = function(grid)[:, 0], function(-grid)[:, 0]
-        left, right = (_end(function, side, float(y.abs().max())) for side in (-1.0, 1.0))
-        pointwise = _is_pointwise(function)
+        pointwise, alike = _view(function, lab)
+        read, batch = (function, probe(16, 6)) if alike else (partial(_elsewhere, function, lab), probe(*lab))
+        y, mirrored = read(grid)[:, 0], read(-grid)[:, 0]
+        left, right = (_end(function, batch, side, float(y.abs().max())) for side in (-1.0, 1.0))
     size, slope = y.abs().max(), torch.diff(y)
     signs = torch.sign(slope[slope.abs() > 1e-9 * size])
     mirrors = (("odd", -mirrored), ("even", mirrored))
@@ -349,31 +243,81 @@ def traits(function: Function) -> dict[str, Any]:
     }
 
 
-def _is_pointwise(function: Function) -> bool:
-    """Whether no output changes when another element moves, by a little or far, in several places."""
-    x = _probe(16, 6)
-    y = function(x)
-    for row, column in ((0, 0), (7, 2), (15, 5)):
-        others = torch.ones_like(x, dtype=torch.bool)
-        others[row, column] = False
-        for step in (-100.0, -10.0, -1.0, 1.0, 10.0, 100.0):
-            moved = x.clone()
-            moved[row, column] += step
-            if not torch.equal(function(moved)[others], y[others]):
-                return False
+def _column() -> torch.Tensor:
+    return torch.linspace(-GRID, GRID, 2001, dtype=torch.float64)[:, None]
+
+
+@lru_cache(maxsize=1)  # traits and fingerprint ask for it
+def _view(function: Function, lab: tuple[int, ...]) -> tuple[bool, bool]:
+    """Whether a function is pointwise, and whether the lab's batches show the function that the other probes do."""
+    pointwise = _is_pointwise(function, lab)
+    return pointwise, pointwise or _is_one(function, lab)
+
+
+def _is_pointwise(function: Function, lab: tuple[int, ...]) -> bool:
+    """Whether no output changes when another element moves, by a little or far, or when elements change their places.
+
+    Places are changed in every probe, to those in batches of the lab's shape: their rows, columns and numbers.
+    """
+    for x in (probe(16, 6), probe(*lab)):
+        y = function(x)
+        for row, column in ((0, 0), (7, 2), (15, 5)):
+            others = torch.ones_like(x, dtype=torch.bool)
+            others[row, column] = False
+            for step in (-100.0, -10.0, -1.0, 1.0, 10.0, 100.0):
+                moved = x.clone()
+                moved[row, column] += step
+                if not torch.equal(function(moved)[others], y[others]):
+                    return False
+    probes = [_column(), *_batches(), *(probe(*shape) for shape in SHAPES), probe(16, 6)]
+    return all(_close(function(x), _elsewhere(function, lab, x)) for x in probes)
+
+
+def _elsewhere(function: Function, shape: tuple[int, ...], x: torch.Tensor) -> torch.Tensor:
+    """A function's values at the elements of x, which are shuffled into batches of a shape; the last is filled up."""
+    order = torch.from_numpy(np.random.default_rng(3).permutation(x.numel()))
+    count = -(-x.numel() // math.prod(shape)) * math.prod(shape)
+    places = order[torch.arange(count) % x.numel()]
+    values = torch.stack([function(part) for part in x.reshape(-1)[places].reshape(-1, *shape)])
+    return torch.empty_like(x).reshape(-1).scatter(0, order, values.reshape(-1)[: x.numel()]).reshape(x.shape)
+
+
+def _is_one(function: Function, lab: tuple[int, ...]) -> bool:
+    """Whether batches of the lab's shape show the function that smaller probes do, though it may look across them.
+
+    Copies of a batch that fill a larger one have its values, as with means and variances. Or the same operations run
+    by the same numbers, as with sorts, products and spectra, and exchanged rows and columns matter in both or neither.
+    """
+    small, large = probe(16, 6), probe(*lab)
+    whole = [math.lcm(*sizes) for sizes in zip(small.shape, lab, strict=True)]
+    for x in (small, large, probe(lab[0], 1)):
+        times = [size // own for size, own in zip(whole, x.shape, strict=True)]
+        if not _close(function(x.repeat(times)), function(x).repeat(times)):
+            return _run(function, small) == _run(function, large)
     return True
+
+
+def _run(function: Function, x: torch.Tensor) -> tuple[Any, ...]:
+    """What runs, and whether exchanged rows, and columns, have exchanged results."""
+    with Count() as count:
+        y = function(x)
+    return count.ran, *(_close(function(x.flip(axis)), y.flip(axis)) for axis in (0, 1))
+
+
+def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-6, atol=1e-9 * _size(one), equal_nan=True)
 
 
 _STEPS = torch.tensor([1 + (k * 0.6180339887498949) % 1 for k in range(12)], dtype=torch.float64).sort().values
 
 
-def _end(function: Function, side: float, size: float) -> str:
-    """What one element's result does as it goes to `side` times infinity; `size` is the function's on the grid.
+def _end(function: Function, x: torch.Tensor, side: float, size: float) -> str:
+    """What one element's result in x does as it goes to `side` times infinity; `size` is the function's on the grid.
 
     It is read at twelve places in [d, 2 d] and in [d / 10, d / 5]. Where a spelling overflows, as exp(x) / (1 + exp(x))
     does, a nearer distance d is taken.
     """
-    x, row, column = _probe(16, 6), 3, 4
+    row, column = 3, 4
 
     def along(distance: float) -> torch.Tensor:
         results = []
@@ -423,22 +367,31 @@ _BATCHES: tuple[tuple[tuple[int, ...], float, float], ...] = (
 )  # fmt: skip # shapes, scales, shifts
 
 
-def fingerprint(function: Function) -> str:
+def fingerprint(function: Function, lab: tuple[int, ...] = LAB) -> str:
     """Hash of a function's values in float64, to `RESOLUTION`: equal for two spellings of one function.
 
     Values are rounded relative to the greatest in their band of |x|, or in their batch. Any rounding has edges, where
     the last bit of a value decides; here for values within about 1e-9 of a step. Simple functions take no round values
     at the probes, which are generic numbers, and round values such as 0, 1/2 and 1 are not at an edge.
+
+    A batch of the lab's shape is among them where it shows another function than the other probes.
     """
+    with torch.no_grad():
+        column, *batches = _batches()
+        y = function(column)
+        parts = [y[(low < column.abs()) & (column.abs() < high)] for low, high in itertools.pairwise(BANDS)]
+        least = NOTHING * max(map(_size, parts[:-1]))  # all but the outermost band, where powers are huge
+        batches += [] if _view(function, lab)[1] else [probe(*lab)]
+        parts += [function(batch).reshape(-1) for batch in batches]
+    return hashlib.sha256(b"".join(_rounded(part, least) for part in parts)).hexdigest()
+
+
+def _batches() -> list[torch.Tensor]:
+    """What a fingerprint is read on: a column of all bands, on both sides of 0, and batches."""
     generator = np.random.default_rng(11)
     column = np.concatenate([generator.uniform(low, high, 24) for low, high in itertools.pairwise(BANDS)])
-    x = torch.from_numpy(np.concatenate([column, -column]))[:, None]
-    with torch.no_grad():
-        y = function(x)
-        parts = [y[(low < x.abs()) & (x.abs() < high)] for low, high in itertools.pairwise(BANDS)]
-        parts += [function(_probe(*shape, scale=scale, shift=shift)).reshape(-1) for shape, scale, shift in _BATCHES]
-    least = NOTHING * max(map(_size, parts[: -len(_BATCHES) - 1]))  # all but the outermost band, where powers are huge
-    return hashlib.sha256(b"".join(_rounded(part, least) for part in parts)).hexdigest()
+    batches = (probe(*shape, scale=scale, shift=shift) for shape, scale, shift in _BATCHES)
+    return [torch.from_numpy(np.concatenate([column, -column]))[:, None], *batches]
 
 
 def _size(values: torch.Tensor) -> float:

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from actlab.candidates.language import ALLOWED, BUILTINS, KEYWORDS, MAX_LOOPS, POSITIONAL, Refused, enforce, short
+from actlab.candidates.reading import not_python, parsed, unwrapped
 from actlab.candidates.static_bounds import MAX_BITS, small_power
 
 __all__ = ["Program", "Refused", "check", "compile_program"]
@@ -47,14 +48,19 @@ class Program:
 
 
 def check(source: str) -> Program:
-    """The program in `source`; reads it and runs nothing.
+    """The program in `source`, apart from fences and prose around it; reads it and runs nothing.
 
     Raises:
         Refused: at the first place where the source breaks a rule of the candidate language.
     """
     if len(source) > MAX_CHARACTERS:
         raise Refused(f"{len(source)} characters", 1, f"write at most {MAX_CHARACTERS}")
-    tree = _parsed(source)
+    try:
+        tree = parsed(source)
+    except Refused:
+        if (inner := unwrapped(source)) is None:
+            raise
+        tree = parsed(inner)
     _bound_size(tree)
     tree.body = [node for node in tree.body if not _is_import(node)]
     tree = _Strip().visit(tree)
@@ -62,7 +68,7 @@ def check(source: str) -> Program:
     program = Program(ast.unparse(tree))
     if len(program.source) > MAX_CHARACTERS:
         raise Refused(f"{len(program.source)} characters when written plainly", 1, f"write at most {MAX_CHARACTERS}")
-    again = _parsed(program.source)
+    again = parsed(program.source)
     if ast.dump(again) != ast.dump(tree):  # what is run is the canonical text, so it must say what was checked
         raise Refused("a program that reads differently when written anew", 1, "write it more plainly")
     _code(again)
@@ -89,22 +95,6 @@ def compile_program(program: Program) -> Function:
 
 
 # --- reading ---
-
-
-def _parsed(source: str) -> ast.Module:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd spellings, which are no errors
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _not_python(error) from error
-
-
-def _not_python(error: Exception) -> Refused:
-    reason = error.msg if isinstance(error, SyntaxError) else str(error)
-    near = short(getattr(error, "text", None) or "")
-    advice = f"mend the syntax near `{near}`" if near else "mend the syntax"
-    return Refused(f"not Python ({short(reason, 120)})", getattr(error, "lineno", 1) or 1, advice)
 
 
 def _bound_size(tree: ast.AST) -> None:
@@ -259,7 +249,7 @@ def _code(tree: ast.Module) -> Any:
             warnings.simplefilter("ignore")  # such as of a number that is called, which raises when it runs
             return compile(guarded, "<candidate>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _not_python(error) from error
+        raise not_python(error) from error
 
 
 class _Names:

@@ -39,7 +39,7 @@ def score_options(parser: argparse.ArgumentParser) -> None:
 
 def add_budget(parser: argparse.ArgumentParser) -> None:
     """Adds the option of the budget."""
-    about = "refuse what costs more FLOPs an element (default: the paper's costliest function's)"
+    about = "refuse what costs more FLOPs an element, or thrice as many with its backward pass (default: %(default)g)"
     parser.add_argument("--flops", type=flops, default=config.Limits().flops, metavar="N", help=about)
 
 
@@ -128,6 +128,6 @@ def _plain(score: Score) -> dict[str, Any]:
     description = report.pop("description") or {}
     if score.ended != "scored":
         report |= {"fitness": None, "interval": None}
-    costs = {name: description.get(name) for name in ("flops", "flops_relu", "flops_gelu")}
+    costs = {name: description.get(name) for name in ("flops", "flops_training", "flops_relu", "flops_gelu")}
     report |= {name: cost if cost is not None and math.isfinite(cost) else None for name, cost in costs.items()}
     return report | {"traits": description.get("traits")}

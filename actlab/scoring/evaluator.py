@@ -315,9 +315,13 @@ class Evaluator:
         self._note(request, outcome.head)
         if found.error is not None:
             return Finding("failed", found.error, found)
-        if found.flops > self.limits.flops:
-            error = f"{found.flops:.4g} FLOPs an element; write at most {self.limits.flops:g}, as with fewer terms"
-            return Finding("refused", error, found)
+        for cost, most, where in (
+            (found.flops, self.limits.flops, ""),
+            (found.flops_training, self.limits.training, " with the backward pass"),
+        ):
+            if cost > most:
+                error = f"{cost:.4g} FLOPs an element{where}; write at most {most:g}, as with fewer terms"
+                return Finding("refused", error, found)
         return Finding("open", None, found)
 
     def _predict(
@@ -413,12 +417,12 @@ def _description(head: Any) -> Description:
     if not isinstance(head, dict) or sorted(head) != sorted(names):
         raise ValueError(f"wanted {', '.join(names)}; got other fields")
     found = Description(**head)
-    costs = found.flops, found.flops_relu, found.flops_gelu
+    costs = found.flops, found.flops_training, found.flops_relu, found.flops_gelu
     if found.error is not None:
         if not isinstance(found.error, str) or found.fingerprint is not None or found.traits != {}:
             raise ValueError("wanted an error alone; got more")
         said = "".join(c if c.isprintable() else "?" for c in found.error[:1000])
-        return Description(None, math.nan, math.nan, math.nan, {}, said)
+        return Description(None, math.nan, math.nan, math.nan, math.nan, {}, said)
     if not all(type(cost) is float and 0 <= cost < math.inf for cost in costs):
         raise ValueError("wanted numbers of FLOPs; got something else")
     if not isinstance(found.fingerprint, str) or not re.fullmatch("[0-9a-f]{64}", found.fingerprint):

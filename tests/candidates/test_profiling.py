@@ -1,5 +1,6 @@
 """What is found by running a candidate: its behaviour, its cost, its traits, and whether it is one that is known."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actlab import activations
-from actlab.candidates.profiling import (
+from actlab.candidates.cost import (
+    LAB,
     MAX_OPERATIONS,
     PRODUCTS,
     SHAPES,
@@ -20,16 +22,15 @@ from actlab.candidates.profiling import (
     TRANSFORMS,
     UNLISTED,
     WEIGHTS,
-    _Count,
-    describe,
-    fingerprint,
+    Count,
     flops_an_element,
-    misbehaviour,
-    traits,
+    probe,
     weight_of,
 )
+from actlab.candidates.profiling import describe, fingerprint, misbehaviour, traits
 from actlab.candidates.program import Refused, check, compile_program
 from actlab.core import config
+from actlab.core.config import PASSES
 
 
 def program(expression):
@@ -57,6 +58,17 @@ def test_cost_is_counted_by_the_documented_weights():
     }
     for expression, cost in worked.items():
         assert flops_an_element(compiled(expression), [(64, 64)]) == cost, expression
+
+
+def test_a_training_step_costs_its_backward_pass_too():
+    worked = {
+        "F.relu(x)": 1 + 1,
+        "torch.sin(x)": 8 + 8 + 1,  # its cosine, times what comes back
+        "torch.tanh(x)": 8 + 4,
+        "2.0 * torch.sin(x)": 9 + 1 + 9,
+    }
+    for expression, cost in worked.items():
+        assert flops_an_element(compiled(expression), [(64, 64)], training=True) == cost, expression
 
 
 def test_matrix_products_sorts_and_transforms_cost_by_their_length():
@@ -97,13 +109,19 @@ def test_a_program_that_is_cheap_at_one_shape_or_type_is_not_cheap(expression):
 def test_the_labs_own_shapes_are_among_those_that_are_counted():
     lab, tasks = config.LabConfig(), config.TaskConfig()
     assert {(lab.batch, lab.width), (tasks.ood_points, lab.width)} <= set(SHAPES)
+    assert (lab.batch, lab.width) == LAB
 
 
 def test_views_are_free_but_not_without_number():
     source = "def activation(x):\n    y = x\n    for _ in range({}):\n        y = y.mT\n    return x + y"
     assert flops_an_element(compile_program(check(source.format(100)))) == 1.0
+    many = compile_program(check(source.format(MAX_OPERATIONS + 2)))
     with pytest.raises(RuntimeError, match=f"at most {MAX_OPERATIONS} tensor operations"):
-        flops_an_element(compile_program(check(source.format(MAX_OPERATIONS + 1))))
+        flops_an_element(many)
+    more = compile_program(check(source.format(PASSES * MAX_OPERATIONS)))
+    assert flops_an_element(many, training=True) > 0
+    with pytest.raises(RuntimeError, match=f"at most {PASSES * MAX_OPERATIONS} tensor operations"):
+        flops_an_element(more, training=True)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -111,14 +129,21 @@ def test_every_operation_that_a_program_can_reach_has_a_weight_and_changes_nothi
     x = torch.linspace(-0.9, 0.9, 24, dtype=torch.float64).reshape(4, 6)
     before, reached = x.clone(), set()
     for call in calls():
-        source = f"def activation(x):\n    s = torch.sigmoid(x)\n    result = {call}\n    return x"
-        with _Count() as count, torch.no_grad():
-            compile_program(check(source))(x)
+        source = f"def activation(x):\n    s = torch.sigmoid(x)\n    return {call}"
+        x.requires_grad_()
+        with Count() as count:
+            result = compile_program(check(source))(x)
+            results = [result] if isinstance(result, torch.Tensor) else result if isinstance(result, tuple) else []
+            results = [y.abs() for y in results if isinstance(y, torch.Tensor) and y.requires_grad]
+            with contextlib.suppress(RuntimeError):  # what has no derivative
+                torch.autograd.grad([y.sum() for y in results], x, allow_unused=True) if results else None
+        x = x.detach()
         assert torch.equal(x, before), call
         special = {*SORTS, *TRANSFORMS, *PRODUCTS}
-        assert not [name for name in count.seen - special if weight_of(name) == UNLISTED], call
-        reached |= count.seen
-    assert len(reached & WEIGHTS.keys()) > 80
+        seen = {name for name, _ in count.ran}
+        assert not [name for name in seen - special if weight_of(name) == UNLISTED], call
+        reached |= seen
+    assert len(reached & WEIGHTS.keys()) > 100
     assert max(WEIGHTS.values()) < UNLISTED
 
 
@@ -131,6 +156,15 @@ def test_the_budget_is_what_the_costliest_function_of_the_paper_costs():
     costs = {n: describe(activations.program_source(n)).flops for n in activations.names(kind="paper")}
     assert config.Limits().flops == math.ceil(max(costs.values()))
     assert max(costs, key=costs.get) == "symmetric-phase-flipped"
+
+
+def test_the_zoo_is_within_the_budget_of_training_and_a_costly_backward_pass_is_not():
+    limits = config.Limits()
+    costs = [describe(activations.program_source(name)).flops_training for name in activations.names()]
+    assert 0.5 * limits.training < max(costs) < limits.training
+    found = describe(program("sum([x / (k + torch.abs(x)) for k in range(1, 27)])"))
+    assert found.flops < limits.flops
+    assert found.flops_training > limits.training
 
 
 # --- traits ---
@@ -204,6 +238,42 @@ def test_a_function_that_looks_at_others_but_seldom_changes_is_not_pointwise(exp
     assert describe(program(expression)).traits["pointwise"] is False
 
 
+ELSEWHERE = [  # like x in small batches, like a sine in the lab's
+    "torch.sin(x) if x.shape[0] == 64 else x",
+    "torch.sin(x) if x.shape[-1] == 32 else x",
+    "torch.sin(x) if x.shape[0] * x.shape[-1] == 2048 else x",
+    "x + (torch.sin(x) - x) * (x.numel() == 2048)",
+]
+BY_PLACE = [  # pointwise by its small batches; by the row, by the column, or by the number of dimensions
+    "torch.where(torch.cumsum(torch.ones_like(x), 0) > 16, torch.sin(x), x)",
+    "torch.cat([x[:16], torch.sin(x[16:])])",
+    "torch.where(torch.cumsum(torch.ones_like(x), -1) > 7, torch.sin(x), x)",
+    "torch.where(torch.cumsum(torch.ones_like(x), 0) > 3, torch.sin(x), x)",
+    "torch.sin(x) if x.ndim > 2 else x",
+    "torch.sin(x) if x.shape[-1] == 1 else x",
+]
+
+
+@pytest.mark.parametrize("expression", ELSEWHERE + BY_PLACE)
+def test_what_hangs_on_the_shape_or_on_a_place_is_not_pointwise(expression):
+    found = describe(program(expression))
+    assert found.error is None
+    assert found.traits["pointwise"] is False
+
+
+@pytest.mark.parametrize("expression", ELSEWHERE)
+def test_traits_are_those_in_the_labs_own_batches(expression):
+    assert traits(compiled(expression)) == traits(torch.sin) | {"pointwise": False}
+
+
+@pytest.mark.parametrize("name", activations.names())
+def test_what_is_called_pointwise_has_permuted_results_for_permuted_rows(name):
+    function, x = activations.REGISTRY[name].function, probe(*LAB)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    if traits(function)["pointwise"]:
+        assert torch.allclose(function(x[order]), function(x)[order], rtol=1e-12, atol=1e-12)
+
+
 def test_an_even_function_is_even():
     assert traits(torch.cos)["parity"] == "even"
 
@@ -273,6 +343,21 @@ def test_the_fingerprints_of_different_functions_differ():
     zoo = [activations.program_source(name) for name in activations.names()]
     found = {fingerprint(compile_program(check(source))) for source in one_each + zoo}
     assert len(found) == len(one_each) + len(zoo) - len(known)
+
+
+@pytest.mark.parametrize(
+    ("expression", "other"),
+    [
+        *((expression, "x") for expression in ELSEWHERE),
+        *((expression, "x") for expression in BY_PLACE[:3]),
+        ("x - (2.0 if x.shape[0] == 64 else 1.0) * x.mean()", "x - x.mean()"),
+        ("x - (x.mean() if x.shape[0] == 64 else x.amax())", "x - x.amax()"),
+        ("x + torch.roll(x, 2 if x.shape[0] == 64 else 1, -1)", "x + torch.roll(x, 1, -1)"),
+        ("torch.cat([x[:16], torch.sin(x[16:])]) - x.mean()", "x - x.mean()"),
+    ],
+)
+def test_what_differs_in_the_labs_own_batches_has_another_fingerprint(expression, other):
+    assert fingerprint(compiled(expression)) != fingerprint(compiled(other))
 
 
 @settings(max_examples=40, deadline=None, database=None)
@@ -354,6 +439,25 @@ def test_what_is_no_activation_is_named_with_what_to_write_instead(body, error, 
     assert advice in description.error
     assert "\n" not in description.error
     assert description.fingerprint is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        ("x * math.inf", "wanted finite values"),
+        ("x.mean(dim=0)", "wanted the shape and type of x"),
+        ("x.detach()", "wanted a result that depends on x"),
+        ("torch.floor(x)", "wanted a gradient that is not 0 everywhere"),
+        ("x.float()", "wanted the shape and type of x"),
+        ("x if x.dtype == torch.float64 else torch.sin(x)", "in float32 and in float64"),
+        ("x.sum(5)", "it raised IndexError: Dimension out of range"),
+        ("x if x.sum() > 0 else -x", "under torch.func.vmap"),
+    ],
+)
+def test_what_fails_at_the_training_shape_alone_has_failed(broken, error):
+    found = describe(program(f"({broken}) if x.shape[0] == 64 and x.shape[-1] == 32 else x"))
+    assert error in found.error
+    assert found.fingerprint is None
 
 
 def test_a_program_that_breaks_a_rule_is_refused_before_it_runs():

@@ -59,6 +59,46 @@ def activation(x: torch.Tensor) -> torch.Tensor:
     assert torch.equal(compile_program(checked)(x), 0.5 * F.relu(x) * math.pi)
 
 
+SMOOTH = body("return half(x) * torch.sigmoid(x)", "C = (\n    0.5,\n)\n\ndef half(x):\n    return C[0] * x\n\n\n")
+AROUND = {
+    "fences": f"```python\n{SMOOTH}\n```",
+    "fences of another kind": f"~~~\n{SMOOTH}\n~~~",
+    "a fence that was cut off": f"```py\n{SMOOTH}",
+    "the last fence alone": f"{SMOOTH}\n```\n",
+    "words and fences": f"Here it is:\n\n```Python\nimport torch\n{SMOOTH}\n```\n\nIt is `x` itself, for x > 0.",
+    "a list": "1. A gate.\n\n   ```python\n"
+    + "".join(f"   {line}\n" for line in SMOOTH.split("\n"))
+    + "   ```\n2. Done",
+    "words alone": f"Sure! Note: it's smooth.\n\nimport torch\n{SMOOTH}\n\nThis works, as it is bounded:\n  - below.\n",
+    "lines of another system": f"Here:\n```\n{SMOOTH}\n```".replace("\n", "\r\n"),
+    "an example of its use": f"```\n{SMOOTH}\n```\nfor example\n```\nprint(activation(torch.randn(3)))\n```",
+    "the program twice": f"```\n{SMOOTH}\n```\nor, again,\n```\n{SMOOTH}\n```",
+}
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_a_program_is_taken_out_of_what_is_around_it(kind):
+    assert check(AROUND[kind]) == check(SMOOTH)
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "rule"),
+    [
+        (f"Here:\n```\n{body('return x.data')}\n```", 4, "data of a tensor"),  # where it was
+        (f"```\n{body('return x')}\n```\nor\n```\n{body('return -x')}\n```", 8, "2 functions named activation"),
+        ("def half(x)\n    return x\n" + body("return half(x)"), 1, "not Python"),  # broken code is no prose
+        ("C = 0.5 *\n" + body("return C * x"), 1, "not Python"),
+        ("print activation\n" + body("return x"), 1, "not Python"),
+        ("```\ny = x\n```", 1, "not Python"),
+        ("I would rather not define activation.", 1, "not Python"),
+    ],
+)
+def test_what_is_wrong_within_fences_or_prose_is_refused_where_it_is(source, line, rule):
+    with pytest.raises(Refused, match=rule) as caught:
+        check(source)
+    assert caught.value.line == line
+
+
 def test_the_canonical_form_of_a_searched_program_is_the_recorded_one():
     # it keys records and archives
     source = "def activation(x):\n  a=1e-06\n  return torch.clamp(x+-0.8794,min=1.421)**2/(a+x.var(0,keepdim=True))"

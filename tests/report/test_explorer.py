@@ -24,9 +24,9 @@ from actlab.scoring.laboratory import Laboratory
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
 SMOKE = profile("smoke")
-QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20))
+QUICK = replace(SMOKE, lab=replace(SMOKE.lab, steps=20, width=31))
 WAVY = "def activation(x):\n    return torch.sin(2 * x) + 0.25 * x\n"
-LATE = "def activation(x):\n    return x * x if x.shape[0] != 256 else x.sum()\n"  # the whole test set, no probe
+LATE = "def activation(x):\n    return x * x if x.shape[-1] != 31 else x.sum()\n"  # the width of this lab
 
 
 @pytest.fixture(scope="module")

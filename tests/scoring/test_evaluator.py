@@ -204,12 +204,14 @@ def test_no_score_is_given_without_relus_losses(monkeypatch, evaluator):
 
 FOUND = {"pointwise": True, "parity": "odd", "monotone": True, "bounded": False, "oscillations": 0, "left": "linear 1",
          "right": "linear 1"}  # fmt: skip
-HONEST = {"fingerprint": "0f" * 32, "flops": 1.0, "flops_relu": 1.0, "flops_gelu": 0.1, "traits": FOUND, "error": None}
+COSTS = ("flops", "flops_training", "flops_relu", "flops_gelu")
+HONEST = {"fingerprint": "0f" * 32, **dict.fromkeys(COSTS, 1.0), "traits": FOUND, "error": None}
 
 
 @pytest.mark.parametrize(
     "lie",
-    [{"flops": "1"}, {"flops": True}, {"flops": math.nan}, {"flops_relu": -1.0}, {"traits": []}, {"error": 3},
+    [{"flops": "1"}, {"flops": True}, {"flops": math.nan}, {"flops_relu": -1.0}, {"flops_training": math.inf},
+     {"traits": []}, {"error": 3},
      {"error": "both"}, {"fingerprint": None}, {"fingerprint": "\ud800"}, {"fingerprint": "0F" * 32}, {"more": 1},
      {"traits": FOUND | {"more": True}}, {"traits": FOUND | {"left": "\x1b[2J"}}, {"traits": FOUND | {"bounded": 1}},
      {"traits": FOUND | {"right": "linear " * 9}}],
@@ -223,8 +225,20 @@ def test_a_description_is_not_taken_on_trust(lie, monkeypatch):
         assert (finding.ended, finding.description) == ("killed", None)
 
 
+def test_a_costly_backward_pass_is_refused_as_a_costly_forward_pass_is(monkeypatch, evaluator):
+    for costs, words in (
+        ({"flops": 196.5}, "196.5 FLOPs an element; write at most 196,"),
+        ({"flops_training": 588.5}, "588.5 FLOPs an element with the backward pass; write at most 588,"),
+        ({"flops": 196.0, "flops_training": 588.0}, None),
+    ):
+        monkeypatch.setattr(evaluator._pool, "run", lambda _, head=HONEST | costs: Outcome("answered", None, head))
+        finding = evaluator.describe("source").result()
+        assert finding.ended == ("open" if words is None else "refused")
+        assert words is None or finding.error.startswith(words)
+
+
 def test_an_error_from_a_worker_is_shown_in_printable_characters(monkeypatch, evaluator):
-    nothing = {"fingerprint": None, "flops": math.nan, "flops_relu": math.nan, "flops_gelu": math.nan, "traits": {}}
+    nothing = {"fingerprint": None, **dict.fromkeys(COSTS, math.nan), "traits": {}}
     outcome = Outcome("answered", None, {**nothing, "error": "no\x1b[2J\n"})
     monkeypatch.setattr(evaluator._pool, "run", lambda _: outcome)
     assert evaluator.describe("source").result().error == "no?[2J?"

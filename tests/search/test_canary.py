@@ -7,7 +7,7 @@ import canaries
 import pytest
 from canaries import TOLERANCE, Counted, difference
 
-from actlab.candidates import profiling
+from actlab.candidates import cost, profiling
 from actlab.core.records import PROTOCOLS
 from actlab.lab import training
 from actlab.scoring import evaluator
@@ -22,12 +22,13 @@ COVERED = {
     "search.racing": Counted(),
     "search.archive": Counted(),
     "search.selection": Counted(left_out="by_hand verdicts"),
+    "candidates.cost": Counted(),
     "candidates.profiling": Counted(),
     "candidates.program": Counted(left_out="_Names _listed _small _namespace"),
-    "candidates.language": Counted(left_out="_words"),
+    "candidates.language": Counted(left_out="words"),
     "candidates.static_bounds": Counted(),
     "search.proposers.grammar": Counted(),
-    "search.proposers.syntax": Counted(left_out="_words"),
+    "search.proposers.syntax": Counted(),
     "search.proposers.mixture": Counted(),
     "search.ablation": Counted(only="settings _proposer run"),
 }
@@ -80,7 +81,7 @@ MUTATIONS = {
     ),
     "weight of an operator": lambda patch: patch.setitem(grammar.OPERATORS, "insert", 5.5),
     "weight of a primitive": lambda patch: patch.setitem(grammar.PRIMITIVES, "torch.sin(A)", 2),
-    "cost of a function": lambda patch: patch.setitem(profiling.WEIGHTS, "sin", 9.0),
+    "cost of a function": lambda patch: patch.setitem(cost.WEIGHTS, "sin", 9.0),
     "epsilon of Adam": lambda patch: patch.setitem(training._ADAM, "eps", 1.1e-8),
 }
 

@@ -92,7 +92,7 @@ class Proposer(Protocol):
     def propose(self, brief: Brief, generator: np.random.Generator) -> Sequence[Proposal]:
         """One proposal for each ask, in their order: a function of the arguments and of recorded answers alone.
 
-        The generator is the only source of randomness. Source need not be valid: the search checks it, and records what
-        it refuses.
+        The generator is the only source of randomness. Source need not be valid: the search takes it out of fences and
+        prose, checks it, and records what it refuses.
         """
         ...

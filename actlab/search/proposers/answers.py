@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actlab.candidates.language import short
-from actlab.search.proposers.models import Model, Usage
+from actlab.search.proposers.models import Model, Usage, most_tokens
 from actlab.search.proposers.recording import (
     LIVE,
     MOST,
@@ -143,8 +143,9 @@ class Live:
 
     What would repeat is kept as the answer: a refusal by the model or by a filter after it (status 400), and a request
     that is too large (413). What may pass is waited for: no room (429, 529), an error of the service (5xx), a lost
-    connection. If it does not pass in time, the search ends and nothing is kept of the request, so that a resumed
-    search asks again. All other errors, such as a refused key, end the search at once.
+    connection, an answer that is no message or counts more tokens than its request allows. If it does not pass in time,
+    the search ends and nothing is kept of the request, so that a resumed search asks again. All other errors, such as
+    a refused key, end the search at once.
 
     Args:
         client: of the service, as `client` makes it.
@@ -238,9 +239,11 @@ class Live:
             return _Trouble(reason, is_billed=sent)
         except (ValueError, RecursionError):  # text that is no JSON, or nests too deep, and may have cost all the same
             message = None
-        if (read := _read(message)) is None:
-            self._recording.settle(call, "not a message", None)
-            return _Trouble("an answer that is no message")
+        read = _read(message)
+        if read is None or not _is_possible(read[2], request):
+            outcome = "not a message" if read is None else "impossible usage"
+            self._recording.settle(call, outcome, None)
+            return _Trouble(f"an answer that is {outcome}" if read is None else f"an answer with {outcome}: {read[2]}")
         stop, content, usage = read
         answer = Answer(hash, stop, tuple(map(self._masked, content)))
         usd = self._models[request["model"]].cost(usage)
@@ -346,10 +349,16 @@ def _read(message: Any) -> tuple[str, tuple[dict[str, Any], ...], Usage] | None:
     """Why it stopped, content and tokens of what should be a message; None if it is none."""
     match message:
         case {"stop_reason": str() as stop, "content": content, "usage": dict() as counts} if stop.isascii():
-            found, tokens = blocks(content), [counts.get(name) or 0 for name in COUNTS]
+            found, tokens = blocks(content), [counts.get(name) for name in COUNTS[:2]]
+            tokens += [counts.get(name) or 0 for name in COUNTS[2:]]  # which a service without a cache leaves out
             if found is not None and all(type(count) is int and 0 <= count <= MOST for count in tokens):
                 return stop, found, Usage(*tokens)
     return None
+
+
+def _is_possible(usage: Usage, request: Mapping[str, Any]) -> bool:
+    """Whether an answer to a request may take so many tokens, as `Model.worst` counts them."""
+    return usage.output <= request["max_tokens"] and usage.prompt <= most_tokens(len(canonical(request)))
 
 
 def _never_sent(error: anthropic.APIConnectionError) -> bool:

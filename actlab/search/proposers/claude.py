@@ -6,6 +6,7 @@ often. Answers are kept in a recording, by request; everything else follows from
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from actlab.candidates.language import short
+from actlab.candidates.reading import unwrapped
 from actlab.search.proposers import Ask, Brief, Proposal, Tally
 from actlab.search.proposers.answers import FAILED, Answers
 from actlab.search.proposers.models import Model
@@ -24,6 +26,9 @@ from actlab.search.proposers.recording import Answer
 
 T = TypeVar("T")
 TITLE, RATIONALE = 80, 2_000  # characters that are kept of a name and of a rationale
+
+
+_FENCED = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
 class Unusable(ValueError):
@@ -158,6 +163,8 @@ def read_answer(answer: Answer, ask: Ask) -> Proposal:
     if answer.stop in ("max_tokens", "model_context_window_exceeded"):
         raise Unusable("the answer was cut off before its end", "truncated", text)
     calls = [block for block in answer.content if block["type"] == "tool_use" and block.get("name") in MODES]
+    if not calls and (written := unwrapped(text)) is not None:  # in words, in place of a call
+        return Proposal(written.strip(), (ask.parent.id,), REWRITE)
     if not calls:
         raise Unusable(f"wanted a call of the tool {' or '.join(MODES)}; got none", brought=text)
     mode, given = calls[0]["name"], _of(dict, calls[0].get("input"), "an object as the tool's input")
@@ -169,15 +176,15 @@ def read_answer(answer: Answer, ask: Ask) -> Proposal:
 def apply_edits(source: str, replacements: Any) -> str:
     """A program with parts of its text replaced; raises Unusable, which says which part and why, if that fails.
 
-    Replacements are a list of {"old": ..., "new": ...}: each old text occurs exactly once in the source, and no two
-    overlap.
+    Replacements are a list of {"old": ..., "new": ...}: each old text, without fences around it, occurs exactly once in
+    the source, and no two overlap.
     """
     spans = []
     if replacements == []:
         raise Unusable("wanted a list of replacements; got []")
     for number, item in enumerate(_of(list, replacements, "a list of replacements"), 1):
         item = _of(dict, item, "an object", f"replacement {number}: ")
-        old, new = _text(item, "old"), _text(item, "new")
+        old, new = (_FENCED.sub(r"\1", _text(item, key)) for key in ("old", "new"))
         places = [i for i in range(len(source)) if source.startswith(old, i)] if old else []
         if len(places) != 1:
             many = f"{len(places)} times" if old else "empty"

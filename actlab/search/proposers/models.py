@@ -30,6 +30,11 @@ class Usage:
         return self.input + self.cache_write + self.cache_read
 
 
+def most_tokens(prompt_bytes: int) -> int:
+    """Tokens that a request of so many bytes as JSON may have: each takes a byte, but for those that are added."""
+    return prompt_bytes + OVERHEAD
+
+
 @dataclass(frozen=True)
 class Price:
     """US dollars a million tokens."""
@@ -71,10 +76,9 @@ class Model:
     def worst(self, prompt_bytes: int, max_tokens: int) -> float:
         """US dollars that a call costs at most, for a request of so many bytes as JSON and an answer of so many tokens.
 
-        A token takes at least one byte of the request, so its bytes bound its tokens, but for the `OVERHEAD` that the
-        service adds. Perhaps none is in the cache, all are written to it, and the answer is as long as it may be.
+        Perhaps none is in the cache, all are written to it, and the answer is as long as it may be.
         """
-        tokens = prompt_bytes + OVERHEAD
+        tokens = most_tokens(prompt_bytes)
         return max(price.dearest * tokens + price.output * max_tokens for price in self._prices(tokens)) / MILLION
 
     def _prices(self, tokens: int) -> list[Price]:

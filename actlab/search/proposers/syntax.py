@@ -13,18 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from actlab.candidates.language import words
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-BOUNDED = _words("tanh sigmoid erf sin cos sinc sign softsign clamp hardtanh")
-SWAPPABLE = _words("tanh sigmoid erf sin cos sinc abs relu softplus")
-GROWING = _words("exp expm1 exp2 log log2 log10 log1p sqrt rsqrt reciprocal pow asin acos atanh")
-SPREAD = _words("var std")
-REDUCING = SPREAD | _words("mean sum amax amin")
-ELEMENTWISE = BOUNDED | SWAPPABLE | GROWING | _words("where maximum minimum square atan sinh cosh tan detach")
-ELEMENTWISE |= _words("elu selu silu gelu mish leaky_relu floor ceil round")
+BOUNDED = words("tanh sigmoid erf sin cos sinc sign softsign clamp hardtanh")
+SWAPPABLE = words("tanh sigmoid erf sin cos sinc abs relu softplus")
+GROWING = words("exp expm1 exp2 log log2 log10 log1p sqrt rsqrt reciprocal pow asin acos atanh")
+SPREAD = words("var std")
+REDUCING = SPREAD | words("mean sum amax amin")
+ELEMENTWISE = BOUNDED | SWAPPABLE | GROWING | words("where maximum minimum square atan sinh cosh tan detach")
+ELEMENTWISE |= words("elu selu silu gelu mish leaky_relu floor ceil round")
 
 
 class Kind(IntEnum):

@@ -179,6 +179,10 @@ def test_what_is_kept_is_not_asked_again(tmp_path):
         (Reply({"type": "message"}), [FIRST_WAIT], False),
         (service.message(service.text("?"), input_tokens=-1), [FIRST_WAIT], False),
         (service.message(service.text("?"), input_tokens=10**30), [FIRST_WAIT], False),
+        (service.message(service.text("?"), output_tokens=None), [FIRST_WAIT], False),
+        (service.message(service.text("?"), output_tokens=101), [FIRST_WAIT], False),  # 100 were allowed
+        (service.message(service.text("?"), input_tokens=10_000), [FIRST_WAIT], False),  # for 200 bytes
+        (service.message(service.text("?"), cache_read_input_tokens=10_000), [FIRST_WAIT], False),
         (service.message(service.text("?"), stop="\ud800"), [FIRST_WAIT], False),
         (service.message("text"), [FIRST_WAIT], False),
         (service.message({"text": "of no type"}), [FIRST_WAIT], False),
@@ -193,6 +197,19 @@ def test_trouble_is_met_by_another_attempt(tmp_path, trouble, waits, free):
     assert waited == waits
     assert calls.usd.tolist() == pytest.approx([0.0 if free else worst(), 600e-6])
     assert spent == pytest.approx(calls.usd.sum())
+
+
+def test_a_service_that_counts_what_cannot_be_ends_no_search_for_good(tmp_path):
+    far_beyond = service.message(service.text("?"), output_tokens=10**9)
+    words = r"no answer in 2 attempts .*; the last one: an answer with impossible usage: Usage\(input=100, output=10{9}"
+    with pytest.raises(ServiceError, match=words):
+        answer_at(tmp_path / "a", lambda *_: far_beyond, cap=3 * worst(), attempts=2)
+    answer, spent, _, calls = answer_at(
+        tmp_path / "a", lambda *_: service.message(service.text("well")), cap=3 * worst()
+    )
+    assert answer.content == (service.text("well"),)
+    assert calls.outcome.tolist() == ["impossible usage"] * 2 + ["answered"]
+    assert spent == pytest.approx(2 * worst() + 600e-6)
 
 
 def test_an_answer_that_is_too_slow_counts_in_full_and_is_asked_for_again(tmp_path):
@@ -406,7 +423,7 @@ def test_a_call_whose_end_is_not_known_counts_in_full_when_the_file_is_opened_ag
         assert recording.bill(3)["usd"] == recording.bill()["usd"] == 0.5
 
 
-ACTS = st.sampled_from(["answer", "longest", "429", "500", "drop", "junk", "crash", "blocked"])
+ACTS = st.sampled_from(["answer", "longest", "impossible", "429", "500", "drop", "junk", "crash", "blocked"])
 
 
 class Crash(BaseException):
@@ -432,8 +449,10 @@ def test_whatever_happens_the_cap_is_never_passed_by_what_was_or_may_be_billed(t
         bill.append(dear)  # all that follows may have been worked on
         crash[:] = ["crash"] if act == "crash" else []
         return {
-            "longest": service.message(service.text("x"), **longest), "500": service.error(500, "api_error"),
-            "drop": Reply(drop=True), "junk": Reply(b"junk"), "crash": Reply(drop=True), "blocked": service.blocked(),
+            "longest": service.message(service.text("x"), **longest),
+            "impossible": service.message(service.text("x"), output_tokens=10**6),
+            "500": service.error(500, "api_error"), "drop": Reply(drop=True), "junk": Reply(b"junk"),
+            "crash": Reply(drop=True), "blocked": service.blocked(),
         }[act]  # fmt: skip
 
     def sleep(_):

@@ -80,6 +80,19 @@ def test_an_answer_by_the_other_tool_is_taken(tmp_path):
     assert (proposal.source, proposal.operator) == (RELU, "rewrite")
 
 
+def test_a_program_in_words_in_place_of_a_call_is_taken(tmp_path):
+    reply = service.message(service.text(f"Here it is:\n```python\n{RELU}\n```\nA ramp."), stop="end_turn")
+    (proposal,), (row,) = proposed(tmp_path / "a", lambda *_: reply)
+    assert proposal == Proposal(RELU, (3,), "rewrite", "claude-haiku-5-5")
+    assert (row["requests"], row["answered"]) == (1, 1)
+
+
+def test_changes_in_fences_are_made_without_them(tmp_path):
+    reply = service.message(service.edit(("```python\nx + torch\n```", "```\n2.0 * x + torch\n```\n")))
+    (proposal,), _ = proposed(tmp_path / "a", lambda *_: reply)
+    assert proposal.source == "def activation(x):\n    return 2.0 * x + torch.sin(x)"
+
+
 NO_CALL = "wanted a call of the tool rewrite or edit; got none"
 ONCE = "replacement 1: wanted a text that occurs exactly once in the parent; this one is there"
 # What came, how it counts, and the whole reason.
