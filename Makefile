@@ -145,8 +145,14 @@ report: $(STAMP) ## build a static site from the executed notebooks into build/P
 readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md anew from the committed figures/
 	$(PY) -m actlab readme
 
-lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
-	$(PY) -m jupyterlab $(LAB_OPTIONS) notebooks/18_explorer.ipynb
+lab: $(STAMP) candidates/explorer.ipynb ## open JupyterLab at the explorer: type a function, see its plot, cost and score
+	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb $(LAB_OPTIONS)
+
+# A copy, which git ignores, so that running it changes no committed file; an older copy is kept beside it.
+candidates/explorer.ipynb: notebooks/18_explorer.ipynb
+	mkdir -p $(@D)
+	test ! -e $@ || mv $@ $(@D)/explorer.before.ipynb
+	cp $< $@
 
 # The paper profile's records and checkpoints, hours of a GPU, lie in records/ and checkpoints/, which stay.
 clean: ## remove what was built, but neither environment, committed figures, nor the paper profile's transfer

@@ -8,6 +8,8 @@ from __future__ import annotations
 import html
 import io
 import os
+import shlex
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,4 +278,5 @@ class Panel:
         except (ValueError, OSError) as error:
             self.said.value = html.escape(str(error))
         else:
-            self.said.value = html.escape(f"python -m actlab score {path} --profile {self.laboratory.profile.name}")
+            command = ["-m", "actlab", "score", str(path), "--profile", self.laboratory.profile.name]
+            self.said.value = html.escape(shlex.join([sys.executable, *command]))  # from any folder

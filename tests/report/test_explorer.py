@@ -1,6 +1,8 @@
 """The explorer: what it shows is what the laboratory finds, nothing stale stays in sight, and a file is a candidate."""
 
+import html
 import shlex
+import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -200,7 +202,10 @@ def test_the_save_button_writes_what_the_text_says_and_how_to_score_it(panel, tm
     panel.keep.click()
     path = tmp_path / "candidates" / "mine.py"
     assert path.read_text() == WAVY
-    assert shlex.split(panel.said.value) == ["python", "-m", "actlab", "score", str(path), "--profile", "smoke"]
+    command = shlex.split(html.unescape(panel.said.value))
+    assert command[1:] == ["-m", "actlab", "score", str(path), "--profile", "smoke"]
+    pasted = [*command[:3], "score", str(path), "--help"]  # from a folder that is not the project's
+    assert subprocess.run(pasted, cwd=tmp_path, capture_output=True).returncode == 0
     panel.text.value = "sin(x)"
     panel.keep.click()
     assert "wanted a new name" in panel.said.value
