@@ -166,8 +166,14 @@ BUILT := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
 
 reproduce: $(BUILT) ## run the notebooks with PROFILE (laptop by default) and draw the paper's figures and tables
 
+# Which notebook of how many, and how long it and all of them take on 2 cores: from the tables of the guide.
+TIMES = /^. [0-9][0-9] \[/ {n++} index($$0, "/$*.ipynb)") {k = n; took = $$$(if $(filter smoke,$(PROFILE)),5,4)} \
+	$$2 == "`make reproduce$(if $(filter smoke,$(PROFILE)), PROFILE=smoke)`" {all = $$4} \
+	END {printf "$*: %d of %d$(if $(filter paper,$(PROFILE)),,; %s on 2 cores, all of them %s)\n", k, n, took, all}
+
 # New pins are a reason to run again; an environment that was only built again is not.
 $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
+	@awk -F ' *[|] *' '$(TIMES)' docs/guide.md
 	$(PY) -m actlab notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
 
 # What each notebook imports, through other modules too, so that touching a module runs again whatever stands on it.

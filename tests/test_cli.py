@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -117,6 +118,33 @@ def test_a_search_ends_with_one_line_of_json_and_has_the_same_digest_at_one_and_
     assert reports[0]["held_out"]["tasks"] == 16
     assert "def activation(x)" in reports[0]["best"]["source"]
     assert reports[0]["final"]["fitness"] <= reports[0]["best"]["fitness"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_search_on_a_terminal_ends_in_words_with_commands_that_can_be_pasted(run, capsys, monkeypatch):
+    options = ["search", "--evaluations", "6", "--out", str(run)]
+    assert main(options) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    shown = Terminal()
+    monkeypatch.setattr("sys.stdout", shown)
+    assert main([*options, "--json"]) == 0
+    assert json.loads(shown.getvalue()) == report
+    shown.truncate(shown.seek(0))
+    assert main(options) == 0
+    words = shown.getvalue()
+    final, low = report["final"], report["held_out"]["interval"][0]
+    assert words.startswith(f"6 candidates were trained from ReLU on. The final choice is program {final['id']}:\n")
+    held_out = f"fitness {report['held_out']['fitness']:.4f} [{low:.4f}, "
+    assert f"held-out suite, which selection never sees: {held_out}" in words and "log(ReLU's OOD loss" in words
+    assert words.endswith(f"digest: {report['digest']}\n")
+    calls = re.findall(r": (\S+ -m actlab show .*)", words)
+    assert [shlex.split(call)[1:] for call in calls] == [
+        ["-m", "actlab", "show", str(run)], ["-m", "actlab", "show", str(run), "--program", str(final["id"])],
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,8 @@ def skeleton(tmp_path_factory):
     shutil.copy(ROOT / "Makefile", place)
     shutil.copytree(ROOT / "actlab", place / "actlab", ignore=shutil.ignore_patterns("__pycache__"))
     (place / "notebooks").mkdir()
+    (place / "docs").mkdir()
+    shutil.copy(ROOT / "docs/guide.md", place / "docs")
     for name in NOTEBOOKS:
         cells = [{"cell_type": "code", "source": source} for source in code(name)]
         (place / f"notebooks/{name}.ipynb").write_text(json.dumps({"cells": cells}))
@@ -234,6 +236,18 @@ def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):
     log = (tree / "ran.txt").read_text().splitlines()
     assert log == [f"notebooks/{name}.ipynb -p profile smoke" for name in NOTEBOOKS]
     assert sorted(path.stem for path in (tree / "build/smoke/notebooks").iterdir()) == list(NOTEBOOKS)
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [("smoke", "07_preactivations: 7 of 18; 11 s on 2 cores, all of them about 9 minutes"),
+     ("laptop", "07_preactivations: 7 of 18; 29 s on 2 cores, all of them about 45 minutes"),
+     ("paper", "07_preactivations: 7 of 18")],
+)  # fmt: skip
+def test_each_notebook_says_which_of_how_many_it_is_and_how_long_it_takes(tree, profile, said):
+    done = make(tree, f"build/{profile}/notebooks/07_preactivations.ipynb", f"PROFILE={profile}", "PY=./runner")
+    assert said in done.stdout.splitlines()
+    assert ran(tree) == ["07_preactivations"]
 
 
 def test_the_laptop_profile_is_the_default():

@@ -8,8 +8,6 @@ from __future__ import annotations
 import html
 import io
 import os
-import shlex
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ from actlab.report import page
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import summaries
+from actlab.scoring.commands import command
 from actlab.scoring.laboratory import Laboratory
 from actlab.studies import trust
 
@@ -278,5 +277,4 @@ class Panel:
         except (ValueError, OSError) as error:
             self.said.value = html.escape(str(error))
         else:
-            command = ["-m", "actlab", "score", str(path), "--profile", self.laboratory.profile.name]
-            self.said.value = html.escape(shlex.join([sys.executable, *command]))  # from any folder
+            self.said.value = html.escape(command("score", path, "--profile", self.laboratory.profile.name))
