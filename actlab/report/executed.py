@@ -144,9 +144,13 @@ def saved(cell: nbformat.NotebookNode) -> Iterator[tuple[str, bool]]:
 
 def claims_named(cell: nbformat.NotebookNode) -> list[int]:
     """The numbers N of headings, or of lines that open in bold, with "Claim N" in a cell or in what it shows."""
-    shown = [cell.source] if cell.cell_type == "markdown" else []
-    shown += [output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])]
-    return sorted({int(number) for number in re.findall(r"(?im)^(?:#+ |\*\*).*?\bclaim (\d+)\b", "\n".join(shown))})
+    return sorted({int(number) for number in re.findall(r"(?im)^(?:#+ |\*\*).*?\bclaim (\d+)\b", prose(cell))})
+
+
+def prose(cell: nbformat.NotebookNode) -> str:
+    """The Markdown of a cell, or of what it shows."""
+    shown = [output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])]
+    return "\n".join([cell.source, *shown] if cell.cell_type == "markdown" else shown)
 
 
 def files(profile: str, root: Path) -> dict[str, Files]:
