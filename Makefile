@@ -145,8 +145,14 @@ report: $(STAMP) ## build a static site from the executed notebooks into build/P
 readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md anew from the committed figures/
 	$(PY) -m actlab readme
 
-lab: $(STAMP) ## open JupyterLab at the explorer: type a function, see its plot, cost and score at once
-	$(PY) -m jupyterlab $(LAB_OPTIONS) notebooks/18_explorer.ipynb
+lab: $(STAMP) candidates/explorer.ipynb ## open JupyterLab at the explorer: type a function, see its plot, cost and score
+	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb $(LAB_OPTIONS)
+
+# A copy, which git ignores, so that running it changes no committed file; an older copy is kept beside it.
+candidates/explorer.ipynb: notebooks/18_explorer.ipynb
+	mkdir -p $(@D)
+	test ! -e $@ || mv $@ $(@D)/explorer.before.ipynb
+	cp $< $@
 
 screenshots: $(STAMP) ## look at the explorer in Debian's chromium, by npm's playwright-core: build/screenshots/
 	@if command -v node >/dev/null; then node tests/screenshots.cjs $(abspath $(PREFIX))/bin/python; \
@@ -164,8 +170,14 @@ BUILT := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
 
 reproduce: $(BUILT) ## run the notebooks with PROFILE (laptop by default) and draw the paper's figures and tables
 
+# Which notebook of how many, and how long it and all of them take on 2 cores: from the tables of the guide.
+TIMES = /^. [0-9][0-9] \[/ {n++} index($$0, "/$*.ipynb)") {k = n; took = $$$(if $(filter smoke,$(PROFILE)),5,4)} \
+	$$2 == "`make reproduce$(if $(filter smoke,$(PROFILE)), PROFILE=smoke)`" {all = $$4} \
+	END {printf "$*: %d of %d$(if $(filter paper,$(PROFILE)),,; %s on 2 cores, all of them %s)\n", k, n, took, all}
+
 # New pins are a reason to run again; an environment that was only built again is not.
 $(BUILT): $(OUT)/%.ipynb: notebooks/%.ipynb constraints.txt | $(STAMP)
+	@awk -F ' *[|] *' '$(TIMES)' docs/guide.md
 	$(PY) -m actlab notebooks run $< $@ -p profile $(PROFILE) $(PARAMS)
 
 # What each notebook imports, through other modules too, so that touching a module runs again whatever stands on it.

@@ -11,7 +11,8 @@
 - `core`: settings, records, statistics, and the runner of long jobs, on which all of this stands.
 
 What is in a package is imported when it is first used, so that `import actlab` takes no time and
-`actlab.activations.gelu_sine(x)` needs no other import. `__version__` is the installed version.
+`actlab.activations.gelu_sine(x)` needs no other import. `__version__` is the installed version. `activations` needs
+torch alone; what needs more raises `NotInstalled`, which names the extra to install, such as `actlab[lab]`.
 """
 
 import importlib.abc
@@ -55,12 +56,37 @@ def face(package: str, path: Iterable[str], whole: str | None = None) -> Face:
 __all__, _get, _names = face(__name__, __path__)
 
 
-class _Renamed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports `actlab.learnable`, which is now `actlab.activations.trainable`, under its first name too."""
+# What each extra of pyproject.toml brings, by the names under which this package imports it.
+_EXTRAS = {
+    "lab": ("numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn", "tqdm"),
+    "search": ("anthropic", "httpx2"),
+    "cluster": ("distributed",),
+    "benchmarks": ("PIL", "sklearn", "torch_geometric", "rdkit", "ogb"),
+    "notebooks": (
+        "IPython", "ipykernel", "ipywidgets", "jinja2", "jupyter_client", "latex2mathml", "nbclient", "nbconvert",
+        "nbformat", "papermill", "pygments", "traitlets",
+    ),
+}  # fmt: skip
+
+
+class NotInstalled(ModuleNotFoundError):
+    """A module of this package needs a package that is not installed; one line names the extra which brings it."""
+
+
+class _Last(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Asked for what nothing else finds: `actlab.learnable`, now `activations.trainable`, and what is not installed."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """The spec of that module alone."""
-        return ModuleSpec(name, self) if name == f"{__name__}.learnable" else None
+        """The spec of `actlab.learnable`; raises NotInstalled where this package imports what is not installed."""
+        if name == f"{__name__}.learnable":
+            return ModuleSpec(name, self)
+        if extra := next((extra for extra, brought in _EXTRAS.items() if name in brought), None):
+            frame = sys._getframe(1)
+            while (importer := frame.f_globals.get("__name__", "")).startswith(("importlib", "_frozen")):
+                frame = frame.f_back
+            if importer.startswith(f"{__name__}."):
+                raise NotInstalled(f"{importer} needs {name}: wanted the extra actlab[{extra}]; came none", name=name)
+        return None
 
     def exec_module(self, module: ModuleType) -> None:
         """Fills it with what the other one has."""
@@ -68,7 +94,7 @@ class _Renamed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         vars(module).update({name: value for name, value in other.items() if not name.startswith("__")})
 
 
-sys.meta_path.append(_Renamed())
+sys.meta_path.append(_Last())
 
 
 def __getattr__(name: str) -> object:

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actlab import NotInstalled
+
 
 @dataclass(frozen=True)
 class Verb:
@@ -55,14 +57,19 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 did not pass, 2 a wrong call, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(arguments[0] if arguments else "").parse_args(arguments)
-    _log_to_stderr()
-    return _run(VERBS[options.verb], options)
+    try:
+        options = parser(arguments[0] if arguments else "").parse_args(arguments)
+        _log_to_stderr()
+        return _run(VERBS[options.verb], options)
+    except NotInstalled as error:
+        print(f"actlab {arguments[0]}: {error}", file=sys.stderr)
+        return 2
 
 
 def parser(asked: str) -> argparse.ArgumentParser:
     """The parser of the command line, with the options of the verb that is asked for."""
     parser = argparse.ArgumentParser(prog="actlab", description="A laboratory for activation functions.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, verb in VERBS.items():
         command = verbs.add_parser(name, help=verb.about, description=f"{verb.about[0].upper()}{verb.about[1:]}.")
@@ -70,6 +77,14 @@ def parser(asked: str) -> argparse.ArgumentParser:
             _add_common(command, verb)
             _part(verb, "options")(command)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print("actlab", importlib.import_module("actlab").__version__)
+        parser.exit()
 
 
 def _add_common(parser: argparse.ArgumentParser, verb: Verb) -> None:
@@ -86,6 +101,7 @@ def _part(verb: Verb, name: str):
     """A verb's function `options` or `main`."""
     module, _, prefix = verb.place.partition(":")
     whole = {"options": f"{prefix}_options", "main": prefix}[name] if prefix else name
+    importlib.import_module("actlab.core.jobs")  # where the extra is lacking, before torch warns that numpy is
     return getattr(importlib.import_module(f"actlab.{module}"), whole)
 
 

@@ -1,9 +1,11 @@
 import contextlib
+import gc
 import importlib
 import io
 import json
 import math
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -116,6 +118,33 @@ def test_a_search_ends_with_one_line_of_json_and_has_the_same_digest_at_one_and_
     assert reports[0]["held_out"]["tasks"] == 16
     assert "def activation(x)" in reports[0]["best"]["source"]
     assert reports[0]["final"]["fitness"] <= reports[0]["best"]["fitness"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_search_on_a_terminal_ends_in_words_with_commands_that_can_be_pasted(run, capsys, monkeypatch):
+    options = ["search", "--evaluations", "6", "--out", str(run)]
+    assert main(options) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    shown = Terminal()
+    monkeypatch.setattr("sys.stdout", shown)
+    assert main([*options, "--json"]) == 0
+    assert json.loads(shown.getvalue()) == report
+    shown.truncate(shown.seek(0))
+    assert main(options) == 0
+    words = shown.getvalue()
+    final, low = report["final"], report["held_out"]["interval"][0]
+    assert words.startswith(f"6 candidates were trained from ReLU on. The final choice is program {final['id']}:\n")
+    held_out = f"fitness {report['held_out']['fitness']:.4f} [{low:.4f}, "
+    assert f"held-out suite, which selection never sees: {held_out}" in words and "log(ReLU's OOD loss" in words
+    assert words.endswith(f"digest: {report['digest']}\n")
+    calls = re.findall(r": (\S+ -m actlab show .*)", words)
+    assert [shlex.split(call)[1:] for call in calls] == [
+        ["-m", "actlab", "show", str(run)], ["-m", "actlab", "show", str(run), "--program", str(final["id"])],
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +364,31 @@ def test_without_a_key_one_line_says_how_to_give_one_and_nothing_is_written(tmp_
     assert main(["search", "--proposer", "claude", "--cap", "1", "--out", str(tmp_path / "run")]) == 2
     said = one_line(capsys)
     assert all(words in said for words in ("ANTHROPIC_API_KEY", "grammar", "replay"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("ALL_PROXY", "socks5://127.0.0.1:1", "wanted the package socksio, for the environment's SOCKS proxy; got none"),
+     ("ALL_PROXY", "socks://me:secret@127.0.0.1:1", "wanted a proxy in ALL_PROXY, as http://HOST:PORT or socks5://HOST"),
+     ("HTTPS_PROXY", "http://127.0.0.1:99999", "wanted a proxy in HTTPS_PROXY, as http://HOST:PORT or socks5://HOST:P"),
+     ("http_proxy", "http://", "wanted a proxy in HTTP_PROXY, as http://HOST:PORT or socks5://HOST:PORT; got 'http:/"),
+     ("NO_PROXY", ":::", "wanted hosts, with commas between, in NO_PROXY; got others ("),
+     ("SSL_CERT_FILE", "nowhere.pem", "wanted certificates in the file of SSL_CERT_FILE; got 'nowhere.pem' ("),
+     ("SSL_CERT_FILE", __file__, f"wanted certificates in the file of SSL_CERT_FILE; got '{__file__}' (")],
+)  # fmt: skip
+def test_a_proxy_or_a_certificate_of_the_environment_that_cannot_be_used_is_one_line(
+    name, value, said, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", service.KEY)
+    for other in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.lower(), raising=False)
+    monkeypatch.setenv(name, value)
+    assert main(["search", "--proposer", "claude", "--cap", "1", "--out", str(tmp_path / "new" / "run")]) == 2
+    gc.collect()  # a client that is half made would complain now
+    line = one_line(capsys)
+    assert said in line and "secret" not in line
     assert not list(tmp_path.iterdir())
 
 

@@ -100,6 +100,8 @@ def skeleton(tmp_path_factory):
     shutil.copy(ROOT / "Makefile", place)
     shutil.copytree(ROOT / "actlab", place / "actlab", ignore=shutil.ignore_patterns("__pycache__"))
     (place / "notebooks").mkdir()
+    (place / "docs").mkdir()
+    shutil.copy(ROOT / "docs/guide.md", place / "docs")
     for name in NOTEBOOKS:
         cells = [{"cell_type": "code", "source": source} for source in code(name)]
         (place / f"notebooks/{name}.ipynb").write_text(json.dumps({"cells": cells}))
@@ -179,10 +181,25 @@ def test_a_mistyped_environment_gets_one_line(tree):
     assert "ENV: wanted venv or conda; came 'cnda'" in refused.stderr
 
 
-def test_jupyterlab_opens_at_the_explorer_with_the_options_that_are_given(tree):
+def test_jupyterlab_serves_the_project_and_opens_a_copy_of_the_explorer_with_the_options_that_are_given(tree):
+    (tree / "bin").mkdir()
+    script(tree / "bin/jupyterlab", '#!/bin/sh\necho "$@" >> asked.txt\n')
     for options in ("", "--allow-root --no-browser"):
-        shown = make(tree, "lab", f"LAB_OPTIONS={options}", "--dry-run").stdout
-        assert " ".join(f"-m jupyterlab {options} notebooks/18_explorer.ipynb".split()) in " ".join(shown.split())
+        assert make(tree, "lab", f"LAB_OPTIONS={options}", "PY=./bin/jupyterlab").returncode == 0
+        wanted = f"--ServerApp.root_dir={tree} --LabApp.default_url=/lab/tree/candidates/explorer.ipynb {options}"
+        assert (tree / "asked.txt").read_text().splitlines()[-1] == f"-m jupyterlab {wanted}".strip()
+
+
+def test_the_explorers_copy_is_made_anew_only_from_a_newer_notebook_and_an_edited_one_is_kept(tree):
+    copy, before = (tree / f"candidates/{name}.ipynb" for name in ("explorer", "explorer.before"))
+    assert make(tree, "lab", "PY=true").returncode == 0
+    copy.write_text("mine")
+    touch(copy, 1)
+    assert make(tree, "lab", "PY=true").returncode == 0
+    assert copy.read_text() == "mine" and not before.exists()
+    (tree / "notebooks/18_explorer.ipynb").write_text("newer")
+    assert make(tree, "lab", "PY=true").returncode == 0
+    assert (copy.read_text(), before.read_text()) == ("newer", "mine")
 
 
 @pytest.mark.parametrize("lacking", ["node", "chromium", "playwright-core"])
@@ -239,6 +256,18 @@ def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):
     log = (tree / "ran.txt").read_text().splitlines()
     assert log == [f"notebooks/{name}.ipynb -p profile smoke" for name in NOTEBOOKS]
     assert sorted(path.stem for path in (tree / "build/smoke/notebooks").iterdir()) == list(NOTEBOOKS)
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [("smoke", "07_preactivations: 7 of 18; 11 s on 2 cores, all of them about 9 minutes"),
+     ("laptop", "07_preactivations: 7 of 18; 29 s on 2 cores, all of them about 45 minutes"),
+     ("paper", "07_preactivations: 7 of 18")],
+)  # fmt: skip
+def test_each_notebook_says_which_of_how_many_it_is_and_how_long_it_takes(tree, profile, said):
+    done = make(tree, f"build/{profile}/notebooks/07_preactivations.ipynb", f"PROFILE={profile}", "PY=./runner")
+    assert said in done.stdout.splitlines()
+    assert ran(tree) == ["07_preactivations"]
 
 
 def test_the_laptop_profile_is_the_default():
@@ -448,6 +477,7 @@ def test_the_notebook_on_algorithms_stands_on_their_samples():
     [
         ("data/cifar-10/data_batch_1", True), ("data/ogb/ogbg_molhiv/mapping/README.md", True),
         ("data/clrs/bfs.npz", False), ("data/clrs/README.json", False), ("checkpoints/a.pt", True),
+        ("candidates/explorer.ipynb", True), ("candidates/mine.py", True), ("actlab/candidates/program.py", False),
         ("records/transfer-paper/.lock", True), ("records/transfer-paper/images.csv", False),
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import actlab
+from actlab.__main__ import VERBS, main
 from actlab.search.proposers.answers import LIKE_A_KEY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,6 +95,69 @@ def test_what_users_import_is_where_it_was():
 def test_importing_actlab_imports_nothing_heavy():
     heavy = {"torch", "numpy", "scipy", "pandas", "matplotlib", "anthropic", "papermill", "rdkit", "clrs"}
     assert set(python("import sys, actlab; print(*sys.modules)").split()) & heavy == set()
+
+
+# A Python that finds torch, what torch itself needs, and this package: what `pip install .` brings.
+BARE = """
+import contextlib, importlib.machinery, io, pkgutil, sys
+KEPT = {*sys.stdlib_module_names, 'actlab', 'torch', 'torchgen', 'functorch', 'typing_extensions', 'sympy', 'mpmath',
+        'networkx', 'fsspec', 'filelock'}
+find = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = (
+    lambda name, path=None, target=None: find(name, path, target) if name.partition('.')[0] in KEPT else None)
+import actlab
+from actlab.__main__ import VERBS, main
+ENOUGH = {'check': ['relu'], 'score': ['relu'], 'search': ['--out', 'run'], 'show': ['run'],
+          'notebooks': ['run', 'a', 'b']}
+for verb in VERBS:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert main([verb, *ENOUGH.get(verb, [])]) == 2, verb
+    print(said.getvalue(), end='')
+import warnings
+warnings.simplefilter('ignore')  # torch's own, of numpy
+import torch
+assert actlab.activations.get('gelu-sine')()(torch.ones(2)).isfinite().all()
+for module in pkgutil.walk_packages(actlab.__path__, 'actlab.', onerror=lambda name: None):
+    try:
+        importlib.import_module(module.name)
+    except actlab.NotInstalled as error:
+        print(f'actlab {module.name}: {error}')
+"""
+
+
+def test_with_torch_alone_every_verb_and_every_module_that_needs_more_is_one_line_with_its_extra():
+    lines = python(BARE).splitlines()
+    wanted = rf"actlab \S+: actlab\.\S+ needs \S+: wanted the extra actlab\[({'|'.join(actlab._EXTRAS)})\]; came none"
+    assert [line for line in lines if not re.fullmatch(wanted, line)] == []
+    asked = [line.split(":")[0].removeprefix("actlab ") for line in lines]
+    assert asked[: len(VERBS)] == list(VERBS)
+    assert {"actlab.lab.training", "actlab.report.site", "actlab.search.runs"} <= set(asked)
+    assert not [name for name in asked if name.startswith(("actlab.activations", "actlab.core.config"))]
+
+
+def test_every_package_that_is_imported_is_of_an_extra_and_no_other_is_listed():
+    imported = set()
+    for path in (ROOT / "actlab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.partition(".")[0] for name in named}
+    listed = [name for brought in actlab._EXTRAS.values() for name in brought]
+    optional = {"pyseccomp", "landlock"}  # whose lack has a line of its own
+    assert imported - set(sys.stdlib_module_names) - {"actlab", "torch"} - optional == set(listed)
+    for extra, names in actlab._EXTRAS.items():
+        own = {Requirement(text).name for text in PROJECT["optional-dependencies"][extra]}
+        distributions = importlib.metadata.packages_distributions()
+        others = {r.name for r in direct_dependencies()} - own
+        assert not [name for name in names if set(distributions[name]) & others], extra
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"actlab {PROJECT['version']}\n"
+    assert PROJECT["scripts"] == {"actlab": "actlab.__main__:main"}
 
 
 def test_an_unknown_name_says_what_there_is():

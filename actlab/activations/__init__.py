@@ -2,7 +2,8 @@
 
 - `zoo`: each function and its entry in the registry;
 - `registry`: functions by name, as modules and as candidate programs;
-- `trainable`: modules whose constants are trained.
+- `trainable`: modules whose constants are trained;
+- `tables`: which function stands in which table.
 """
 
 from actlab import face

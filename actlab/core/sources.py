@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -103,8 +104,11 @@ def bare(source: str) -> str:
 
 
 def notebook_modules(path: Path) -> set[str]:
-    """The modules of this package on which a notebook depends, by their paths in the package."""
-    cells = [cell["source"] for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    """The modules of this package on which a notebook depends, by their paths; ValueError if it is no notebook."""
+    try:
+        cells = [cell["source"] for cell in json.loads(path.read_bytes())["cells"] if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: wanted a notebook's file; came another ({error!r})") from error
     lines = [line for cell in cells for line in "".join(cell).splitlines() if not line.lstrip().startswith(("%", "!"))]
     return closure(*imports("\n".join(lines).encode()))
 
@@ -120,4 +124,7 @@ def graph(notebooks: Iterable[Path], package: str = "actlab") -> str:
 
 if __name__ == "__main__":
     found = (PACKAGE.parent / "notebooks").glob("*.ipynb")
-    print(graph(path for path in found if not path.name.endswith((".failed.ipynb", ".partial.ipynb"))), end="")
+    try:
+        print(graph(path for path in found if not path.name.endswith((".failed.ipynb", ".partial.ipynb"))), end="")
+    except ValueError as error:
+        sys.exit(f"actlab.core.sources: {error}")

@@ -58,6 +58,21 @@ class Files:
     paths: dict[str, Path]  # by suffix
 
 
+def read(path: Path) -> nbformat.NotebookNode:
+    """A notebook of a file, in today's format.
+
+    Raises:
+        ValueError: the file holds none: it is empty, has the marks of a merge, or lacks parts of a notebook.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        came = f"another ({str(error).splitlines()[0]})" if path.stat().st_size else "an empty one"
+        raise ValueError(f"{path}: wanted a notebook's file; came {came}") from error
+    return notebook
+
+
 def pages(profile: str, root: Path) -> list[Page]:
     """The checkout's notebooks in order, each as in build/`profile`/notebooks, else as it is committed.
 
@@ -72,7 +87,7 @@ def pages(profile: str, root: Path) -> list[Page]:
 
 def _page(source: Path, executed: Path, profile: str) -> Page:
     ran = executed.is_file()
-    notebook = nbformat.read(executed if ran else source, as_version=4)
+    notebook = read(executed if ran else source)
     if any(cell.cell_type == "code" and cell.source.strip() and not cell.execution_count for cell in notebook.cells):
         wanted = f"an executed notebook, here or as build/{profile}/notebooks/{source.name}"
         raise NotWritten(f"{source.name}: wanted {wanted}; came cells that never ran (make reproduce runs them)")
@@ -84,7 +99,7 @@ def _page(source: Path, executed: Path, profile: str) -> Page:
         title=re.match(r"#* *(.*)", notebook.cells[0].source)[1],
         profile=used,
         ran=ran,
-        changed=ran and _sources(notebook) != _sources(nbformat.read(source, as_version=4)),
+        changed=ran and _sources(notebook) != _sources(read(source)),
         command=f"make build/{profile}/notebooks/{source.name}" + (f" PROFILE={profile}" * (profile != "laptop")),
         drawings=drawings,
         claims=claims,
@@ -129,9 +144,13 @@ def saved(cell: nbformat.NotebookNode) -> Iterator[tuple[str, bool]]:
 
 def claims_named(cell: nbformat.NotebookNode) -> list[int]:
     """The numbers N of headings, or of lines that open in bold, with "Claim N" in a cell or in what it shows."""
-    shown = [cell.source] if cell.cell_type == "markdown" else []
-    shown += [output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])]
-    return sorted({int(number) for number in re.findall(r"(?im)^(?:#+ |\*\*).*?\bclaim (\d+)\b", "\n".join(shown))})
+    return sorted({int(number) for number in re.findall(r"(?im)^(?:#+ |\*\*).*?\bclaim (\d+)\b", prose(cell))})
+
+
+def prose(cell: nbformat.NotebookNode) -> str:
+    """The Markdown of a cell, or of what it shows."""
+    shown = [output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])]
+    return "\n".join([cell.source, *shown] if cell.cell_type == "markdown" else shown)
 
 
 def files(profile: str, root: Path) -> dict[str, Files]:

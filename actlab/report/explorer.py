@@ -8,8 +8,6 @@ from __future__ import annotations
 import html
 import io
 import os
-import shlex
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ from actlab.report import page
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import summaries
+from actlab.scoring.commands import command
 from actlab.scoring.laboratory import Laboratory
 from actlab.studies import trust
 
@@ -316,5 +315,5 @@ class Panel:
         except (ValueError, OSError) as error:
             self.said.value = html.escape(str(error))
         else:
-            command = [sys.executable, "-m", "actlab", "score", str(path), "--profile", self.laboratory.profile.name]
-            self.said.value = f"<code>{html.escape(shlex.join(command))}</code>"
+            told = command("score", path, "--profile", self.laboratory.profile.name)
+            self.said.value = f"<code>{html.escape(told)}</code>"

@@ -1,8 +1,8 @@
 """`make report`: a static site from the executed notebooks, with an index by claim, figure and table (ours).
 
 Nothing is run and nothing is fetched: nbconvert renders what the notebooks hold, formulas become MathML, and no page
-loads anything but the site's own files. A notebook that was not run with the profile is shown as it is committed,
-and its page says so.
+loads anything but the site's own files. The one script is that of the index's search box. A notebook that was not run
+with the profile is shown as it is committed, and its page says so.
 """
 
 from __future__ import annotations
@@ -203,7 +203,26 @@ def index(
         evidence={number: _evidence([row for row in rows if row.number == number]) for number in range(1, 9)},
         head=readme.HEAD,
         measured=rows,
+        verdicts={number: _verdicts([row for row in rows if row.number == number]) for number in range(1, 9)},
+        words=words(pages),
     )
+
+
+def words(pages: Sequence[Page]) -> dict[str, list[int]]:
+    """The words of the pages' prose, three letters or more and in lower case, each with the places of its pages."""
+    found: dict[str, set[int]] = {}
+    for place, page in enumerate(pages):
+        text = " ".join(executed.prose(cell) for cell in page.notebook.cells)
+        text = re.sub(r"\$[^$\n]+\$|\]\([^)]*\)|<[^>]*>", " ", text)  # formulas, addresses, tags
+        for word in re.findall(r"[^\W\d_][\w-]+\w", text.lower()):
+            found.setdefault(word, set()).add(place)
+    return {word: sorted(places) for word, places in sorted(found.items())}
+
+
+def _verdicts(rows: Sequence[Measured]) -> str:
+    """The verdicts on a claim's parts in a few words: that of its one part, or how many have which."""
+    counts = Counter(sorted((row.cells[-1] for row in rows), key=[*readme.VERDICTS].index))
+    return ", ".join(verdict if len(rows) == 1 else f"{count} {verdict}" for verdict, count in counts.items())
 
 
 def measured(pages: Sequence[Page], table: pd.DataFrame) -> list[Measured]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from actlab.activations import zoo
 from actlab.core import stats
 from actlab.core.jobs import Runner
 from actlab.core.records import ROOT, Records
@@ -25,10 +26,12 @@ from actlab.transfer.interface import MissingData
 SAME = 1e-3  # a difference of scores that counts as none: one digit of the test's thousand
 WHERE = {"in-distribution": "in distribution", "ood": "OOD"}
 
+_OURS = {*zoo.names("hand-made")}
+_WIDE = {*zoo.names("paper", pointwise=False)}
 GROUPS = {
-    "made by hand": ("relu", "gelu", "silu", "snake"),
-    "pointwise: the paper's and found": ("relu", "gelu-sine", "gelu-sinc", "gmtu", "leaky-sqrt-decay", "found"),
-    "not pointwise: the paper's": ("relu", "turbulent", "qfw", "symmetric-phase-flipped", "fisg"),
+    "made by hand": tuple(name for name in sweep.FUNCTIONS if name in _OURS),
+    "pointwise: the paper's and found": ("relu", *(n for n in sweep.FUNCTIONS if n not in _OURS | _WIDE)),
+    "not pointwise: the paper's": ("relu", *(name for name in sweep.FUNCTIONS if name in _WIDE)),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,11 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
     """Adds the option of the budget."""
     about = "refuse what costs more FLOPs an element, or thrice as many with its backward pass (default: %(default)g)"
     parser.add_argument("--flops", type=flops, default=config.Limits().flops, metavar="N", help=about)
+
+
+def command(*words: object) -> str:
+    """A call of the command line that can be pasted into a shell, from any folder if its paths are absolute."""
+    return shlex.join([sys.executable, "-m", "actlab", *map(str, words)])
 
 
 def seed(text: str) -> int:

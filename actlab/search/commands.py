@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,10 +51,14 @@ def search_options(parser: argparse.ArgumentParser) -> None:
     add("--replay", type=Path, metavar="FILE", help="take answers from this recording: no key")
     add("--service", metavar="URL", help="address of the Messages API (default: Anthropic's)")
     add("--out", type=Path, required=True, metavar="RUN", help="the run's file; goes on if it exists")
+    add("--json", action="store_true", help="end with one JSON object, as it does where the output is no terminal")
 
 
 def search(options: argparse.Namespace, runner: Runner) -> str:
-    """Searches from ReLU; the last line is a JSON object: best, final (the choice), held_out (of it), digest."""
+    """Searches from ReLU; ends with a summary for people on a terminal, and else with a JSON object in a line.
+
+    The object has best, final (the choice), held_out (of it), evaluations and digest; with a model spent and answers.
+    """
     profile = _searched(options)
     if options.status:
         tried = len(runs.trained(runs.entries(options.out))) if options.out.exists() else 0
@@ -75,7 +80,9 @@ def search(options: argparse.Namespace, runner: Runner) -> str:
         "digest": result.digest,
         **paid,
     }
-    return json.dumps(inspect.finite(report), allow_nan=False)
+    report = inspect.finite(report)
+    as_json = options.json or not sys.stdout.isatty()
+    return json.dumps(report, allow_nan=False) if as_json else inspect.search_text(report, options.out, profile)
 
 
 def _worth(score: Score) -> dict[str, Any]:

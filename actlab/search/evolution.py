@@ -33,6 +33,7 @@ BARREN = 20  # rounds in a row that bring nothing new before the search gives up
 OPEN = ""  # the ending of a candidate that has not ended yet
 LIMITED = ("refused", "killed")  # endings due to cost or limits: a cheaper spelling of the function may do better
 LOOKS_ACROSS = "an element's result changes with another element; write a pointwise function"
+BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} evaluations [{elapsed}<{remaining}{postfix}]"
 ASKS, PROPOSALS, ORDER, RESETS = range(4)  # what a round draws, each from a generator of its own
 
 
@@ -95,12 +96,13 @@ def search(
     settings = {"search": asdict(config), "lab": asdict(lab), "about": dict(about or {})}
     archive.begin(seed=seed, proposer=proposer.name, **settings)
     run = _Run(evaluator, proposer, archive, config, lab, seed, clock, race)
-    with tqdm(total=config.evaluations, initial=run.trained, disable=None if progress else True) as bar:
+    usual = {"total": config.evaluations, "initial": run.trained, "bar_format": BAR, "miniters": 0}
+    with tqdm(**usual, disable=None if progress else True) as bar:
 
-        def advance(best: float) -> None:
+        def advance(best: float, share: float) -> None:
             cost = {} if spent is None else {"spent": f"${spent():.2f}"}
             bar.set_postfix(best=f"{best:.4g}", **cost, refresh=False)
-            bar.update()
+            bar.update(share)
 
         while run.rounds == 0 or run.trained < config.evaluations:
             run.play_round(advance)
@@ -157,8 +159,11 @@ class _Run:
         for number, rows in groupby(self.archive.entries(whole=False), key=lambda entry: entry.round):
             self._note(list(rows), moves.get(number, []))
 
-    def play_round(self, advance: Callable[[float], None]) -> None:
-        """Plays the next round and commits it; the first holds ReLU alone. Calls `advance` after each evaluation."""
+    def play_round(self, advance: Callable[[float, float], None]) -> None:
+        """Plays the next round and commits it; the first holds ReLU alone.
+
+        Calls `advance` with the best fitness, and the share of an evaluation that is done, after each part of a race.
+        """
         if self.rounds == 0:
             rows = self._start()
             self._describe(rows)
@@ -344,7 +349,7 @@ class _Run:
                 rows[i] = replace(row, **change)
         return bool(heirs)
 
-    def _train(self, rows: list[Entry], race: Race | None, advance: Callable[[float], None] | None = None) -> None:
+    def _train(self, rows: list[Entry], race: Race | None, advance: Callable | None = None) -> None:
         """Trains the open candidates on one part of the tasks after another, each until it ends, or on all at once."""
         order = task_order(self.families, self._rng(ORDER))
         parts = [("full", None)]
@@ -359,16 +364,18 @@ class _Run:
             chosen = parts[len(scores[i])][1]
             return self.evaluator.submit(rows[i].source, self.config.suite, self.lab, chosen=chosen)
 
+        def share(count: int) -> float:
+            return race.rungs[count - 1] / len(self.families) if count else 0.0
+
         def take(i: int, result: dict[str, Any]) -> str | None:
             nonlocal best
             scores[i].append(Score.from_dict(result))
             rows[i] = self._judged(rows[i], scores[i], [chosen for _, chosen in parts], race)
-            if rows[i].ended == OPEN:
-                return parts[len(scores[i])][0]
             best = max(best, -np.inf if rows[i].fitness is None else rows[i].fitness)
+            count, is_open = len(scores[i]), rows[i].ended == OPEN
             if advance is not None:
-                advance(best)
-            return None
+                advance(best, (share(count) if is_open else 1.0) - share(count - 1))
+            return parts[count][0] if is_open else None
 
         self._evaluate(rows, dict.fromkeys(scores, parts[0][0]), ask, take)
 

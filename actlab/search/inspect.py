@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from actlab.core.config import FitnessConfig
+from actlab.core.config import FitnessConfig, Profile
+from actlab.scoring.commands import command
 from actlab.search import runs, selection
 from actlab.search.archive import ENDED, ArchiveError, Entry
 from actlab.search.proposers.recording import BY_HAND, ENDINGS, replays
@@ -115,6 +116,36 @@ def run_text(report: Mapping[str, Any]) -> str:
         for row in report["answers"]["models"]:
             endings = ", ".join(f"{row[ending]} {ending}" for ending in ENDINGS)
             lines.append(f"  {row['model']}: {row['requests']} requests: {endings}; {_paid(row)}")
+    return printable("\n".join([*lines, f"digest: {report['digest']}"]))
+
+
+def search_text(report: Mapping[str, Any], path: Path, profile: Profile) -> str:
+    """What a search found, against what, and what to type next, without characters that may steer a terminal.
+
+    Args:
+        report: of the verb `search`.
+        path: of the run's file.
+        profile: that was searched.
+    """
+    final, held_out = report["final"], report["held_out"]
+    lines = [
+        f"{report['evaluations']} candidates were trained from ReLU on. The final choice is program {final['id']}:",
+        f"    {runs.one_line(final['source'])}",
+        f"search suite: {_fitness(final)}; the best was program {report['best']['id']}, {_fitness(report['best'])}",
+    ]
+    if "ended" in held_out:
+        came = f"{held_out['ended']}: {held_out['error']}"
+    else:
+        low, high = ("?" if end is None else f"{end:.4f}" for end in held_out["interval"])
+        of = f"over {held_out['tasks']} tasks of profile {profile.name}"
+        came = f"{_fitness(held_out)} [{low}, {high}] {of}; mean OOD MSE {held_out['ood_mse']:.4g}"
+    lines.append(f"held-out suite, which selection never sees: {came}")
+    if profile.fitness.aggregate == "log-ratio":
+        lines.append("fitness is the mean of log(ReLU's OOD loss / its own): above 0 is better than ReLU")
+    if "spent" in report:
+        lines.append(f"answers: {_whose(report['answers'])}; {report['spent']:.4f} USD")
+    next_ = [("islands and authors", ["show", path]), ("lineage and source", ["show", path, "--program", final["id"]])]
+    lines += [f"{what}: {command(*words)}" for what, words in next_]
     return printable("\n".join([*lines, f"digest: {report['digest']}"]))
 
 

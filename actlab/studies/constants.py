@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from actlab.activations.tables import CONSTANTS as FUNCTIONS
 from actlab.activations.trainable import LearnableActivation, learnable
 from actlab.core import stats
 from actlab.core.config import FAMILIES, SUITES, FitnessConfig, LabConfig
@@ -28,7 +29,6 @@ from actlab.scoring import summaries
 from actlab.scoring.evaluator import mse
 from actlab.scoring.laboratory import Laboratory
 
-FUNCTIONS = ("gelu-sine", "gelu-sinc", "gmtu", "snake")  # three of the paper's, and the best hand-made one with a wave
 PARTS = ("losses", "values")
 FLOOR = 1e-6  # of a training loss under the logarithm
 

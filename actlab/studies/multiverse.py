@@ -20,19 +20,17 @@ import pandas as pd
 import torch
 
 from actlab.activations import zoo
-from actlab.core import config, paper
+from actlab.activations.tables import MULTIVERSE as FUNCTIONS
+from actlab.core import config
 from actlab.core.jobs import Runner, count
 from actlab.core.records import PROTOCOLS, Records, records_folder
 from actlab.core.sources import bare
 from actlab.lab import variant
 from actlab.lab.variant import Settings
-from actlab.studies import trust
 from actlab.studies.distribution import Distribution, Levels, Range
 from actlab.transfer import sweep
 
 NAME = "multiverse"  # of the files
-HAND_MADE = tuple(name for name in trust.HAND_MADE if name != "tanh")  # the best of the zoo on the search suite, SiLU
-FUNCTIONS = (*paper.TABLE_1, *HAND_MADE, sweep.FOUND)
 COLUMNS = ["lab", *variant.COLUMNS]
 
 

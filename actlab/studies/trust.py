@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from actlab.activations import zoo
+from actlab.activations import tables, zoo
 from actlab.core import paper, stats
 from actlab.core.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.core.records import figures_folder
@@ -22,8 +22,7 @@ from actlab.scoring.evaluator import contributions, mse
 from actlab.scoring.laboratory import Laboratory, sources
 from actlab.search.racing import Plan, Race, quarters, rise, risk, study
 
-TABLE_1 = ("relu", "gelu", "gelu-sine", "gelu-sinc", "gmtu", "turbulent")  # the paper's rows
-HAND_MADE = ("snake", "sine", "silu", "tanh")  # scored on every suite beside them [ours]
+TABLE_1, HAND_MADE = tables.TABLE_1, tables.HAND_MADE
 SPREAD = 4.0  # the largest factor between a drawn constant and the discovered one [ours]
 SCREEN = 0.1  # of the steps: the short training of the screen and of the margin [ours]
 KEPT = 0.5  # of a round's candidates, that go on from the screen to the full training [ours]

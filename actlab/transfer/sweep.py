@@ -22,6 +22,8 @@ import pandas as pd
 import torch
 
 from actlab.activations import zoo
+from actlab.activations.tables import DOWNSTREAM as FUNCTIONS
+from actlab.activations.tables import FOUND
 from actlab.activations.zoo import found
 from actlab.core import config
 from actlab.core.jobs import Runner, count
@@ -35,13 +37,6 @@ if TYPE_CHECKING:
 
 METRICS = {"images": "accuracy", "molecules": "roc_auc", "algorithms": "score"}
 BENCHMARKS = tuple(METRICS)  # modules of `actlab.transfer.interface`
-FOUND = "found"
-
-# The hand-made ones to beat, the paper's that are exact or completed, and the search's own.
-FUNCTIONS = (
-    "relu", "gelu", "silu", "snake", "gelu-sine", "gelu-sinc", "gmtu", "turbulent", "leaky-sqrt-decay", "qfw",
-    "symmetric-phase-flipped", "fisg", FOUND,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

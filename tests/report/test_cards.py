@@ -295,6 +295,8 @@ def test_verdicts_of_a_place_are_told_by_group(tables):
 def test_the_committed_tables_give_every_function_a_card(name):
     folder = ROOT / "figures"
     rounding = pd.read_csv(folder / "rounding.csv")
+    again = f"run `make bench BENCH=functions` and `make reproduce`; commit {cards.COSTS} and rounding.csv of figures/"
+    assert name in set(rounding["function"]) & set(cards.costs(folder)["function"]), again
     card = cards.card(name, cards.evidence(folder), cards.costs(folder), cards.labs(folder), rounding)
     assert REGISTRY[name].source in card
     assert ("**inaccurate**" in card) == (name in ROUGH_SLOPES)

@@ -3,6 +3,7 @@
 import html
 import re
 import shlex
+import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -261,7 +262,10 @@ def test_the_save_button_writes_what_the_text_says_and_how_to_score_it(panel, tm
     path = tmp_path / "candidates" / "mine.py"
     assert path.read_text() == WAVY
     told = html.unescape(re.fullmatch("<code>(.*)</code>", panel.said.value)[1])
-    assert shlex.split(told) == [sys.executable, "-m", "actlab", "score", str(path), "--profile", "smoke"]
+    command = shlex.split(told)
+    assert command[1:] == ["-m", "actlab", "score", str(path), "--profile", "smoke"]
+    pasted = [*command[:3], "score", str(path), "--help"]  # from a folder that is not the project's
+    assert subprocess.run(pasted, cwd=tmp_path, capture_output=True).returncode == 0
     panel.text.value = "sin(x)"
     panel.keep.click()
     assert "wanted a new name" in panel.said.value

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from papermill.exceptions import PapermillExecutionError
 
 from actlab import __main__
-from actlab.report import run_notebooks
+from actlab.core import sources
+from actlab.report import executed, run_notebooks, site
 
 ROOT = Path(__file__).resolve().parents[2]
 STRIP = (
@@ -32,12 +33,12 @@ STRIP = (
 PARAMETERS = 'profile = "smoke"\ncount = 3'
 
 
-def write(path: Path, *sources: str) -> Path:
+def write(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
     """A notebook with a parameters cell, a code cell a source, and a last cell that nbval checks."""
     v4 = nbformat.v4
     cells = [
         v4.new_markdown_cell("# Does it run?", id="title"),
-        v4.new_code_cell(PARAMETERS, id="parameters", metadata={"tags": ["parameters"]}),
+        v4.new_code_cell(parameters, id="parameters", metadata={"tags": ["parameters"]}),
         *(v4.new_code_cell(source, id=f"cell-{place}") for place, source in enumerate(sources)),
     ]
     cells[-1].metadata["tags"] = ["nbval-check-output"]
@@ -127,6 +128,64 @@ def test_a_failing_cell_leaves_the_old_output_and_keeps_what_ran(tmp_path, capsy
     assert sorted(path.name for path in output.parent.iterdir()) == ["essay.failed.ipynb", "essay.ipynb"]
 
 
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [("import sys; sys.exit(0)", "cell [3] ended Python (SystemExit)"), ("exit()", "cell [3] ended Python (exit)"),
+     ("import os, time; time.sleep(0.5); os._exit(0)", "the kernel was killed, or died, in cell [3]")],
+)  # fmt: skip
+def test_a_notebook_that_ends_early_is_never_whole_and_keeps_what_ran(tmp_path, capsys, last, said):
+    source = write(tmp_path / "essay.ipynb", "print('before', flush=True)", last, "print('never')")
+    output = tmp_path / "{out}" / "essay.ipynb"  # papermill formats paths
+    assert __main__.main(["notebooks", "run", str(source), str(output)]) == 1
+    failed = run_notebooks.failed_path(output)
+    assert capsys.readouterr() == ("", f"{source}: {said}; what ran is kept as {failed}\n")
+    assert texts(failed)[1] == "before\n"
+    assert list(output.parent.iterdir()) == [failed]
+
+
+def test_a_cell_that_may_end_python_by_its_tag_does_not_stop_the_notebook():
+    cell = nbformat.v4.new_code_cell("", execution_count=1, metadata={"tags": ["raises-exception"]})
+    run_notebooks._went_on(cell, 0, {"content": {"status": "error", "ename": "SystemExit"}})
+    cell.metadata.tags = []
+    with pytest.raises(run_notebooks.Stopped):
+        run_notebooks._went_on(cell, 0, {"content": {"status": "error", "ename": "SystemExit"}})
+
+
+def test_a_notebook_without_a_kernelspec_or_a_language_runs_with_its_parameters(tmp_path):
+    source = write(tmp_path / "essay.ipynb", "print(profile, count)")
+    bare = nbformat.read(source, as_version=4)
+    bare.metadata.clear()
+    nbformat.write(bare, source)
+    run_notebooks.run(source, tmp_path / "out.ipynb", {"count": "07"})
+    assert texts(tmp_path / "out.ipynb")[-1] == "smoke 7\n"
+
+
+DAMAGED = {
+    "empty": b"", "conflict": b'{\n<<<<<<< ours\n "cells": []\n=======\n}', "list": b"[]", "object": b"{}",
+    "bytes": b"\xff\xfe", "no cells": b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}}',
+    "half a cell": b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "code"}]}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_notebook_is_one_line_that_names_it_for_the_runner_the_report_and_the_makefile(
+    tmp_path, capsys, monkeypatch, kind
+):
+    path = tmp_path / "notebooks" / "01_essay.ipynb"
+    path.parent.mkdir()
+    path.write_bytes(DAMAGED[kind])
+    assert __main__.main(["notebooks", "run", str(path), str(tmp_path / "out.ipynb")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"actlab notebooks: {path}: wanted a notebook's file; came ") and said.count("\n") == 1
+    monkeypatch.setattr(site, "build", lambda profile, out: executed.pages(profile, tmp_path))
+    assert __main__.main(["report", "--out", str(tmp_path / "site")]) == 2
+    assert capsys.readouterr().err == said.replace("actlab notebooks", "actlab report")
+    with pytest.raises(ValueError, match=f"{path}: wanted a notebook's file") as error:
+        sources.graph([path])
+    assert "\n" not in str(error.value)
+    assert path.read_bytes() == DAMAGED[kind] and list(tmp_path.iterdir()) == [path.parent]
+
+
 def test_a_success_removes_the_remains_of_a_failure(tmp_path, monkeypatch):
     source = write(tmp_path / "essay.ipynb", "1")
     output = tmp_path / "out.ipynb"
@@ -182,12 +241,17 @@ def test_a_killed_run_leaves_no_output(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-p", "cuont", "4"], "parameter of essay.ipynb: wanted count, profile; came 'cuont'"),
-        (["-p", "seed", "4", "-p", "seed", "5"], "parameter 'seed': wanted one value; came 4 and '5'"),
+        (["-p", "cuont", "4"], "parameter of essay.ipynb: wanted count, live, profile, rates; came 'cuont'"),
+        (["-p", "seed", "4", "-p", "seed", "5"], "parameter 'seed': wanted one value; came '4' and '5'"),
+        (["-p", "count", "-1e-3"], "essay.ipynb: count: wanted int, as in 3; came '-1e-3'"),
+        (["-p", "count", "null"], "essay.ipynb: count: wanted int, as in 3; came 'null'"),
+        (["-p", "count", "true"], "essay.ipynb: count: wanted int, as in 3; came 'true'"),
+        (["-p", "live", "no"], "essay.ipynb: live: wanted bool, as in False; came 'no'"),
+        (["-p", "rates", "1"], "essay.ipynb: rates: wanted list, as in [1.0, 2.0]; came '1'"),
     ],
 )
 def test_a_wrong_parameter_gets_one_line_and_exit_status_2(tmp_path, capsys, arguments, message):
-    source = write(tmp_path / "essay.ipynb", "1")
+    source = write(tmp_path / "essay.ipynb", "1", parameters=f"{PARAMETERS}\nlive = False\nrates = [1.0, 2.0]")
     assert __main__.main(["notebooks", "run", str(source), str(tmp_path / "out.ipynb"), *arguments]) == 2
     assert capsys.readouterr().err.splitlines() == [f"actlab notebooks: {message}"]
     assert [path.name for path in tmp_path.iterdir()] == ["essay.ipynb"]
@@ -221,16 +285,44 @@ def test_nbval_compares_the_checked_cell_and_a_changed_value_fails(tmp_path):
     assert "loss 0.26" in failed.stdout
 
 
+VALUES = {"3": 3, "007": 7, "1e-3": 1e-3, "-1e-3": -1e-3, "True": True, "false": False, "None": None, "null": None,
+          "[1, 2]": [1, 2], "laptop": "laptop", "a b": "a b"}  # fmt: skip
+
+
 def test_a_typed_value_is_a_literal_where_it_reads_as_one():
-    assert [run_notebooks.literal(text) for text in ("3", "1e-3", "True", "None", "[1, 2]", "laptop", "a b")] == [
-        3,
-        1e-3,
-        True,
-        None,
-        [1, 2],
-        "laptop",
-        "a b",
-    ]
+    assert [run_notebooks.literal(text) for text in VALUES] == list(VALUES.values())
+
+
+READ = [("0.5", "3", 3.0), ("0.5", "-1e-3", -1e-3), ("0", "007", 7), ("True", "false", False), ("True", "TRUE", True),
+        ("'smoke'", "007", "007"), ("'smoke'", "null", "null"), ("None", "true", True), ("None", "-x", "-x"),
+        ("[0.5]", "[1, 2]", [1, 2]), ("some()", "null", None)]  # fmt: skip
+
+
+def test_a_typed_parameter_has_the_type_of_its_default_whatever_it_begins_with(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(run_notebooks, "run", lambda notebook, output, parameters: given.update(parameters))
+    words = [word for place, (_, text, _) in enumerate(READ) for word in ("-p", f"p{place}", text)]
+    for call in (["x.ipynb", "out.ipynb", *words], [*words, "x.ipynb", "out.ipynb"]):
+        assert __main__.main(["notebooks", "run", *call]) == 0
+        assert list(given.values()) == [text for _, text, _ in READ]
+    for default, text, value in READ:
+        read = run_notebooks.typed("p", default, text)
+        assert (read, type(read)) == (value, type(value))
+
+
+def test_streams_are_merged_in_linear_time_as_nbclient_merges_them():
+    stream = nbformat.v4.new_output
+    for text in ("a\rb\r\rc\r\nd\n\re\r", "\r", "", "ab\n\n", "\n\r\r\n", "\rx"):
+        (one,) = run_notebooks.merged([stream("stream", name="stdout", text=part) for part in (text[:3], text[3:])])
+        assert one.text == re.sub(r".*\r(?=[^\n])", "", text)
+    shown = stream("display_data", {"text/plain": "1"})
+    names = [("stderr", "1"), ("stdout", "2"), ("stderr", "3")]
+    found = run_notebooks.merged([shown, *(stream("stream", name=n, text=t) for n, t in names), shown])
+    assert [(o.get("name"), o.get("text")) for o in found] == [
+        (None, None), ("stdout", "2"), ("stderr", "13"), (None, None),
+    ]  # fmt: skip
+    long = stream("stream", name="stdout", text="x" * 3_000_000)  # hours, were it quadratic
+    assert run_notebooks.merged([long])[0].text == "x" * 3_000_000
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,6 +1,7 @@
 """The report: a site whose links all resolve, that loads nothing from the web and says what each page is of."""
 
 import html
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from actlab import __main__
+from actlab.core import paper
 from actlab.core.records import ROOT
 from actlab.report import claims, executed
 from actlab.report import site as report
@@ -27,7 +29,7 @@ class Walked(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.ids, self.links, self.loads, self.alts, self.tags = [], [], [], [], Counter()
-        self.text, self.open = "", []
+        self.text, self.script, self.open, self.handlers = "", "", [], []
         self.feed(path.read_text(encoding="utf-8"))
         assert self.open == [], path
 
@@ -40,6 +42,7 @@ class Walked(HTMLParser):
         self.loads += [value for name, value in attributes if name in ("src", "srcset", "data", "poster", "background")]
         self.loads += [value for name, value in attributes if name.endswith("href") and tag != "a"]
         self.alts += [given.get("alt")] * (tag == "img")
+        self.handlers += [name for name, value in attributes if name.startswith("on") or "script:" in (value or "")]
 
     def handle_startendtag(self, tag, attributes):
         self.handle_starttag(tag, attributes)
@@ -50,8 +53,9 @@ class Walked(HTMLParser):
         assert tag not in VOID and self.open.pop() == tag
 
     def handle_data(self, data):
-        if not {"pre", "code", "style"} & set(self.open):
+        if not {"pre", "code", "style", "script"} & set(self.open):
             self.text += data
+        self.script += data if "script" in self.open else ""
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +90,55 @@ def test_every_link_leads_to_a_file_and_an_anchor_that_are_there(site):
 def test_no_page_loads_anything_from_the_web_or_runs_a_script(site):
     for path, page in site.items():
         assert all(urlsplit(loaded).scheme in ("", "data") for loaded in page.loads), path.name
-        assert not {"script", "iframe", "object", "embed", "base", "form"} & page.tags.keys(), path.name
+        assert not {"iframe", "object", "embed", "base", "form"} & page.tags.keys(), path.name
+        assert page.tags["script"] == (path.stem == "index"), path.name  # of the search box, which has a test below
+        assert not page.handlers, path.name
         away = path.read_text(encoding="utf-8").replace("http://www.w3.org/1998/Math/MathML", "")
         address = r"https?://[^\s\"'<]*"  # in a link, or in what a notebook prints
         printed = re.findall(address, re.sub(r"<[^>]*>", " ", away))
         assert set(re.findall(address, away)) <= {*page.links, *printed}, path.name
     style = next(iter(site)).parent / "style.css"
     assert not re.search(r"@import|url\(", style.read_text())
+
+
+def test_the_one_script_searches_a_small_index_of_words_and_reaches_nothing_else(site):
+    path, page = next((path, page) for path, page in site.items() if path.stem == "index")
+    pages, words = (
+        json.loads(re.search(rf"const {name} = (.*);$", page.script, re.MULTILINE)[1].replace(",]", "]"))
+        for name in ("pages", "words")
+    )
+    assert [address for address, _ in pages] == sorted(one.name for one in site if one != path)
+    assert len(json.dumps(words)) < 150_000
+    for word, notebook in (("holm", "16_claims"), ("gelusine", "06_lab_scores"), ("molecules", "12_molecules")):
+        assert [address for address, _ in pages].index(f"{notebook}.html") in words[word]
+    assert all(re.fullmatch(r"[\w-]+", word) and word == word.lower() for word in words)
+    code = re.sub(r"const (?:pages|words) = .*", "", page.script)
+    assert set(re.findall(r"(?:document|box|found|line|link)\.(\w+)", code)) == {
+        "getElementById", "createElement", "href", "textContent", "append", "value", "replaceChildren", "hidden",
+        "addEventListener",
+    }  # fmt: skip
+    assert not re.search(r"fetch|import|eval|Function|innerHTML|XMLHttp|window|location|https?:", code)
+
+
+def test_what_notebooks_are_called_cannot_end_the_script(tmp_path):
+    root = checkout(tmp_path)
+    source = root / "notebooks" / "02_two.ipynb"
+    source.write_text(source.read_text().replace("Is it deep?", "Is </script><script>it()</script> deep?"))
+    index = report.build("laptop", tmp_path / "out", root, TABLE)
+    assert Walked(index).tags["script"] == 1 and "it()<" not in index.read_text()
+
+
+def test_the_first_screen_has_a_line_a_claim_with_its_verdicts(site):
+    text = next(path for path in site if path.stem == "index").read_text()
+    first = text.split('<ul class="verdicts">')[1].split("</ul>")[0].strip().splitlines()
+    assert text.index('<ul class="verdicts">') < text.index("<p>")
+    table = claims.table()
+    assert len(first) == len(paper.CLAIMS) == 8
+    for line, claim in zip(first, paper.CLAIMS, strict=True):
+        assert f'<a href="#claim-{claim.number}">{claim.number}. ' in line
+        counts = table.loc[table["number"] == claim.number, "verdict"].value_counts()
+        for verdict, count in counts.items():
+            assert (verdict if counts.sum() == 1 else f"{count} {verdict}") in line.split("<strong>")[1]
 
 
 def test_ids_are_there_once_and_pictures_have_words(site):
@@ -196,7 +242,7 @@ def checkout(root: Path, profile: str = "smoke") -> Path:
 
 
 CLAIM = {"number": 4, "part": "4a", "text": "it holds", "paper": "1.00", "ours": "2.00 [1, 3]", "n": ""}
-CLAIM |= {"verdict": "so", "figure": "figure_2.png", "notebook": "01_one", "sources": "rows"}
+CLAIM |= {"verdict": "supported", "figure": "figure_2.png", "notebook": "01_one", "sources": "rows"}
 CLAIM |= {"statement": "", "command": "make one"}
 TABLE = pd.DataFrame([CLAIM])
 

@@ -501,11 +501,12 @@ def test_no_bar_is_drawn_where_there_is_no_terminal(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_bar_moves_after_each_evaluation_and_shows_the_best_and_what_was_spent(tmp_path, monkeypatch):
+def test_the_bar_moves_after_each_part_of_a_race_from_the_first_on_and_ends_at_the_evaluations(tmp_path, monkeypatch):
     shown = []
 
     class Bar:
-        def __init__(self, total, initial, disable):
+        def __init__(self, total, initial, disable, bar_format, miniters):
+            assert bar_format.count("{n:.1f}/{total_fmt}") == 1 and miniters == 0
             shown.append((total, initial, disable))
 
         def __enter__(self):
@@ -517,16 +518,18 @@ def test_the_bar_moves_after_each_evaluation_and_shows_the_best_and_what_was_spe
         def set_postfix(self, refresh, **words):
             shown.append(words)
 
-        def update(self):
-            shown.append("evaluation")
+        def update(self, share):
+            shown.append(share)
 
     monkeypatch.setattr(evolution, "tqdm", Bar)
     with Archive(tmp_path / "run.sqlite") as archive:
         search(Table(ANSWERS), Script(ROUNDS), archive, SCRIPTED, LAB, 0, spent=itertools.count(1).__next__)
     assert shown[0] == (9, 0, None)
-    assert shown[2::2] == ["evaluation"] * 9
-    assert shown[1] == {"best": "-0.75", "spent": "$1.00"}
-    assert shown[-2] == {"best": "-0.25", "spent": "$9.00"}
+    shares = shown[2::2]
+    assert sum(shares) == pytest.approx(9)
+    assert shares[0] < 1 and len(shares) > 9
+    assert shown[1]["spent"] == "$1.00"
+    assert shown[-2] == {"best": "-0.25", "spent": f"${len(shares)}.00"}
 
 
 # --- determinism ---

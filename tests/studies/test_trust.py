@@ -244,5 +244,7 @@ def test_the_committed_ties_are_those_of_the_committed_plans_and_keep_delta_in_t
     assert path.exists() == ("margin over steps" in set(plans["plan"]))  # one run writes both
     if path.exists():
         ties, zoo = pd.read_csv(path), activations.names()
-        assert list(zip(ties["function"], ties["rival"], strict=True)) == [(a, b) for a in zoo for b in zoo if a != b]
+        pairs = [(a, b) for a in zoo for b in zoo if a != b]
+        again = "run `make build/laptop/notebooks/03_trust.ipynb` and commit figures/racing_ties.csv"
+        assert list(zip(ties["function"], ties["rival"], strict=True)) == pairs, again
         assert ties["again"].between(ties["low"], ties["high"]).all() and ties["again"].mean() < delta

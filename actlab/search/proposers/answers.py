@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import random
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from actlab.search.proposers.recording import (
 
 if TYPE_CHECKING:
     import anthropic
+    import httpx2
 
 LOG = logging.getLogger("actlab.answers")
 SERVICE = "https://api.anthropic.com"
@@ -103,9 +106,9 @@ class Answers(Protocol):
 def client(key: str | None, base_url: str = SERVICE, timeout: float = 300.0) -> anthropic.Anthropic:
     """A client of the service; close it after use, or use it as a context manager.
 
-    Surrounding white space of the key is dropped, and the environment is not read. One attempt may take `timeout`
-    seconds. Raises NoKey if the key is missing or malformed, and ServiceError if nothing can be sent to such an
-    address.
+    Surrounding white space of the key is dropped. The environment's proxies and certificates hold, and nothing else of
+    it is read. One attempt may take `timeout` seconds. Raises NoKey if the key is missing or malformed, and
+    ServiceError if nothing can be sent to such an address, or through such proxies, or with such certificates.
     """
     key = (key or "").strip()
     if not key:
@@ -113,16 +116,43 @@ def client(key: str | None, base_url: str = SERVICE, timeout: float = 300.0) -> 
     if not key.isascii() or not key.isprintable() or " " in key:  # else the SDK would fail, and log the key
         raise NoKey("wanted a key of printable ASCII characters without spaces; got one with others in it")
     import anthropic
+
+    url, http = _address("the address of the service, as https://HOST", base_url), _http(timeout)
+    return anthropic.Anthropic(api_key=key, base_url=url, timeout=timeout, max_retries=0, http_client=http)
+
+
+def _http(timeout: float) -> httpx2.Client:
+    """The SDK's usual client of HTTP, with the proxies and the certificates of the environment."""
+    import anthropic
+    import httpx2
+
+    for scheme in ("http", "https", "all"):
+        if proxy := urllib.request.getproxies().get(scheme):
+            wanted = f"a proxy in {scheme.upper()}_PROXY, as http://HOST:PORT or socks5://HOST:PORT"
+            _address(wanted, proxy if "://" in proxy else f"http://{proxy}", ("socks5", "socks5h"))
+    try:
+        return anthropic.DefaultHttpxClient(timeout=timeout)
+    except ImportError as error:
+        raise ServiceError("wanted the package socksio, for the environment's SOCKS proxy; got none") from error
+    except OSError as error:
+        file = os.environ.get("SSL_CERT_FILE")
+        raise ServiceError(f"wanted certificates in the file of SSL_CERT_FILE; got {file!r} ({error})") from error
+    except (ValueError, httpx2.InvalidURL) as error:
+        raise ServiceError(f"wanted hosts, with commas between, in NO_PROXY; got others ({error})") from error
+
+
+def _address(wanted: str, text: str, more: tuple[str, ...] = ()) -> httpx2.URL:
+    """The URL of a host by http, https or `more` schemes; raises ServiceError, without secrets, for another."""
     import httpx2
 
     try:
-        url = httpx2.URL(base_url.strip())
+        url = httpx2.URL(text.strip())
     except httpx2.InvalidURL:
         url = httpx2.URL()
-    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 1) < 2**16:
-        shown = short(base_url.rpartition("@")[2].partition("?")[0], 200)
-        raise ServiceError(f"wanted the address of the service, as https://HOST; got {shown!r}")
-    return anthropic.Anthropic(api_key=key, base_url=url, timeout=timeout, max_retries=0)
+    if url.scheme not in ("http", "https", *more) or not url.host or not 0 < (url.port or 1) < 2**16:
+        shown = short(text.rpartition("@")[2].partition("?")[0], 200)
+        raise ServiceError(f"wanted {wanted}; got {shown!r}")
+    return url
 
 
 @dataclass(frozen=True)
