@@ -97,7 +97,8 @@ class Move:
 COLUMNS = tuple(field.name for field in fields(Entry))
 JSON_COLUMNS = ("parents", "score", "description")
 MOVE_COLUMNS = tuple(field.name for field in fields(Move))
-OUTSIDE_DIGEST = ("error", "description")  # words may carry addresses; a description follows from the source
+# Words may carry addresses; a description follows from the source, and an interval, of a score, from its losses.
+OUTSIDE_DIGEST = ("error", "description", "interval")
 
 
 def source_hash(source: str) -> str:
@@ -232,8 +233,11 @@ class Archive(DatabaseFile):
 
     def digest(self) -> str:
         """SHA-256 of the trajectory: programs and who wrote them, islands, cells, scores, endings, moves; no times."""
-        kept = [name for name in COLUMNS if name not in OUTSIDE_DIGEST]
-        rows = [[getattr(entry, name) for name in kept] for entry in self.entries()]
+
+        def kept(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+            return values and {name: value for name, value in values.items() if name not in OUTSIDE_DIGEST}
+
+        rows = [list(kept(vars(entry) | {"score": kept(entry.score)}).values()) for entry in self.entries()]
         rows += [astuple(move) for move in self.moves()]
         lines = (json.dumps(row, sort_keys=True).encode() + b"\n" for row in rows)
         return hashlib.sha256(b"".join(lines)).hexdigest()
