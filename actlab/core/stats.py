@@ -143,8 +143,13 @@ def _p_value(mean: Floats, variance: Floats, degrees: Floats) -> Floats:
     return np.where(variance > 0, 2 * stats.t.sf(t, degrees), mean == 0)
 
 
-def mean_interval(values: ArrayLike, strata: ArrayLike | None = None, level: float = 0.95) -> Interval:
-    """Return the mean of `values` [n], finite, with a `weighted_mean`'s interval; strata of one value are refused."""
+def mean_interval(
+    values: ArrayLike, strata: ArrayLike | None = None, level: float = 0.95, least: float = -np.inf
+) -> Interval:
+    """Return the mean of `values` [n], finite, with a `weighted_mean`'s interval; strata of one value are refused.
+
+    The interval is cut off at `least`, below which no value can lie: 0 for losses.
+    """
     values = _vector("mean_interval", values)
     groups = members(values.size, strata)
     if min(map(len, groups)) < 2:
@@ -155,7 +160,7 @@ def mean_interval(values: ArrayLike, strata: ArrayLike | None = None, level: flo
     low, high = (mean + (end - middle) for end in ends)  # free of the rounding of a sum in another order
     few = few_words(map(len, groups))
     method = f"{level:.0%} skewness-corrected t over {values.size} values{_within(strata, groups)}{few}"
-    return Interval(mean, low, high, values.size, method)
+    return Interval(mean, max(low, least), high, values.size, method)
 
 
 FEW = "less over groups of two"  # behind the words for an interval which `studies.coverage` shows to miss too often
@@ -382,7 +387,9 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Return Spearman's rho and Kendall's tau-b of two scores [n] of the same items, with bootstrap intervals.
 
-    A resample in which all items tie has no correlation and is left out: `scipy.stats.bootstrap` would return NaN.
+    A resample in which all items tie has no correlation and is left out: `scipy.stats.bootstrap` would return NaN. Of
+    normal scores the intervals cover 94 % or more from ten items on; of six, 79 % where the correlation is 0.95, since
+    a sample without any swap has no spread.
     """
     a, b = _vector("rank_correlation", a), _vector("rank_correlation", b)
     if a.shape != b.shape or a.size < 4 or not (np.ptp(a) and np.ptp(b)):

@@ -58,7 +58,8 @@ def summary(losses: pd.DataFrame, config: FitnessConfig, reference: str = "relu"
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        mean, ratio = (stats.mean_interval(part[column], part["family"]) for column in ("ood_mse", "log_ratio"))
+        mean = stats.mean_interval(part["ood_mse"], part["family"], least=0)
+        ratio = stats.mean_interval(part["log_ratio"], part["family"])
         whole = {"whole_mse": part["ood_mse_whole"].mean(), "train_mse": part["train_mse"].mean()}
         return {"n": mean.n} | mean.columns("ood_mse", "ood_") | whole | ratio.columns("log_ratio", "log_")
 
@@ -120,9 +121,8 @@ def by_family(losses: pd.DataFrame) -> pd.DataFrame:
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        ood, train = (
-            stats.mean_interval(part[f"{side}_mse"]).columns(f"{side}_mse", f"{side}_") for side in ("ood", "train")
-        )
+        found = (stats.mean_interval(part[f"{side}_mse"], least=0) for side in ("ood", "train"))
+        ood, train = (one.columns(f"{side}_mse", f"{side}_") for one, side in zip(found, ("ood", "train"), strict=True))
         return {"n": len(part)} | ood | train
 
     return _each(losses, row, "family")

@@ -146,7 +146,8 @@ def shares(found: Found) -> pd.DataFrame:
     Columns function, where, signal (prediction, error, target), n, estimate, low, high.
     """
     tall = _by_place(banded(found), ["where"], ["prediction_share", "error_share", "target_share"])
-    return _means(tall.assign(signal=tall["signal"].str.removesuffix("_share")), ["function", "where", "signal"])
+    tall["signal"] = tall["signal"].str.removesuffix("_share")
+    return _means(tall, ["function", "where", "signal"], least=0)
 
 
 def spectrum(found: Found, family: str, most: int = 16) -> pd.DataFrame:
@@ -194,11 +195,11 @@ def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]]) -> pd.Da
     return _exponential(_means(pd.concat(parts), ["form", "amplitude", "measure"]))
 
 
-def _means(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _means(table: pd.DataFrame, by: list[str], least: float = -np.inf) -> pd.DataFrame:
     """Means of `value` with 95 % intervals over tasks within families."""
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        mean = stats.mean_interval(part["value"], part["family"])
+        mean = stats.mean_interval(part["value"], part["family"], least=least)
         return {"n": mean.n} | mean.columns("estimate")
 
     return stats.by_group(table, by, row)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from actlab.activations import zoo
+from actlab.core import stats
 from actlab.core.config import SUITES, FitnessConfig, LabConfig, TaskConfig
 from actlab.lab import feynman, tasks, training
 from actlab.scoring.evaluator import Score, contributions
@@ -92,6 +93,7 @@ def _losses(given: Mapping[str, tasks.Suite]) -> dict[str, float | str]:
             found |= _score(f"joined {kind}", judge.joined(parts, "search", relu))
             losses = np.array([0.0, 1e-4, 0.3, 11.0, np.inf, np.nan])
             found |= summary(f"contributions {kind}", contributions(losses, losses[::-1] + 0.1, judge.config))
+        found["mean"] = stats.mean_interval(np.arange(9.0) ** 2).estimate
         wild = replace(DEEP, learning_rate=3.0)
         found |= _score("explodes", evaluator.submit(EXPLODES, "search", wild).result())
     return found

@@ -76,7 +76,7 @@ def means(losses: pd.DataFrame, by: str) -> pd.DataFrame:
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        mean = stats.mean_interval(part["ood_mse"], part["family"])
+        mean = stats.mean_interval(part["ood_mse"], part["family"], least=0)
         return {"n": mean.n} | mean.columns("ood_mse") | {"train_mse": part["train_mse"].mean()}
 
     return stats.by_group(losses, [by], row)
