@@ -272,7 +272,7 @@ def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = No
     p_value = float(_p_value(mean, variances.sum(), satterthwaite(variances, free)))
     method = (
         f"{level:.0%} skewness-corrected crossed t over {runs} runs and {tasks} tasks{_within(strata, groups)}, "
-        f"{degrees:.1f} degrees of freedom{few_words([runs])}"
+        f"{degrees:.1f} degrees of freedom{few_words([runs, *map(len, groups)])}"
     )
     return Comparison(mean, float(mean - down), float(mean + up), runs, method, p_value)
 

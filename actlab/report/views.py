@@ -97,7 +97,8 @@ def full_words(kept: Records, kind: str | None = None, profile: str = "paper") -
         for data, part in [(None, of_kind)] if benchmark == statistics.MANY else of_kind.groupby("data", sort=False):
             name = data or f"{of_kind['data'].nunique()} algorithms"
             said.append(f"{name} ({part['function'].nunique()} functions, {part['seed'].nunique()} seeds)")
-    return f"Profile {profile}: {', '.join(said)}; mean with 95 % skewness-corrected t over seeds."
+    few = stats.few_words(scores.groupby(["benchmark", "data"])["seed"].nunique())
+    return f"Profile {profile}: {', '.join(said)}; mean with 95 % skewness-corrected t over seeds{few}."
 
 
 def verify(kind: str, profile: str, kept: Records, data: Sequence[str] | None = None) -> str:

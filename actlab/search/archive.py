@@ -97,8 +97,7 @@ class Move:
 COLUMNS = tuple(field.name for field in fields(Entry))
 JSON_COLUMNS = ("parents", "score", "description")
 MOVE_COLUMNS = tuple(field.name for field in fields(Move))
-# Words may carry addresses; a description follows from the source, and an interval, of a score, from its losses.
-OUTSIDE_DIGEST = ("error", "description", "interval")
+OUTSIDE_DIGEST = ("error", "description")  # words may carry addresses; a description follows from the source
 
 
 def source_hash(source: str) -> str:
@@ -233,11 +232,12 @@ class Archive(DatabaseFile):
 
     def digest(self) -> str:
         """SHA-256 of the trajectory: programs and who wrote them, islands, cells, scores, endings, moves; no times."""
-
-        def kept(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-            return values and {name: value for name, value in values.items() if name not in OUTSIDE_DIGEST}
-
-        rows = [list(kept(vars(entry) | {"score": kept(entry.score)}).values()) for entry in self.entries()]
+        entries = self.entries()
+        for entry in entries:
+            if entry.score is not None:
+                entry.score.pop("interval", None)  # follows from the losses
+        kept = [name for name in COLUMNS if name not in OUTSIDE_DIGEST]
+        rows = [[getattr(entry, name) for name in kept] for entry in entries]
         rows += [astuple(move) for move in self.moves()]
         lines = (json.dumps(row, sort_keys=True).encode() + b"\n" for row in rows)
         return hashlib.sha256(b"".join(lines)).hexdigest()

@@ -28,3 +28,13 @@ def test_the_rule_alone_covers_92_percent_of_every_law_and_size_but_of_pairs_whe
     assert low.pop(coverage.RULE) == {"1 x 2"} and stats.few_words([2])
     assert len(least) == len(coverage.SIZES) + 1
     assert all(sizes - {"1 x 2"} for sizes in low.values())
+
+
+def test_the_guide_says_what_the_table_has(committed):
+    rule = committed[committed["method"] == coverage.RULE].set_index("size")
+    said = (ROOT / "docs" / "guide.md").read_text()
+    of_pairs = "in {lognormal:.1%} (lognormal) and {exponential:.1%} (exponential)".format(**rule.loc["1 x 2"])
+    assert of_pairs.replace("%", " %") in said
+    wide = f"{rule.loc['1 x 5', 'width normal']:.1f} times\nStudent's over five normal values"
+    assert wide in said and f"{rule.loc['4 x 12', 'width normal']:.2f} times over four families of twelve" in said
+    assert committed["method"].nunique() == 7 and "None of six other methods does" in said
