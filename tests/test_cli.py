@@ -66,7 +66,9 @@ def test_score_prints_the_whole_score_as_json(candidate, capsys):
     assert {"ood_mse", "train_mse", "interval", "families", "flops", "traits", "ended"} <= score.keys()
     assert len(score["ood_mse"]) == len(score["families"]) == 8
     assert main(["score", candidate]) == 0
-    assert capsys.readouterr().out.startswith(f"fitness {score['fitness']:.4f} [")
+    said = capsys.readouterr().out
+    assert said.startswith(f"fitness {score['fitness']:.4f} [")
+    assert "(95 % skewness-corrected t, less over groups of two) over 8 tasks" in said  # two a family
 
 
 def test_a_program_that_fails_is_reported_in_json_that_any_reader_takes(capsys, monkeypatch):

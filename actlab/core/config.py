@@ -70,8 +70,8 @@ class FitnessConfig:
     aggregate: str = "log-ratio"  # minus the mean log ratio to ReLU's loss, or "clamped-mean": minus the mean
     clamp: float = 10.0  # of a task's MSE, in variances of its training target; NaN and infinity count as this
     floor: float = 1e-3  # of a loss under the logarithm: what is below half of ReLU's training loss is fit, not shape
-    level: float = 0.95  # of the bootstrap interval over tasks
-    resamples: int = 2000  # of that bootstrap
+    level: float = 0.95  # of the interval over tasks
+    resamples: int = 2000  # counts for nothing now; the keys of records hold it
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
 """Statistics of the lab: intervals, paired comparisons, verdicts, and aggregates of losses over tasks.
 
-Losses, and all aggregates of them, are better when lower. We resample tasks (data sets) rather than seeds, since tasks
+Losses, and all aggregates of them, are better when lower. Units are tasks (data sets) rather than seeds, since tasks
 matter far more. The paper reports no intervals: all choices here are [ours].
 
-Arguments that recur: `level` is the coverage of an interval, `generator` the source of resamples and sign flips,
-`resamples` their number, and `strata` [n] the family of each unit. A suite holds its families in fixed numbers, so
-units are resampled within them, and differences between families are no source of error.
+Arguments that recur: `level` is the coverage of an interval, `generator` the source of resamples and sign flips, and
+`strata` [n] the family of each unit. A suite holds its families in fixed numbers, so that differences between families
+are no source of error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from scipy import stats
 if TYPE_CHECKING:
     import pandas as pd
 
-RESAMPLES = 10_000
+FLIPS = RESAMPLES = 10_000  # sign flips of a test, and resamples of a bootstrap
 ALPHA = 0.05  # a comparison is decided where its p value after Holm's correction is below
 EXACT_FLIPS = 12  # up to this many pairs, all 2**n sign flips are tried
 BATCH = 1 << 20  # numbers drawn at a time, so that memory stays near 16 MB whatever the number of resamples
@@ -68,36 +68,107 @@ def bracketed(estimate: float, low: float, high: float, spec: str = ".2f") -> st
     return f"{estimate:{spec}} [{low:{spec}}, {high:{spec}}]"
 
 
-def bootstrap_mean(
-    values: ArrayLike,
-    generator: np.random.Generator,
-    strata: ArrayLike | None = None,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> Interval:
-    """Return the mean of `values` [n], finite, with a percentile bootstrap interval.
+def reach(variance: ArrayLike, third: ArrayLike, degrees: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Return how far an interval of a mean goes below and above it: Student's, and as far as its skewness asks.
 
-    Small strata of m values make the interval too narrow, by a factor of sqrt(1 - 1/m); strata of one value are
-    refused.
+    Where values are skewed, Student's interval misses too often on the side of the long tail. Hall's transformation
+    corrects it, but is too short where tails are heavy and not skewed. Both together cover; `studies.coverage` measures
+    how often.
+
+    Args:
+        variance: of the mean, [...].
+        third: its third cumulant, [...].
+        degrees: of freedom, [...]; one less than Student's, since the skewness is estimated too [ours].
+
+    Source: Hall (1992), Journal of the Royal Statistical Society B 54; the union with Student's is [ours].
     """
-    values = _vector("bootstrap_mean", values)
+    t, error = stats.t.ppf(tails(level)[1], degrees), np.sqrt(variance)
+    down, up = bent(t, third / np.where(error > 0, error, 1) ** 3)
+    return error * np.maximum(t, down), error * np.maximum(t, up)
+
+
+def bent(t: ArrayLike, skewness: ArrayLike) -> tuple[Floats, Floats]:
+    """Return how far Hall's interval of a mean of this skewness goes below and above it, in standard errors."""
+    slope = np.where(np.abs(skewness) > 1e-6, skewness, 1e-6)
+    ends = 3 / slope * (np.cbrt(1 + slope * (np.array([t, -t]) - slope / 6)) - 1)
+    return ends[0], -ends[1]
+
+
+def weighted_mean(
+    groups: Sequence[Floats], weights: Sequence[float], level: float = 0.95
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the weighted sum of the means of independent groups, its interval's low and high, and p that it is 0.
+
+    Each group is [..., n], with two values or more, and gives [...]. Degrees of freedom are Satterthwaite's. The p is
+    Welch's, without a correction: under its hypothesis either sign is as likely, so that nothing is skewed.
+
+    Source: Welch (1947), Biometrika 34; Satterthwaite (1946), Biometrics Bulletin 2.
+    """
+    means, variances, thirds = cumulants(groups, weights)
+    sizes, mean, variance = np.array([group.shape[-1] for group in groups]), means.sum(axis=0), variances.sum(axis=0)
+    down, up = reach(variance, thirds.sum(axis=0), satterthwaite(variances, spare(sizes)), level)
+    return mean, mean - down, mean + up, _p_value(mean, variance, satterthwaite(variances, sizes - 1))
+
+
+def cumulants(groups: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """Return the weighted mean of each group [..., n], its variance and its third cumulant: [3, groups, ...].
+
+    The variance is without bias. The cumulant is n / (n - 1) times that without bias, since it is divided by a variance
+    of the same values, which hides some of the skewness [ours].
+    """
+    rows = []
+    for values, weight in zip(groups, weights, strict=True):
+        n, mean = values.shape[-1], values.mean(axis=-1)
+        gaps = values - mean[..., None]
+        square, cube = np.vecdot(gaps, gaps) / (n - 1), np.vecdot(gaps * gaps, gaps) / (n - 1)
+        rows.append((weight * mean, weight**2 * square / n, weight**3 * cube / ((n - 1) * spare(n))))
+    return np.moveaxis(np.array(rows), 1, 0)
+
+
+def spare(sizes: ArrayLike) -> NDArray[np.int_]:
+    """Return the degrees of freedom of groups of these sizes, whose mean and skewness are estimated; two have one."""
+    return np.maximum(np.asarray(sizes) - 2, 1)
+
+
+def satterthwaite(variances: Floats, free: ArrayLike) -> Floats:
+    """Return Satterthwaite's degrees of freedom of a sum of variances [groups, ...], which have these themselves."""
+    share = variances / np.where((total := variances.sum(axis=0)) > 0, total, 1)
+    fourth = (share.T**2 / free).T.sum(axis=0)
+    return 1 / np.where(total > 0, fourth, 1)
+
+
+def _p_value(mean: Floats, variance: Floats, degrees: Floats) -> Floats:
+    """Return Student's two-sided p of a mean of 0; without variance it is 0 or 1."""
+    t = np.abs(mean) / np.sqrt(np.where(variance > 0, variance, 1))
+    return np.where(variance > 0, 2 * stats.t.sf(t, degrees), mean == 0)
+
+
+def mean_interval(
+    values: ArrayLike, strata: ArrayLike | None = None, level: float = 0.95, least: float = -np.inf
+) -> Interval:
+    """Return the mean of `values` [n], finite, with a `weighted_mean`'s interval; strata of one value are refused.
+
+    The interval is cut off at `least`, below which no value can lie: 0 for losses.
+    """
+    values = _vector("mean_interval", values)
     groups = members(values.size, strata)
     if min(map(len, groups)) < 2:
-        raise ValueError(f"bootstrap_mean: wanted at least 2 values in each stratum, got {sizes(groups)}")
-    drawn = stats.bootstrap(
-        [values[group] for group in groups],
-        lambda *parts, axis: sum(part.sum(axis=axis) for part in parts) / values.size,
-        n_resamples=resamples,
-        batch=max(1, BATCH // values.size),
-        vectorized=True,
-        method="percentile",
-        rng=generator,
-    ).bootstrap_distribution
-    low, high = np.quantile(drawn, tails(level))
-    method = (
-        f"{level:.0%} percentile bootstrap over {values.size} values{_within(strata, groups)}, {resamples} resamples"
-    )
-    return Interval(float(values.mean()), float(low), float(high), values.size, method)
+        raise ValueError(f"mean_interval: wanted at least 2 values in each stratum, got {sizes(groups)}")
+    parts, shares = [values[group] for group in groups], [len(group) / values.size for group in groups]
+    middle, *ends, _ = (float(part) for part in weighted_mean(parts, shares, level))
+    mean = float(values.mean())
+    low, high = (mean + (end - middle) for end in ends)  # free of the rounding of a sum in another order
+    few = few_words(map(len, groups))
+    method = f"{level:.0%} skewness-corrected t over {values.size} values{_within(strata, groups)}{few}"
+    return Interval(mean, max(low, least), high, values.size, method)
+
+
+FEW = "less over groups of two"  # behind the words for an interval which `studies.coverage` shows to miss too often
+
+
+def few_words(sizes: Iterable[int]) -> str:
+    """Return `FEW` behind a comma where one of these groups is too small for its interval to cover, else nothing."""
+    return f", {FEW}" if min(sizes) < 3 else ""
 
 
 def paired_difference(
@@ -106,18 +177,18 @@ def paired_difference(
     generator: np.random.Generator,
     strata: ArrayLike | None = None,
     level: float = 0.95,
-    resamples: int = RESAMPLES,
+    flips: int = FLIPS,
 ) -> Comparison:
-    """Return mean(a - b) over the same tasks, its bootstrap interval, and the p value of a sign-flip test.
+    """Return mean(a - b) over the same tasks, its `mean_interval`, and the p value of a sign-flip test.
 
     `a` and `b` are [n], finite, in the same order of tasks. Under the null hypothesis either sign of a difference is as
-    likely. Up to 12 pairs, all flips are tried; beyond, `resamples` random ones, and p is (1 + hits) / (1 + resamples),
-    never 0. The strata serve the interval alone.
+    likely. Up to 12 pairs, all flips are tried; beyond, so many random ones, and p is (1 + hits) / (1 + flips), never
+    0. The strata serve the interval alone, which holds for skewed differences too, and may be the wider for it.
     """
     differences = _differences("paired_difference", a, b)
-    interval = bootstrap_mean(differences, generator, strata, level, resamples)
-    p_value, flips = _sign_flip(differences, generator, resamples)
-    method = f"paired {interval.method}; p from {flips} sign flips"
+    interval = mean_interval(differences, strata, level)
+    p_value, tried = _sign_flip(differences, generator, flips)
+    method = f"paired {interval.method}; p from {tried} sign flips"
     return Comparison(interval.estimate, interval.low, interval.high, interval.n, method, p_value)
 
 
@@ -125,7 +196,7 @@ def _within(strata: ArrayLike | None, groups: list[NDArray]) -> str:
     return "" if strata is None else f" in {len(groups)} strata"
 
 
-def _sign_flip(differences: Floats, generator: np.random.Generator, resamples: int) -> tuple[float, str]:
+def _sign_flip(differences: Floats, generator: np.random.Generator, flips: int) -> tuple[float, str]:
     """Return the two-sided p value of mean 0, and the flips tried in words."""
     n = differences.size
     reach = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()  # ties count, despite rounding
@@ -133,31 +204,24 @@ def _sign_flip(differences: Floats, generator: np.random.Generator, resamples: i
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
         return float(np.mean(np.abs((1 - 2 * bits) @ differences) >= reach)), f"all {2**n}"
     hits, rows = 0, max(1, BATCH // n)
-    for start in range(0, resamples, rows):
-        signs = 1 - 2 * generator.integers(2, size=(min(rows, resamples - start), n))
+    for start in range(0, flips, rows):
+        signs = 1 - 2 * generator.integers(2, size=(min(rows, flips - start), n))
         hits += int(np.count_nonzero(np.abs(signs @ differences) >= reach))
-    return (1 + hits) / (1 + resamples), f"{resamples} random"
-
-
-def student(mean: float, error: float, degrees: float, level: float = 0.95) -> tuple[float, float, float]:
-    """Return Student's interval of a mean with this standard error, low and high, and the p value of mean 0."""
-    reach = float(stats.t.ppf((1 + level) / 2, degrees)) * error
-    p_value = float(2 * stats.t.sf(abs(mean) / error, degrees)) if error else float(mean == 0)
-    return mean - reach, mean + reach, p_value
+    return (1 + hits) / (1 + flips), f"{flips} random"
 
 
 def paired_t(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Comparison:
-    """Return mean(a - b) of `a` and `b` [n] with Student's interval and p value: for few seeds.
+    """Return mean(a - b) of `a` and `b` [n] with its `mean_interval` and Student's p value: for few seeds.
 
-    A bootstrap over few seeds is too narrow. Where all differences are equal and not 0, the interval has no width and
-    Student's p would be 0; then p is that of the sign-flip test, 2^(1 - n).
+    Where all differences are equal and not 0, the interval has no width and Student's p would be 0; then p is that of
+    the sign-flip test, 2^(1 - n).
     """
     differences = _differences("paired_t", a, b)
-    n, mean = differences.size, float(differences.mean())
-    low, high, p_value = student(mean, float(differences.std(ddof=1) / np.sqrt(n)), n - 1, level)
-    if np.ptp(differences) < 1e-12 < abs(mean):
+    found, n = mean_interval(differences, level=level), differences.size
+    p_value = float(weighted_mean([differences], [1])[-1])
+    if np.ptp(differences) < 1e-12 < abs(found.estimate):
         p_value = 2.0 ** (1 - n)
-    return Comparison(mean, low, high, n, f"{level:.0%} paired t over {n} pairs", p_value)
+    return Comparison(found.estimate, found.low, found.high, n, f"paired {found.method}", p_value)
 
 
 def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = None, level: float = 0.95) -> Comparison:
@@ -167,9 +231,9 @@ def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = No
 
     The differences of one run are correlated, and so are those of one task. This is a crossed design of two random
     factors without repetition: the variance of the mean is the sum of the components for runs, for tasks within their
-    families, and for the rest, from expected mean squares, and Student's distribution has Satterthwaite's degrees of
-    freedom. These are near runs - 1 where runs differ most, and near the number of tasks where tasks do. A bootstrap
-    over five runs would be too narrow: its variance is a fifth too small, and its tails are those of the normal.
+    families, and for the rest, from expected mean squares, with Satterthwaite's degrees of freedom. These are near the
+    number of runs where runs differ most, and near that of tasks where tasks do. The interval is that of `reach`, with
+    the third cumulants of runs and of tasks; p is Student's, as in `weighted_mean`.
 
     Raises ValueError: a value is not finite, shapes differ, or there are fewer than two runs, or two tasks a stratum.
 
@@ -198,14 +262,19 @@ def crossed_difference(a: ArrayLike, b: ArrayLike, strata: ArrayLike | None = No
     squares = np.array([tasks * ((by_run - mean) ** 2).sum(), runs * (within**2).sum(), (residual**2).sum()]) / free
     weights = np.append(squares[:2] > squares[2], 0).astype(float)  # a negative component counts as none
     weights[2] = 1 - weights[:2].sum()
-    variance = float(weights @ squares)
-    degrees = variance**2 / float(weights**2 @ (squares**2 / free)) if variance else float(free[0])
-    low, high, p_value = student(mean, np.sqrt(variance / differences.size), degrees, level)
+    variances = weights * squares / differences.size
+    by_task = [differences[:, group].mean(axis=0) for group in groups]
+    of_tasks = cumulants(by_task, [len(group) / tasks for group in groups])[2].sum()
+    third = weights[:2] @ [cumulants([by_run], [1])[2].sum(), of_tasks]
+    left = [spare(runs), spare([len(group) for group in groups]).sum(), free[2]]
+    degrees = satterthwaite(variances, left)
+    down, up = reach(variances.sum(), third, degrees, level)
+    p_value = float(_p_value(mean, variances.sum(), satterthwaite(variances, free)))
     method = (
-        f"{level:.0%} crossed t over {runs} runs and {tasks} tasks{_within(strata, groups)}, "
-        f"{degrees:.1f} degrees of freedom"
+        f"{level:.0%} skewness-corrected crossed t over {runs} runs and {tasks} tasks{_within(strata, groups)}, "
+        f"{degrees:.1f} degrees of freedom{few_words([runs, *map(len, groups)])}"
     )
-    return Comparison(mean, low, high, runs, method, p_value)
+    return Comparison(mean, float(mean - down), float(mean + up), runs, method, p_value)
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -318,7 +387,9 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Return Spearman's rho and Kendall's tau-b of two scores [n] of the same items, with bootstrap intervals.
 
-    A resample in which all items tie has no correlation and is left out: `scipy.stats.bootstrap` would return NaN.
+    A resample in which all items tie has no correlation and is left out: `scipy.stats.bootstrap` would return NaN. Of
+    normal scores the intervals cover 94 % or more from ten items on; of six, 79 % where the correlation is 0.95, since
+    a sample without any swap has no spread.
     """
     a, b = _vector("rank_correlation", a), _vector("rank_correlation", b)
     if a.shape != b.shape or a.size < 4 or not (np.ptp(a) and np.ptp(b)):

@@ -112,10 +112,11 @@ class Standing:
         place = 1 + int((self.table["log_ratio"] < row["log_ratio"]).sum())
         duels = page.each(self.duels, "{verdict} against {function}", ", ")
         early = " After 100 steps on few tasks this says nothing yet." if self.profile == "smoke" else ""
+        few = f", {stats.FEW}" if early else ""
         return (
             f"Profile {self.profile}, search suite, n = {row['n']} tasks, one seed: OOD MSE {loss}, {ratio} times "
-            "ReLU's (geometric mean; 95 % percentile bootstrap over tasks within families), place "
-            f"{place} of {len(self.table)}. Paired by task, with Holm's correction: {duels}.{early}"
+            f"ReLU's (geometric mean; {page.WITHIN}{few}), place {place} of {len(self.table)}. "
+            f"Paired by task, with Holm's correction: {duels}.{early}"
         )
 
 

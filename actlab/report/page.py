@@ -12,18 +12,19 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from actlab.activations import zoo
+from actlab.core import stats
 from actlab.core.records import ROOT
 from actlab.report.figures import style
 from actlab.scoring import summaries
 from actlab.search.inspect import printable
 
 # How the intervals of a caption were made.
-BOOTSTRAP = "95 % percentile bootstrap over data sets within families"
-PAIRED = "paired by data set, 95 % percentile bootstrap within families, verdicts by Holm's p below 0.05"
+WITHIN = "95 % skewness-corrected t over data sets within families"
+PAIRED = "paired by data set, 95 % skewness-corrected t within families, verdicts by Holm's p below 0.05"
 WILSON = "95 % Wilson intervals"
-T = "95 % t intervals over seeds"
-PAIRED_T = "95 % paired t intervals over seeds"
-CROSSED = "95 % crossed t intervals over seeds and data sets"
+T = "95 % skewness-corrected t over seeds"
+PAIRED_T = "95 % skewness-corrected paired t over seeds"
+CROSSED = "95 % skewness-corrected crossed t over seeds and data sets"
 EXACT = "exact values, so no interval"
 POINTS = "point estimates without intervals"
 
@@ -36,8 +37,11 @@ def say(text: str) -> None:
 def caption(what: str, read: str = "", *, profile: str, n: object = "", method: str = "", ours: bool = False) -> None:
     """Shows one paragraph below a figure or a table, or for a result.
 
-    `caption("Figure 7", "ReLU is best.", profile="smoke", n="8 data sets", method=BOOTSTRAP)` reads
-    **Figure 7** (smoke profile; n = 8 data sets; 95 % percentile bootstrap ...). ReLU is best.
+    `caption("Figure 7", "ReLU is best.", profile="smoke", n="8 data sets", method=WITHIN)` reads
+    **Figure 7** (smoke profile; n = 8 data sets; 95 % skewness-corrected t ..., less over groups of two). ReLU is best.
+
+    That some intervals cover less than 95 % stands behind the method where `n` or `read` speak of two seeds or splits,
+    or the profile is smoke, whose search suite has two data sets a family.
 
     Args:
         what: what is shown or claimed; printed bold.
@@ -49,6 +53,8 @@ def caption(what: str, read: str = "", *, profile: str, n: object = "", method: 
     """
     if isinstance(n, pd.Series | Mapping):
         n = each(n, "{value} ({name})", ", ")
+    if "skewness-corrected" in method and (profile == "smoke" or re.search(r"\b2 (seeds|splits)\b", f"{n} {read}")):
+        method += f", {stats.FEW}"
     facts = [f"{profile} profile", f"n = {n}" if str(n) else "", method]
     say(f"**{what}**{' [ours]' * ours} ({'; '.join(filter(None, facts))}). {read}".rstrip())
 

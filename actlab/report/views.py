@@ -1,6 +1,6 @@
 """What the notebooks on images, algorithms and molecules show of `make transfer`: tests, curves, failures, words.
 
-A kind is a benchmark. Rows are those of `sweep.records`. Intervals are Student's, over seeds; all is [ours].
+A kind is a benchmark. Rows are those of `sweep.records`. Intervals are of `stats.paired_t`, over seeds; all is [ours].
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _shared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def full_table(kept: Records, profile: str = "paper") -> pd.DataFrame:
-    """The scores on the full data sets, with 95 % t intervals over seeds: columns function and those of `own_table`.
+    """The scores on the full data sets, with 95 % intervals over seeds: columns function and those of `own_table`.
 
     Empty where there are none.
     """
@@ -100,7 +100,8 @@ def full_words(kept: Records, kind: str | None = None, profile: str = "paper") -
         for data, part in [(None, of_kind)] if benchmark == statistics.MANY else of_kind.groupby("data", sort=False):
             name = data or f"{of_kind['data'].nunique()} algorithms"
             said.append(f"{name} ({part['function'].nunique()} functions, {part['seed'].nunique()} seeds)")
-    return f"Profile {profile}: {', '.join(said)}; mean with 95 % t interval over seeds."
+    few = stats.few_words(scores.groupby(["benchmark", "data"])["seed"].nunique())
+    return f"Profile {profile}: {', '.join(said)}; mean with 95 % skewness-corrected t over seeds{few}."
 
 
 def verify(kind: str, profile: str, kept: Records, data: Sequence[str] | None = None) -> str:
@@ -168,7 +169,7 @@ def cells(fields: Mapping[str, ArrayLike]) -> pd.DataFrame:
 
 
 def over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean and 95 % t interval of `value` over the rows of each group: columns `by`, n, value, low, high.
+    """Mean and 95 % interval of `value` over the rows of each group: columns `by`, n, value, low, high.
 
     A group of one row has no interval.
     """
@@ -209,7 +210,7 @@ def whole_against_batches(scores: pd.DataFrame) -> pd.DataFrame:
     """The whole test set as one batch against batches of the training size, of functions that see their batch.
 
     Columns data, split, function, n (runs of which both were scored), batches, whole, difference (of the whole over
-    batches), low, high: 95 % paired t over seeds.
+    batches), low, high (`stats.paired_t` over seeds).
     """
     by = ["data", "split", "function"]
     seen = scores[scores["function"].map(sweep.sees_its_batch) & ~scores["failed"] & scores["whole"].notna()]

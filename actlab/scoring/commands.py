@@ -7,13 +7,14 @@ import json
 import math
 import shlex
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from actlab.candidates.program import Refused
 from actlab.candidates.program import check as check_source
-from actlab.core import config
+from actlab.core import config, stats
 from actlab.core.jobs import Runner
 from actlab.scoring.evaluator import Evaluator, Score
 from actlab.scoring.laboratory import Laboratory
@@ -121,8 +122,10 @@ def score(options: argparse.Namespace, runner: Runner) -> int:
     elif result.ended == "scored":
         mean = sum(result.ood_mse) / len(result.ood_mse)
         low, high = result.interval
-        print(f"fitness {result.fitness:.4f} [{low:.4f}, {high:.4f}] over {len(result.ood_mse)} tasks of the", end=" ")
-        print(f"{options.suite} suite, profile {options.profile}; mean OOD MSE {mean:.4f}")
+        few = stats.few_words(Counter(result.families).values())
+        print(f"fitness {result.fitness:.4f} [{low:.4f}, {high:.4f}] (95 % skewness-corrected t{few}) over", end=" ")
+        print(f"{len(result.ood_mse)} tasks of the {options.suite} suite, profile {options.profile};", end=" ")
+        print(f"mean OOD MSE {mean:.4f}")
     else:
         print(f"{result.ended}: {result.error}")
     return 0 if result.ended == "scored" else 1

@@ -43,7 +43,7 @@ class Score:
     ended: str
     error: str | None
     fitness: float  # higher is better; minus infinity unless it was scored
-    interval: tuple[float, float]  # of the fitness: bootstrap over tasks
+    interval: tuple[float, float]  # of the fitness: `stats.mean_interval` over tasks within families
     ood_mse: tuple[float, ...]  # predicted in batches of the training size; counts for the fitness
     ood_mse_whole: tuple[float, ...]  # predicted as one batch
     train_mse: tuple[float, ...]
@@ -370,9 +370,8 @@ class Evaluator:
         """
         gains, interval = contributions(ood, reference, self.config), (-math.inf, math.inf)
         if min(map(families.count, families)) > 1:
-            how = {"strata": np.array(families), "level": self.config.level, "resamples": self.config.resamples}
-            found = stats.bootstrap_mean(gains, np.random.default_rng(0), **how)
-            interval = (float(found.low), float(found.high))
+            found = stats.mean_interval(gains, np.array(families), self.config.level)
+            interval = (found.low, found.high)
         losses = (tuple(part.tolist()) for part in (ood, whole, train))
         return Score("scored", None, float(gains.mean()), interval, *losses, families)
 

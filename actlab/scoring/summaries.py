@@ -1,8 +1,8 @@
 """Losses summed up for tables and figures: means, log ratios and planned comparisons, each with its interval (ours).
 
-`losses` is what `Laboratory.scores` returns: a row a function, suite, seed and task. Intervals are 95 % percentile
-bootstraps over data sets, within their families, with the same `seed` for every function; `config` has the losses'
-clamp and floor.
+`losses` is what `Laboratory.scores` returns: a row a function, suite, seed and task. Intervals are 95 % ones of
+`stats.mean_interval` over data sets within their families; `seed` is that of sign flips, the same for every function;
+`config` has the losses' clamp and floor.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def log_ratios(losses: pd.DataFrame, config: FitnessConfig, reference: str = "re
     return table.assign(log_ratio=table["log"] - of_reference).drop(columns="log")
 
 
-def summary(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0, reference: str = "relu") -> pd.DataFrame:
+def summary(losses: pd.DataFrame, config: FitnessConfig, reference: str = "relu") -> pd.DataFrame:
     """Each function on each suite: mean OOD loss, mean log ratio to a reference among the functions, training loss.
 
     Columns function, suite, n, ood_mse, ood_low, ood_high, whole_mse, train_mse, log_ratio, log_low, log_high, from
@@ -58,7 +58,8 @@ def summary(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0, referenc
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        mean, ratio = (_mean(part, column, seed, part["family"]) for column in ("ood_mse", "log_ratio"))
+        mean = stats.mean_interval(part["ood_mse"], part["family"], least=0)
+        ratio = stats.mean_interval(part["log_ratio"], part["family"])
         whole = {"whole_mse": part["ood_mse_whole"].mean(), "train_mse": part["train_mse"].mean()}
         return {"n": mean.n} | mean.columns("ood_mse", "ood_") | whole | ratio.columns("log_ratio", "log_")
 
@@ -69,10 +70,6 @@ def _each(losses: pd.DataFrame, row: Callable[[pd.DataFrame], dict[str, float]],
     """A row a suite and function, and by the columns `more`; the function is the first column."""
     table = stats.by_group(losses, ["suite", "function", *more], row)
     return table[["function", "suite", *table.columns[2:]]]
-
-
-def _mean(part: pd.DataFrame, column: str, seed: int, families: pd.Series | None = None) -> stats.Interval:
-    return stats.bootstrap_mean(part[column], np.random.default_rng(seed), families)
 
 
 def unequal(fit: Any) -> Any:
@@ -95,15 +92,15 @@ def notes(table: pd.DataFrame, reference: str = "relu") -> pd.DataFrame:
     return table.assign(train_ratio=ratio, signs_differ=gain * log < 0, note=note)
 
 
-def batch_effect(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.DataFrame:
+def batch_effect(losses: pd.DataFrame, config: FitnessConfig) -> pd.DataFrame:
     """Prediction of the whole OOD set as one batch against batches of the training size, paired by data set.
 
     Columns function, suite, n, batches and whole (mean losses), log_ratio (whole over batches), low, high.
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        pair = [stats.log_losses(part[c], config.clamp, config.floor) for c in ("ood_mse_whole", "ood_mse")]
-        found = stats.paired_difference(*pair, np.random.default_rng(seed), strata=part["family"])
+        whole, batches = (stats.log_losses(part[c], config.clamp, config.floor) for c in ("ood_mse_whole", "ood_mse"))
+        found = stats.mean_interval(whole - batches, part["family"])
         means = {"batches": part["ood_mse"].mean(), "whole": part["ood_mse_whole"].mean()}
         return {"n": found.n} | means | found.columns("log_ratio")
 
@@ -116,7 +113,7 @@ def families(losses: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()[["function", "suite", *losses["family"].unique()]].rename_axis(columns=None)
 
 
-def by_family(losses: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def by_family(losses: pd.DataFrame) -> pd.DataFrame:
     """Table 4 [ours]: mean OOD and training losses of each function on each family of each suite, with intervals.
 
     Columns function, suite, family, n (data sets), ood_mse, ood_low, ood_high, train_mse, train_low, train_high, from
@@ -124,7 +121,8 @@ def by_family(losses: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        ood, train = (_mean(part, f"{side}_mse", seed).columns(f"{side}_mse", f"{side}_") for side in ("ood", "train"))
+        found = (stats.mean_interval(part[f"{side}_mse"], least=0) for side in ("ood", "train"))
+        ood, train = (one.columns(f"{side}_mse", f"{side}_") for one, side in zip(found, ("ood", "train"), strict=True))
         return {"n": len(part)} | ood | train
 
     return _each(losses, row, "family")

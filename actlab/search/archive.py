@@ -232,8 +232,12 @@ class Archive(DatabaseFile):
 
     def digest(self) -> str:
         """SHA-256 of the trajectory: programs and who wrote them, islands, cells, scores, endings, moves; no times."""
+        entries = self.entries()
+        for entry in entries:
+            if entry.score is not None:
+                entry.score.pop("interval", None)  # follows from the losses
         kept = [name for name in COLUMNS if name not in OUTSIDE_DIGEST]
-        rows = [[getattr(entry, name) for name in kept] for entry in self.entries()]
+        rows = [[getattr(entry, name) for name in kept] for entry in entries]
         rows += [astuple(move) for move in self.moves()]
         lines = (json.dumps(row, sort_keys=True).encode() + b"\n" for row in rows)
         return hashlib.sha256(b"".join(lines)).hexdigest()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from actlab.core import stats
 from actlab.core.config import FitnessConfig, Profile
 from actlab.scoring.commands import command
 from actlab.search import runs, selection
@@ -178,7 +180,8 @@ def program_text(report: Mapping[str, Any]) -> str:
         lines.append(f"{_cost(report['description'])}; {traits}")
     if report["score"] is not None:
         losses, ends = report["score"]["ood_mse"], [end for end in report["score"]["interval"] if end is not None]
-        interval = f"; interval of the fitness [{ends[0]:.4f}, {ends[1]:.4f}]" if len(ends) == 2 else ""
+        few = stats.few_words(Counter(report["score"]["families"]).values())
+        interval = f"; 95 % interval of the fitness [{ends[0]:.4f}, {ends[1]:.4f}]{few}" if len(ends) == 2 else ""
         lines.append(f"mean OOD MSE {sum(losses) / len(losses):.4g} over {len(losses)} tasks{interval}")
     lines += [f"round {move['round']}, island {move['island']}: {move['how']} ({move['cell']})"
               for move in report["moves"]]  # fmt: skip

@@ -155,7 +155,7 @@ def study(
 
     Returns:
         A row a plan: plan, searches, and three shares, each with low and high: saved, of the steps of training all in
-        full (95 % bootstrap over the orders); dropped, of the candidates that are better than the incumbent of their
+        full (95 % interval over the orders); dropped, of the candidates that are better than the incumbent of their
         round (better, their number); and same_winner, of the searches that end as training all in full does. The latter
         two have Wilson's intervals, which are too narrow, since candidates and searches share functions. Last, lost:
         the mean over searches of how much the winner's fitness falls short.
@@ -168,7 +168,7 @@ def study(
     for plan in plans:
         played = [_play(plan, full[:, tasks], short[:, tasks], share, rounds, elites) for rounds, tasks in drawn]
         cost, better, dropped, lost = np.array(played).T
-        saved = stats.bootstrap_mean(1 - cost / (len(full) - 1), np.random.default_rng(0))
+        saved = stats.mean_interval(1 - cost / (len(full) - 1))
         row = {"plan": plan.name, "searches": orders}
         row |= saved.columns("saved", "saved_") | {"better": int(better.sum())}
         row |= _share("dropped", int(dropped.sum()), int(better.sum()))

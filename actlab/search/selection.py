@@ -91,12 +91,12 @@ def held_out_fitness(laboratory: Laboratory, programs: Iterable[Entry], suite: s
     """Fitness of programs on a suite that selection never sees.
 
     Returns:
-        Columns held_out, low, high (bootstrap over data sets within families), indexed by the programs' ids.
+        Columns held_out, low, high (`stats.mean_interval` over data sets within families), indexed by programs' ids.
     """
     found, families = _gains_on(laboratory, programs, suite)
     config, rows = laboratory.profile.fitness, {}
     for id, values in found.items():
-        mean = stats.bootstrap_mean(values, np.random.default_rng(0), families, config.level, config.resamples)
+        mean = stats.mean_interval(values, families, config.level)
         rows[id] = {"held_out": mean.estimate, "low": mean.low, "high": mean.high}
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -106,14 +106,13 @@ def overfit_steps(laboratory: Laboratory, programs: Sequence[Entry], suite: str 
 
     Returns:
         Columns id, before (the best until then), search (how much the fitness rose), held_out (the mean paired
-        difference to the one before over the suite's data sets), low, high (bootstrap within families, each pair by
-        itself), parts: whether it is an overfit step, that is, the interval lies below zero.
+        difference to the one before over the suite's data sets), low, high (`stats.mean_interval` within families, each
+        pair by itself), parts: whether it is an overfit step, that is, the interval lies below zero.
     """
     found, families = _gains_on(laboratory, programs, suite)
     config, rows = laboratory.profile.fitness, []
     for before, entry in pairwise(programs):
-        rng, pair = np.random.default_rng(0), (found[entry.id], found[before.id])
-        gap = stats.paired_difference(*pair, rng, families, config.level, config.resamples)
+        gap = stats.mean_interval(found[entry.id] - found[before.id], families, config.level)
         rise = entry.fitness - before.fitness
         rows.append((entry.id, before.id, rise, gap.estimate, gap.low, gap.high, gap.high < 0))
     return pd.DataFrame(rows, columns=["id", "before", "search", "held_out", "low", "high", "parts"])

@@ -9,6 +9,7 @@
 - `distribution`: what labs are drawn from;
 - `multiverse`: many such labs: the verb multiverse;
 - `robustness`: claims over them;
+- `coverage`: how often intervals hold the mean;
 - `claim_rules`: the rule of each claim's verdict;
 - `committed`: the verb records;
 - `lab_canary`: notices code that trains or scores otherwise;

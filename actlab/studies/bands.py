@@ -1,7 +1,7 @@
 """Statistics of what networks learn by frequency (ours): measures by task, planned comparisons, mean spectra.
 
 The records are `spectra.study`'s, of one training seed. Tasks are the unit that is resampled, within their families;
-`seed` is that of the bootstrap and the sign flips.
+`seed` is that of the sign flips.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ MEASURES = {
     "miss": "error beyond the range, in the band",
 }  # each as a natural logarithm, so that a difference is a ratio
 KEYS = ["function", "family", "task"]
-RESAMPLES = 2000  # of the bootstrap, where an interval is drawn and nothing is tested
 
 
 def banded(found: Found) -> pd.DataFrame:
@@ -141,16 +140,17 @@ def claim(rows: pd.DataFrame, measure: str, side: str) -> str:
     return f"{word} ({agree} for, {contrary} against, of {len(found)})"
 
 
-def shares(found: Found, seed: int = 0) -> pd.DataFrame:
+def shares(found: Found) -> pd.DataFrame:
     """Mean share of the power above the band, of predictions and of errors, inside the range and beyond it.
 
     Columns function, where, signal (prediction, error, target), n, estimate, low, high.
     """
     tall = _by_place(banded(found), ["where"], ["prediction_share", "error_share", "target_share"])
-    return _means(tall.assign(signal=tall["signal"].str.removesuffix("_share")), ["function", "where", "signal"], seed)
+    tall["signal"] = tall["signal"].str.removesuffix("_share")
+    return _means(tall, ["function", "where", "signal"], least=0)
 
 
-def spectrum(found: Found, family: str, most: int = 16, seed: int = 0) -> pd.DataFrame:
+def spectrum(found: Found, family: str, most: int = 16) -> pd.DataFrame:
     """Geometric mean spectra of a family's predictions and targets, inside the range and beyond it.
 
     Columns function, where (inside, or beyond: both sides), signal (prediction, target), periods (1 to `most`), n,
@@ -159,7 +159,7 @@ def spectrum(found: Found, family: str, most: int = 16, seed: int = 0) -> pd.Dat
     rows = found.power[(found.power["family"] == family) & found.power["periods"].between(1, most)]
     tall = _by_place(rows, ["where", "periods"], ["prediction", "target"])
     tall["value"] = np.log(tall["value"].clip(lower=FLOOR))
-    return _exponential(_means(tall, ["function", "where", "signal", "periods"], seed))
+    return _exponential(_means(tall, ["function", "where", "signal", "periods"]))
 
 
 def _by_place(table: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
@@ -169,17 +169,17 @@ def _by_place(table: pd.DataFrame, by: list[str], columns: list[str]) -> pd.Data
     return means.melt([*KEYS, *by], columns, "signal", "value")
 
 
-def training(found: Found, seed: int = 0) -> pd.DataFrame:
+def training(found: Found) -> pd.DataFrame:
     """Geometric mean over tasks of gradient norms and losses along training.
 
     Columns function, quantity (gradient, relative: to the root of the loss, loss), step, n, estimate, low, high.
     """
     steps = found.steps.assign(relative=found.steps["gradient"] / found.steps["loss"] ** 0.5)
     tall = steps.melt([*KEYS, "step"], ["gradient", "relative", "loss"], "quantity", "value")
-    return _exponential(_means(tall.assign(value=np.log(tall["value"])), ["function", "quantity", "step"], seed))
+    return _exponential(_means(tall.assign(value=np.log(tall["value"])), ["function", "quantity", "step"]))
 
 
-def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]], seed: int = 0) -> pd.DataFrame:
+def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]]) -> pd.DataFrame:
     """Each measure by the amplitude, as a ratio to GELU, which is amplitude 0 of every form.
 
     `table` is that of `measures`, and `named` a form, an amplitude and the function's name in the table.
@@ -192,14 +192,14 @@ def sweep(table: pd.DataFrame, named: Iterable[tuple[str, float, str]], seed: in
         gaps = by_name[name][list(MEASURES)] - base[list(MEASURES)]
         tall = gaps.assign(family=base["family"]).melt("family", list(MEASURES), "measure", "value")
         parts.append(tall.assign(form=form, amplitude=amplitude))
-    return _exponential(_means(pd.concat(parts), ["form", "amplitude", "measure"], seed))
+    return _exponential(_means(pd.concat(parts), ["form", "amplitude", "measure"]))
 
 
-def _means(table: pd.DataFrame, by: list[str], seed: int) -> pd.DataFrame:
-    """Means of `value` with 95 % bootstrap intervals over tasks within families."""
+def _means(table: pd.DataFrame, by: list[str], least: float = -np.inf) -> pd.DataFrame:
+    """Means of `value` with 95 % intervals over tasks within families."""
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        mean = stats.bootstrap_mean(part["value"], np.random.default_rng(seed), part["family"], resamples=RESAMPLES)
+        mean = stats.mean_interval(part["value"], part["family"], least=least)
         return {"n": mean.n} | mean.columns("estimate")
 
     return stats.by_group(table, by, row)

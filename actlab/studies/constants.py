@@ -183,7 +183,7 @@ def compared(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.D
     Args:
         losses: of `Found`.
         config: clamp and floor.
-        seed: of the bootstrap and the sign flips.
+        seed: of the sign flips.
 
     Returns:
         Columns function and those of `summaries.planned` from n on, Holm's correction over the functions; log_ratio is
@@ -195,8 +195,7 @@ def compared(losses: pd.DataFrame, config: FitnessConfig, seed: int = 0) -> pd.D
     names, parts, fits = losses["function"].unique(), summaries.by_function(arms), []
     for name in names:
         learned, fixed = (parts[f"{name} {arm}"] for arm in ("learned", "fixed"))
-        pair = learned["log"], fixed.loc[learned.index, "log"]
-        gap = stats.paired_difference(*pair, np.random.default_rng(seed), strata=learned["family"])
+        gap = stats.mean_interval(learned["log"] - fixed.loc[learned.index, "log"], learned["family"])
         fits.append(gap.columns("train_ratio", "train_"))
     table = summaries.planned(arms, [(f"{name} learned", f"{name} fixed") for name in names], config, seed)
     return table.drop(columns="subject").assign(function=names, **pd.DataFrame(fits))

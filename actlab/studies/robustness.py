@@ -221,14 +221,14 @@ def random_taus(count: int = len(TABLE_1)) -> pd.Series:
 def agreement(cube: Cube, seed: int = 0, resamples: int = RESAMPLES) -> pd.DataFrame:
     """How far the labs agree with the paper's order of Table 1, and with each other.
 
-    A row an aggregate: n (labs), tau (mean over labs) with low and high (95 % bootstrap over labs), both_low and
+    A row an aggregate: n (labs), tau (mean over labs) with low and high (95 %, over labs), both_low and
     both_high (over labs and tasks; redrawn tasks bias it to 0), p (sign flips), above (share of labs with a tau above
     0), and among with among_low and among_high: the mean tau of two different labs' orders.
     """
     rows, six = [], cube.rows(TABLE_1)
     for aggregate in AGGREGATES:
         found = taus(cube, aggregate)
-        whole = stats.paired_difference(found, np.zeros_like(found), np.random.default_rng(seed), resamples=resamples)
+        whole = stats.paired_difference(found, np.zeros_like(found), np.random.default_rng(seed), flips=resamples)
         drawn = [_taus(one[six]).mean() for one in cube.resampled(aggregate, seed, resamples)]
         both_low, both_high = np.quantile(drawn, ENDS)
         between = _between(_signs(cube.scores(aggregate)[six]), np.random.default_rng(seed), resamples)

@@ -70,14 +70,14 @@ def _calibrate(laboratory: Laboratory, rings: Sequence[float]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def means(losses: pd.DataFrame, by: str, seed: int = 0) -> pd.DataFrame:
-    """Mean OOD loss of each group of losses, with its 95 % bootstrap interval over tasks within families.
+def means(losses: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Mean OOD loss of each group of losses, with its 95 % interval over tasks within families.
 
     Columns `by`, n, ood_mse, low, high, train_mse; in the order of the rows.
     """
 
     def row(part: pd.DataFrame) -> dict[str, float]:
-        mean = stats.bootstrap_mean(part["ood_mse"], np.random.default_rng(seed), strata=part["family"])
+        mean = stats.mean_interval(part["ood_mse"], part["family"], least=0)
         return {"n": mean.n} | mean.columns("ood_mse") | {"train_mse": part["train_mse"].mean()}
 
     return stats.by_group(losses, [by], row)

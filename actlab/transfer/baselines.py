@@ -42,7 +42,7 @@ def beside(scores: pd.DataFrame, baselines: pd.DataFrame, function: str = "relu"
     `scores` is what `statistics.scores` returns, and `baselines` has rows of `score`.
 
     Columns data, split, answer, n (seeds), floor and score (means over the seeds of the comparison), difference (of the
-    score over the floor), low, high (95 % t interval, with an answer's one score taken as known) and verdict: above or
+    score over the floor), low, high (`stats.paired_t`, with an answer's one score taken as known) and verdict: above or
     below where the interval excludes 0, else level.
     """
     rows = []

@@ -157,7 +157,9 @@ def test_a_drift_is_the_largest_relative_difference_and_infinite_where_words_dif
     then = {"a": 2.0, "b": math.nan, "c": "word", "d": 0.0, "e": math.inf}
     assert records.drift(then, dict(then)) == 0.0
     assert records.drift(then, then | {"a": 2.0002}) == pytest.approx(1e-4, rel=1e-3)
-    for change in ({"c": "other"}, {"b": 1.0}, {"e": -math.inf}, {"f": 1.0}):
+    for change in ({"gelu search 1 0 low": 1.0}, {"worth high sum": 1.0}, {"study saved_low False size": 1.0}):
+        assert records.drift(then, then | change) == 0.0  # an interval of a mean, which no record holds
+    for change in ({"low 16 sum": 1.0}, {"c": "other"}, {"b": 1.0}, {"e": -math.inf}, {"f": 1.0}):
         assert records.drift(then, then | change) == math.inf
 
 

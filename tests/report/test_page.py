@@ -36,6 +36,14 @@ def test_a_caption_names_profile_n_and_method(shown, n, said):
     assert shown == [f"**Figure 7** [ours] (smoke profile; {said}95 % Wilson intervals). ReLU is best."]
 
 
+@pytest.mark.parametrize(
+    ("profile", "n", "few"), [("smoke", 8, True), ("laptop", "2 seeds", True), ("laptop", 48, False)]
+)
+def test_a_caption_says_where_groups_are_too_small_for_their_intervals(shown, profile, n, few):
+    page.caption("Figure 7", profile=profile, n=n, method=page.T)
+    assert shown == [f"**Figure 7** ({profile} profile; n = {n}; {page.T}{', less over groups of two' * few})."]
+
+
 def test_a_caption_needs_no_more_than_a_name_and_a_profile(shown):
     page.caption("Figure 7", profile="laptop")
     assert shown == ["**Figure 7** (laptop profile)."]

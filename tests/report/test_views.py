@@ -152,7 +152,7 @@ def test_the_full_data_sets_are_shown_as_far_as_their_records_are_there(tmp_path
     assert shown.loc["gelu"].tolist()[:2] == ["0.900 [0.900, 0.900]", "0.450 [0.450, 0.450]"]
     assert views.full_words(records) == (
         "Profile paper: CIFAR-10 (2 functions, 3 seeds), 2 algorithms (2 functions, 2 seeds); "
-        "mean with 95 % t interval over seeds."
+        "mean with 95 % skewness-corrected t over seeds, less over groups of two."
     )
     over_relu = statistics.against(views.full(records), ["relu"]).query("planned")
     assert over_relu[["task", "function", "n"]].drop_duplicates().to_numpy().tolist() == [

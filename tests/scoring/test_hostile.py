@@ -35,7 +35,7 @@ LIMITS = Limits(memory=300_000_000)
 HASTY = replace(LIMITS, describe=0.5, start=0.5, step=0.0)  # for those who would take all the time that there is
 HONEST = activations.program_source("gelu")
 JUDGES = (
-    fitness.mse, fitness.contributions, stats.bootstrap_mean, training.train, program.check, torch.Tensor.backward,
+    fitness.mse, fitness.contributions, stats.mean_interval, training.train, program.check, torch.Tensor.backward,
     torch.optim.Adam.step, torch.sin, torch.nn.functional.gelu, np.mean, math.sqrt, builtins.open,
 )  # fmt: skip
 

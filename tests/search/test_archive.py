@@ -185,6 +185,16 @@ def test_the_digest_changes_with_a_move(written, tmp_path, change):
     assert digests[0] != digests[1]
 
 
+def test_the_digest_does_not_change_with_the_interval_which_follows_from_the_losses(tmp_path):
+    digests = set()
+    for name, ends in (("a", [0.1, 0.2]), ("b", [0.0, 0.3])):
+        with Archive(tmp_path / name) as archive:
+            archive.add_round([replace(ENTRIES[0], score={"ood_mse": [0.5], "interval": ends})])
+            digests.add(archive.digest())
+            assert archive.entries()[0].score["interval"] == ends
+    assert len(digests) == 1
+
+
 def test_the_digest_does_not_change_with_times_words_or_the_cut_into_transactions(written, tmp_path):
     with Archive(tmp_path / "other") as other, Archive(written, read_only=True) as archive:
         other.add_round([replace(e, error="at 0x7f", description={"flops": 2.0}) for e in ENTRIES], MOVES)

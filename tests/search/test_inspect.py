@@ -20,7 +20,11 @@ def entry(id, source=RELU, parents=(0,), ended="scored", **more):
     about = {"id": id, "round": id, "island": 0, "cell": "a" if known else None, "source": source}
     about |= {"source_hash": source_hash(source), "fingerprint": str(id) if known else None, "operator": "edit"}
     about |= {"author": "a model", "title": "", "rationale": "", "parents": parents, "ended": ended}
-    about |= {"fitness": id / 10, "score": {"ood_mse": [0.1] * 4, "interval": [0, 1]}} if known else {"error": "why"}
+    about |= (
+        {"fitness": id / 10, "score": {"ood_mse": [0.1] * 4, "interval": [0, 1], "families": ["a", "a", "b", "b"]}}
+        if known
+        else {"error": "why"}
+    )
     return Entry(**about | {"description": description if known else None} | more)
 
 

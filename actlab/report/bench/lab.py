@@ -40,6 +40,7 @@ from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring.evaluator import Evaluator, mse
 from actlab.scoring.in_process import InProcess
+from actlab.studies import coverage
 
 Training = Callable[[Function, TrainingView, LabConfig, int], object]  # as `training.train`
 
@@ -425,6 +426,7 @@ PARTS: dict[str, Callable[[Profile, bool], pd.DataFrame]] = {
     "functions": functions,
     "hours": hours,
     "gpu": gpu,
+    "coverage": lambda _, quick: coverage.table([(4, 12)], {True: 400, False: 20}) if quick else coverage.table(),
 }
 
 

@@ -91,7 +91,7 @@ def searches(
         not those of the first plan; 0 where there is none). Then the best by the search's fitness: best (that fitness),
         held_out (its held-out fitness), same_winner (whether it is the first plan's, to the letter), and for each of
         search and held-out NAME_gain with low and high: by how much its mean log loss is below that of the first
-        plan's, paired (95 % bootstrap over tasks); includes_zero, whether the held-out interval does. And the same of
+        plan's, paired (95 % interval over tasks); includes_zero, whether the held-out interval does. And the same of
         the final choice (`actlab.search.selection`), held-out: choice_held_out, same_choice, choice_gain with low and
         high, and choice_includes_zero.
     """
@@ -210,7 +210,7 @@ def _first_difference(moves: Sequence[Move], others: Sequence[Move]) -> int:
 def _gain(name: str, before: Score, after: Score, config: FitnessConfig) -> dict[str, float]:
     """By how much the mean log loss falls, with its paired interval."""
     logs = [stats.mean_log(np.array(score.ood_mse)[:, None], config.clamp, config.floor) for score in (before, after)]
-    found = stats.paired_difference(*logs, np.random.default_rng(0), np.array(after.families), config.level)
+    found = stats.mean_interval(logs[0] - logs[1], np.array(after.families), config.level)
     return {f"{name}_gain": found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
