@@ -40,11 +40,13 @@ def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Map
 
 
 def _listed(function: Function, request: Mapping[str, Any]) -> dict[str, Any]:
-    """A function's `steps`, or why it is `unlisted`."""
+    """A function's `steps`, or why it is `unlisted`. What raises here raises again where torch trains it."""
     try:
         return {"steps": listed(function, request["shapes"], getattr(torch, request["dtype"]))}
     except Unlisted as error:
         return {"unlisted": str(error)[:200]}
+    except Exception as raised:
+        return {"unlisted": f"it raised {type(raised).__name__}"}
 
 
 def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:

@@ -220,7 +220,7 @@ def test_a_description_is_not_taken_on_trust(lie, monkeypatch):
     with Evaluator(SUITES, CONFIG, workers=1) as evaluator:
         monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {"description": HONEST}))
         assert evaluator.describe("source").result().ended == "open"
-        monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {**HONEST, **lie}))
+        monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {"description": {**HONEST, **lie}}))
         finding = evaluator.describe("source").result()
         assert (finding.ended, finding.description) == ("killed", None)
 
@@ -231,7 +231,8 @@ def test_a_costly_backward_pass_is_refused_as_a_costly_forward_pass_is(monkeypat
         ({"flops_training": 588.5}, "588.5 FLOPs an element with the backward pass; write at most 588,"),
         ({"flops": 196.0, "flops_training": 588.0}, None),
     ):
-        monkeypatch.setattr(evaluator._pool, "run", lambda _, head=HONEST | costs: Outcome("answered", None, head))
+        head = {"description": HONEST | costs}
+        monkeypatch.setattr(evaluator._pool, "run", lambda _, head=head: Outcome("answered", None, head))
         finding = evaluator.describe("source").result()
         assert finding.ended == ("open" if words is None else "refused")
         assert words is None or finding.error.startswith(words)
@@ -239,7 +240,7 @@ def test_a_costly_backward_pass_is_refused_as_a_costly_forward_pass_is(monkeypat
 
 def test_an_error_from_a_worker_is_shown_in_printable_characters(monkeypatch, evaluator):
     nothing = {"fingerprint": None, **dict.fromkeys(COSTS, math.nan), "traits": {}}
-    outcome = Outcome("answered", None, {**nothing, "error": "no\x1b[2J\n"})
+    outcome = Outcome("answered", None, {"description": {**nothing, "error": "no\x1b[2J\n"}})
     monkeypatch.setattr(evaluator._pool, "run", lambda _: outcome)
     assert evaluator.describe("source").result().error == "no?[2J?"
 

@@ -139,7 +139,8 @@ def test_what_only_looks_hostile_is_scored_as_what_it_is(source, evaluator, unha
 
 
 @pytest.mark.parametrize("pair", named(hostile.SELFISH))
-def test_a_program_is_scored_as_what_it_was_where_it_trained(pair, evaluator, unharmed):
+def test_a_program_is_scored_as_what_it_was_where_it_trained(pair, evaluator, unharmed, monkeypatch):
+    monkeypatch.setenv("ACTLAB_BACKEND", "torch")  # which alone trains what is another function at another size
     scores = [evaluator.score(source, "search", LAB) for source in pair]
     assert [score.ended for score in scores] == ["scored", "scored"]
     assert scores[0].ood_mse == scores[1].ood_mse

@@ -20,7 +20,7 @@ SOURCE = check(activations.program_source("turbulent")).source
 
 def test_a_description_is_that_of_traits_as_plain_data():
     head, arrays = worker.describe({"source": SOURCE}, [], {})
-    assert (head, arrays) == (profiling.describe(SOURCE).to_dict(), [])
+    assert (head, arrays) == ({"description": profiling.describe(SOURCE).to_dict()}, [])
 
 
 def test_predictions_are_those_of_the_lab_in_batches_and_as_one():
