@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -150,8 +151,11 @@ def explore(wanted: Sequence[Job], records: LabRecords, runner: Runner) -> None:
         pass
 
 
-def rerun(wanted: Sequence[Job], records: LabRecords, runner: Runner) -> float:
-    """The largest relative difference of a loss, made anew, from its record.
+def rerun(wanted: Sequence[Job], records: LabRecords, runner: Runner) -> np.ndarray:
+    """The relative differences of losses, made anew, from their records.
+
+    The committed records are torch's. Compiled networks start from the same weights and round in another way, which a
+    few trainings carry far.
 
     Raises:
         ValueError: where the records lack a lab, or have it of other settings or functions.
@@ -159,12 +163,12 @@ def rerun(wanted: Sequence[Job], records: LabRecords, runner: Runner) -> float:
     if lacking := records.missing(wanted):
         lab = lacking[0].lab
         raise ValueError(f"wanted records of lab {lab} as settings and functions are now; `make {NAME}` makes it")
-    worst, losses = 0.0, records.table("losses")
+    found, losses = [], records.table("losses")
     for job, (fresh, _) in runner.run(wanted, run):
         both = losses[losses["lab"] == job.lab].merge(fresh, on=variant.COLUMNS[:3])
         for column in ("ood_mse", "train_mse"):
-            worst = max(worst, float((both[f"{column}_y"] / both[f"{column}_x"] - 1).abs().max()))
-    return worst
+            found.append((both[f"{column}_y"] / both[f"{column}_x"] - 1).abs())
+    return np.concatenate(found)
 
 
 # --- the verb -------------------------------------------------------------------------------------
