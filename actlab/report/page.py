@@ -11,7 +11,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from actlab.activations import zoo
-from actlab.core.records import ROOT
+from actlab.core.records import ROOT, read_figure
 from actlab.report.figures import style
 from actlab.scoring import summaries
 
@@ -110,6 +110,6 @@ def committed(name: str, profile: str) -> None:
     path = ROOT / "figures" / f"{name}.png"
     if path.exists():
         say(f"The committed laptop figure, `figures/{name}.png`:")
-        display(Image(path))
+        display(Image(read_figure(path)))
     else:
         say(f"There is no `figures/{name}.png` yet; `make reproduce` draws it.")
