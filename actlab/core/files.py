@@ -138,10 +138,11 @@ def json_object(path: Path, data: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def reading(path: Path, wanted: str) -> Iterator[None]:
+def reading(path: Path | str, wanted: str, data: bytes | None = None) -> Iterator[None]:
     """A block that parses one file: whatever its parser raises becomes Damaged, with the file, `wanted` and what came.
 
-    What the system refuses (an OSError with a number) and memory that runs out stay as they are.
+    What the system refuses (an OSError with a number) and memory that runs out stay as they are. `data` is what is
+    parsed where that is a part of a file, whose place `path` then tells.
     """
     try:
         yield
@@ -149,7 +150,7 @@ def reading(path: Path, wanted: str) -> Iterator[None]:
         if isinstance(error, Damaged | MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         why = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "it", next(iter(str(error).splitlines()), type(error).__name__))
-        raise Damaged(f"{path}: wanted {wanted}; came {contents(path)} ({why})") from error
+        raise Damaged(f"{path}: wanted {wanted}; came {contents(path, data)} ({why})") from error
 
 
 SIGNS = {
@@ -161,14 +162,18 @@ SIGNS = {
 }
 
 
-def contents(path: Path) -> str:
-    """What a damaged file holds, in a few words, by how it starts."""
-    if path.is_dir():
-        return "a folder"
-    with path.open("rb") as file:
-        start = file.read(512)
+def contents(path: Path | str, data: bytes | None = None) -> str:
+    """What a damaged file, or a part of one, holds: a few words, by how it starts."""
+    path = Path(path)
+    if data is None and not path.is_file():
+        return "a folder" if path.is_dir() else "none"
+    if data is None:
+        with path.open("rb") as file:
+            start, size = file.read(512), path.stat().st_size
+    else:
+        start, size = data[:512], len(data)
     known = (words for sign, words in SIGNS.items() if re.match(sign, start, re.IGNORECASE))
-    return next(known, f"{path.stat().st_size} bytes that start with {start[:4].hex(' ')}")
+    return next(known, f"{size} bytes that start with {start[:4].hex(' ')}")
 
 
 def file_hash(path: Path) -> str:
