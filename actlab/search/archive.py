@@ -255,9 +255,9 @@ def _lock(path: Path) -> Iterator[None]:
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-            why = "another process is writing it" if busy else f"the system says: {error}"
-            raise ArchiveError(f"{path}: wanted to write it alone; {why}") from error
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise ArchiveError(f"{path}: wanted to lock it; the system says: {error}") from error
+            raise ArchiveError(f"{path}: wanted to write it alone; another process is writing it") from error
         yield
 
 
