@@ -50,6 +50,7 @@ VERBS = {
     "bench": Verb("report.bench.lab", "measure what things cost on this machine", "laptop"),
     "report": Verb("report.site", "write the static site from executed notebooks", "laptop"),
     "readme": Verb("report.readme", "write the numbers of README.md and docs/claims.md anew"),
+    "unpack": Verb("transfer.image_files", "write ImageNet's parquet files as class folders, to train on them"),
     "notebooks": Verb("report.run_notebooks", "run notebooks for the Makefile"),
 }
 

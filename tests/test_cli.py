@@ -546,6 +546,7 @@ def module(name):
 
 ENOUGH = {
     "check": ["relu"], "score": ["relu"], "search": ["--out", "run"], "show": ["run"], "notebooks": ["refresh", "x"],
+    "unpack": ["folder"],
 }  # fmt: skip
 
 

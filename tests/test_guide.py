@@ -70,7 +70,7 @@ def options_of(verb):
 
 def test_every_command_that_the_pages_show_is_one_that_the_command_line_takes():
     commands = [shlex.split(text.split("-m actlab ")[1]) for text in spans() if "-m actlab " in text]
-    assert {command[0] for command in commands} == {"check", "score", "search", "show", "transfer"}
+    assert {command[0] for command in commands} == {"check", "score", "search", "show", "transfer", "unpack"}
     for command in commands:
         options_of(command[0])(command)
     rows = re.findall(r"^\|.*?\| `(--.*?)` \|", PAGES["docs/data.md"], re.MULTILINE)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import json
 import logging
 import math
 import os
 import platform
 import re
-import sqlite3
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from actlab.core import files
+from actlab.core.files import Damaged
 from actlab.core.sources import PACKAGE, code_hash
 
 if TYPE_CHECKING:
@@ -47,16 +48,29 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    about = path.stat()
-    return _file_hash(path, about.st_size, about.st_mtime_ns)
+def table(folder: Path, name: str, **options: Any) -> pd.DataFrame:
+    """A table of a folder of figures, as it was written there; `options` are those of pandas.read_csv.
+
+    Raises:
+        FileNotFoundError: where it is not there.
+        Damaged: where it is not as it was written.
+    """
+    import pandas as pd
+
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: wanted a table of the laptop profile, made by make reproduce; came none")
+    return pd.read_csv(io.BytesIO(read_figure(path)), **options)
 
 
-@cache
-def _file_hash(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def read_figure(path: Path) -> bytes:
+    """What a file of a folder of figures holds; raises Damaged where it is not as it was written."""
+    anew = "`make bench`" if path.name.startswith("bench_") else "`make clean`, then `make reproduce`"
+    return files.read(path, f"{_restored(path)}; {anew} makes it anew")
+
+
+def _restored(path: Path) -> str:
+    return f"If it is committed, `git checkout -- {path}` restores it"
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -69,14 +83,6 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"wanted numbers, strings, lists, dicts or dataclasses in a record's description; got {value!r}")
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file of text, in a folder that is made where it lacks; one that is cut off leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 @cache
@@ -147,9 +153,12 @@ PROTOCOLS = {
 @cache
 def _values(family: str, mark: str) -> dict[str, Any]:
     path = BUILD / "canaries" / f"{family}-{mark}.json"
-    if not path.exists():
-        write(path, json.dumps(PROTOCOLS[family].run(), indent=0) + "\n")
-    return json.loads(path.read_text())
+    try:
+        return files.json_object(path, files.read(path, ""))
+    except Damaged:  # or not there yet
+        files.drop_damaged_manifest(path.parent)
+        files.write(path, json.dumps(PROTOCOLS[family].run(), indent=0) + "\n", noted=True)
+    return files.json_object(path, path.read_bytes())
 
 
 _RUNNING: set[str] = set()  # canaries under way, whose own checkpoints need none
@@ -192,12 +201,13 @@ class Canaries:
         path = self._path(family, PROTOCOLS[family].mark())
         if not path.exists() and PROTOCOLS[family].canary not in _RUNNING:
             about = PROTOCOLS[family].made() | {"values": PROTOCOLS[family].values()}
-            write(path, json.dumps(about, indent=0, sort_keys=True) + "\n")
+            files.write(path, json.dumps(about, indent=0, sort_keys=True) + "\n", noted=True)
         return PROTOCOLS[family].mark()
 
     def read(self, family: str, mark: str) -> dict[str, Any]:
         """Protocol, code and versions of a maker, and the values of its canary."""
-        return json.loads(self._path(family, mark).read_text())
+        path = self._path(family, mark)
+        return files.json_object(path, files.read(path, f"{_restored(path)}, else its records have to be made anew"))
 
     def drift(self, family: str, mark: str) -> float:
         """How far this process's canary is from a maker's; 0 without a run where it is the same code and versions."""
@@ -258,25 +268,34 @@ class Store:
         return table
 
     def load(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
-        """The table of that description, or None where there is none."""
+        """The table of that description, or None where there is none, or none that is as it was written."""
         import pandas as pd
 
-        path = self._path(description)
-        if not path.exists():
+        path, beside = self._path(description), self._path(description).with_suffix(".json")
+        if not (path.exists() and beside.exists()):
             return None
-        mark = json.loads(path.with_suffix(".json").read_text())["mark"]
-        return pd.read_parquet(path) if self.canaries.stand(description["family"], [mark]) else None
+        try:
+            about, data = files.json_object(beside, beside.read_bytes()), path.read_bytes()
+            if about.pop("hash", None) != digest(about):
+                raise Damaged(f"{beside}: wanted what its hash says; came something else")
+            if about["file"] != files.mark(data):
+                raise Damaged(f"{path}: wanted {about['file']}; came {files.mark(data)}")
+            stands = self.canaries.stand(description["family"], [about["mark"]])
+        except Damaged as error:
+            LOG.warning("%s; it is made anew", error)
+            files.drop_damaged_manifest(self.canaries.folder)
+            return None
+        return pd.read_parquet(io.BytesIO(data)) if stands else None
 
     def save(self, description: Mapping[str, Any], table: pd.DataFrame) -> None:
         """Writes a table, with description, mark and commit beside it; one that is cut off is never loaded."""
-        path = self._path(description)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        provenance = {**description, "mark": self.canaries.keep(description["family"]), "commit": commit()}
-        text = json.dumps(provenance, sort_keys=True, indent=1, default=_plain)
-        path.with_suffix(".json").write_text(text + "\n")
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        table.to_parquet(partial)
-        partial.replace(path)
+        path, family = self._path(description), description["family"]
+        provenance = {**description, "mark": self.canaries.keep(family), "commit": commit()}
+        with files.writing(path.with_suffix(".json"), path) as (beside, partial):
+            table.to_parquet(partial)
+            provenance["file"] = files.mark(partial.read_bytes())
+            provenance["hash"] = digest(provenance)
+            beside.write_text(json.dumps(provenance, sort_keys=True, indent=1, default=_plain) + "\n")
 
     def _path(self, description: Mapping[str, Any]) -> Path:
         name = PROTOCOLS[description["family"]].key(description)
@@ -330,7 +349,7 @@ class Records:
         path = self.folder / "about.json"
         if not path.exists():
             raise FileNotFoundError(f"{self.folder}: wanted about.json, which a run writes at its end; found none")
-        return json.loads(path.read_text())
+        return files.json_object(path, self._whole(path))
 
     @property
     def jobs(self) -> pd.DataFrame:
@@ -381,7 +400,7 @@ class Records:
         for job, tables in made:
             for name, table in tables.items():
                 fresh.setdefault(name, []).append(table.assign(**job.identity)[self._columns[name]])
-        with _locked(self.folder):
+        with files.locked(self.folder / ".lock"):
             for name, parts in sorted(fresh.items(), key=lambda item: item[0] == "jobs"):
                 old, new = self._read(name), pd.concat(parts, ignore_index=True)
                 stays = ~old.set_index(self.identity).index.isin(fresh["jobs"][0].set_index(self.identity).index)
@@ -394,36 +413,30 @@ class Records:
     def note(self, about: Mapping[str, Any]) -> None:
         """Writes what the records were made from, with versions and marks."""
         noted = {**about, "versions": versions(), "marks": sorted(self.jobs["mark"].unique())}
-        write(self.folder / "about.json", json.dumps(noted, sort_keys=True, indent=1, default=_plain) + "\n")
+        text = json.dumps(noted, sort_keys=True, indent=1, default=_plain)
+        files.write(self.folder / "about.json", text + "\n", noted=True)
 
     def _read(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
         path = self._paths[name]
-        if not path.exists():
+        if not path.exists() and path.name not in files.manifest(self.folder):
             return pd.DataFrame(columns=self._columns[name])
+        data = io.BytesIO(self._whole(path))
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = pd.read_parquet(data)
             return table.astype(dict.fromkeys(table.select_dtypes("float32").columns, "float64"))
         words = {"key": str, "mark": str}  # some digests read as a number, such as 3e4971315396
-        return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype=words)
+        return pd.read_csv(data, keep_default_na=False, na_values={"value": [""]}, dtype=words)
+
+    def _whole(self, path: Path) -> bytes:
+        return files.read(path, f"{_restored(path)}; without {self.folder} the same run makes all of it anew")
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
-        path = self._paths[name]
-        if path.suffix == ".parquet":
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            small = table.astype(dict.fromkeys(table.select_dtypes("float64").columns, "float32"))
-            small.to_parquet(partial, index=False, compression="zstd")
-            partial.replace(path)
-        else:
-            write(path, table.to_csv(index=False, float_format=f"%.{self.digits}g", lineterminator="\n"))
+        with files.writing(self._paths[name], noted=True) as (partial,):
+            if self._paths[name].suffix == ".parquet":
+                small = table.astype(dict.fromkeys(table.select_dtypes("float64").columns, "float32"))
+                small.to_parquet(partial, index=False, compression="zstd")
+            else:
+                table.to_csv(partial, index=False, float_format=f"%.{self.digits}g", lineterminator="\n")
         self._tables.pop(name, None)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes that want the same lock waiting; it ends with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(folder / ".lock", timeout=600, isolation_level=None)) as lock:  # on every system
-        lock.execute("BEGIN IMMEDIATE")
-        yield

@@ -280,18 +280,25 @@ class _Steps:
         args = [None if argument is None else self._of(argument) for argument in node.args]
         if name in _COPIES or name == "copy":
             return self.truth(args[-1]) if truth else self.number(args[-1])
+        return self._arithmetic(name, args, node.kwargs, truth)
+
+    def _arithmetic(self, name: str, args: list[Any], kwargs: Mapping[str, Any], truth: bool) -> Ref:
         match name, args:
             case (("add" | "sub" | "rsub"), [a, b, *alpha]):
                 a, b, name = (b, a, "sub") if name == "rsub" else (a, b, name)
-                if (factor := node.kwargs.get("alpha", *alpha or [1])) != 1:  # of what torch adds or takes away
+                if (factor := kwargs.get("alpha", *alpha or [1])) != 1:  # of what torch adds or takes away
                     b = self.add("mul", b, self._of(factor))
                 return self.add(_OF_TRUTHS[name] if truth else name, a, b)
             case "mul", [a, b] if truth:
                 return self.add("and", a, b)
             case ("mul", [float(one), a] | [a, float(one)]) if one == 1:
                 return self.number(a)
-            case "div", [a, b] if (rounding := node.kwargs.get("rounding_mode")) is not None:
+            case "div", [a, b] if (rounding := kwargs.get("rounding_mode")) is not None:
                 return self.add(rounding, self.add("div", a, b))
+        return self._function(name, args, kwargs, truth)
+
+    def _function(self, name: str, args: list[Any], kwargs: Mapping[str, Any], truth: bool) -> Ref:
+        match name, args:
             case "reciprocal", [a]:
                 return self.add("div", 1.0, a)
             case "rsqrt", [a]:
@@ -311,8 +318,8 @@ class _Steps:
                 return self.add("minimum", self.add("maximum", a, low), high)
             case (("clamp" | "clamp_min" | "clamp_max"), [a, *ends]):
                 low, high = (None, *ends) if name == "clamp_max" else (*ends, None, None)[:2]
-                low = node.kwargs.get("min", low)
-                high = node.kwargs.get("max", high)
+                low = kwargs.get("min", low)
+                high = kwargs.get("max", high)
                 a = a if low is None else self.add("maximum", a, low)
                 return a if high is None else self.add("minimum", a, high)
             case (("hardshrink_backward" | "softshrink_backward"), [d, a, at]):

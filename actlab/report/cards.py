@@ -14,15 +14,16 @@ import pandas as pd
 import torch
 
 from actlab.activations import trainable, zoo
+from actlab.core import records
 from actlab.report import page
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring import summaries
 
 COLUMNS = ["function", "where", "other", "n", "effect", "verdict", "note"]
-TRANSFER = "downstream.csv"  # `statistics.against`; missing until `make transfer` has run
-COSTS = "bench_functions.csv"  # `make bench BENCH=functions`
-LABS = "table_3.csv"  # the multiverse
+TRANSFER = "downstream"  # `statistics.against`; missing until `make transfer` has run
+COSTS = "bench_functions"  # `make bench BENCH=functions`
+LABS = "table_3"  # the multiverse
 NEAR = {"value_off": 0.01, "slope_off": 0.025}  # how far off float32 a short type may be and still count as near it
 SPLITS = {"in-distribution": "in distribution", "ood": "out of distribution"}
 VERDICTS = {"better": "Helped", "worse": "Did not help", "undecided": "Undecided"}
@@ -40,21 +41,21 @@ def evidence(folder: Path) -> pd.DataFrame:
         its 95 % interval: a ratio of losses in the lab, a difference of scores elsewhere), verdict (better, worse,
         undecided: planned comparisons by Holm's p below 0.05, all others by the interval alone) and note.
     """
-    planned = pd.read_csv(folder / "comparisons.csv").rename(columns={"function": "other", "subject": "function"})
+    planned = records.table(folder, "comparisons").rename(columns={"function": "other", "subject": "function"})
     fit = np.where(planned["unequal_fit"], "unequal fit", "")
     parts = [planned.assign(where="lab, held-out suite", note=fit, effect=planned.apply(_ratio, axis=1))]
-    parts.append(_against_relu(pd.read_csv(folder / "table_1.csv").query("suite == 'far'")))
-    alone = pd.read_csv(folder / "zoo_scores.csv").query("suite == 'search'")
+    parts.append(_against_relu(records.table(folder, "table_1").query("suite == 'far'")))
+    alone = records.table(folder, "zoo_scores").query("suite == 'search'")
     parts.append(_against_relu(alone[~alone["function"].isin(planned["function"])]))
     if has_transfer(folder):
-        parts.append(_elsewhere(pd.read_csv(folder / TRANSFER)))
+        parts.append(_elsewhere(records.table(folder, TRANSFER)))
     table = pd.concat([part[COLUMNS] for part in parts], ignore_index=True)
     return table[table["function"].isin(zoo.REGISTRY)].reset_index(drop=True)
 
 
 def has_transfer(folder: Path) -> bool:
     """Whether there is a table of comparisons on images, molecules and algorithms."""
-    return (folder / TRANSFER).exists()
+    return (folder / f"{TRANSFER}.csv").exists()
 
 
 def _ratio(row: pd.Series) -> str:
@@ -85,10 +86,9 @@ def costs(folder: Path) -> pd.DataFrame | None:
     Beside its columns: both_gelu, the two passes together over GELU's, by medians, with both_least and both_most, which
     bound it by taking the least, or the most, of both passes' ratios.
     """
-    path = folder / COSTS
-    if not path.exists():
+    if not (folder / f"{COSTS}.csv").exists():
         return None
-    table = pd.read_csv(path)
+    table = records.table(folder, COSTS)
     gelu = table[table["function"] == "gelu"].set_index("shape").loc[table["shape"], ["forward_us", "backward_us"]]
     share = (gelu["forward_us"] / gelu.sum(axis=1)).to_numpy()  # of the forward pass in GELU's own time
     for end in ("gelu", "least", "most"):
@@ -98,7 +98,7 @@ def costs(folder: Path) -> pd.DataFrame | None:
 
 def labs(folder: Path) -> pd.DataFrame:
     """In what share of the multiverse's labs a function's loss is below another's; pairs of functions alone."""
-    table = pd.read_csv(folder / LABS)
+    table = records.table(folder, LABS)
     return table[(table["measure"] == "share of labs") & table["what"].str.fullmatch(r"[\w-]+ < [\w-]+")]
 
 

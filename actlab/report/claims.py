@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab.core import paper
+from actlab.core import paper, records
 from actlab.core.records import ROOT
 from actlab.scoring import summaries
 from actlab.studies.claim_rules import (
@@ -36,7 +36,7 @@ from actlab.studies.claim_rules import (
 
 KINDS = ("images", "algorithms", "molecules")
 SPLITS = {"in-distribution": "in distribution", "ood": "OOD"}
-TRANSFER = ("downstream.csv", "figure_6.csv", "lab_transfer_agreement.csv")
+TRANSFER = ("downstream", "figure_6", "lab_transfer_agreement")
 RAW = "ours, raw scores"  # the panel of Figure 6
 RECORDS = {  # what a notebook reads
     "08_constants": "make lab-records", "09_search_arms": "make compare-search", "13_transfer": "make transfer",
@@ -188,7 +188,7 @@ def best_overall(raw: pd.DataFrame, name: str) -> str:
 
 
 def _search(folder: Path) -> dict[str, Reading]:
-    arms, found = _read(folder, "arms_compared.csv"), _read(folder, "found.csv")
+    arms, found = records.table(folder, "arms_compared"), records.table(folder, "found")
     parts = {}
     for part, arm, theirs in (("2a", "in-distribution", "claimed"), ("2b", "random sampling", "not given")):
         row = _one(arms, suite="held-out", arm=arm)
@@ -211,7 +211,7 @@ def _search(folder: Path) -> dict[str, Reading]:
 
 
 def _lab(folder: Path) -> dict[str, Reading]:
-    compared, six = _read(folder, "comparisons.csv"), _read(folder, "table_1.csv")
+    compared, six = records.table(folder, "comparisons"), records.table(folder, "table_1")
     parts = {}
     for letter, (subject, other) in zip("bdefghi", (("turbulent", "gmtu"), *PAIRS), strict=True):
         row = _one(compared, subject=subject, function=other)
@@ -238,7 +238,7 @@ def _with_labs(folder: Path, name: str, theirs: str, ours: str, n: int, own: str
 def _labs(folder: Path, name: str) -> tuple[str, int, str]:
     """What the multiverse says of a part: its shares of labs in words, how many labs, and its verdict."""
     statement = next(part.statement for part in PARTS if part.name == name)
-    rows = shares(_read(folder, f"{LABS}.csv"), statement)
+    rows = shares(records.table(folder, LABS), statement)
     values = zip(summaries.intervals(rows, "value", form=".0%"), rows["aggregate"], strict=True)
     words = f"; {statement} in {' and '.join(f'{value} ({by})' for value, by in values)} of the labs"
     if (chance := rows["chance"].iloc[0]) < 0.5:
@@ -255,7 +255,7 @@ def shares(labs: pd.DataFrame, statement: str) -> pd.DataFrame:
 
 
 def _coupled(folder: Path) -> Reading:
-    scores = _read(folder, "zoo_scores.csv").rename(columns={"log_low": "low", "log_high": "high"})
+    scores = records.table(folder, "zoo_scores").rename(columns={"log_low": "low", "log_high": "high"})
     known = {name: paper.lab_mean(name) / paper.lab_mean("relu") for name in paper.TABLE_2}
     groups = [[_one(scores, suite="search", function=name) for name in names] for names in (COUPLED, POINTWISE)]
     best, point = (min(rows, key=lambda row: row["log_ratio"]) for rows in groups)
@@ -266,7 +266,7 @@ def _coupled(folder: Path) -> Reading:
 
 
 def _constants(folder: Path) -> dict[str, Reading]:
-    beaten = _read(folder, "constants_beaten.csv")
+    beaten = records.table(folder, "constants_beaten")
     parts = {}
     for letter, form in zip("abcd", paper.FIGURE_7, strict=True):
         row = _one(beaten, form=form)
@@ -293,7 +293,9 @@ def _transfer(folder: Path) -> dict[str, Reading]:
     if compared is None:
         ours = dict.fromkeys(theirs, (LATER, "", UNTESTED)) | {"8": (f"{LATER}; {_overfit(folder)}", "", UNTESTED)}
     else:
-        ours = _images_and_algorithms(compared) | _everywhere(compared, _read(folder, "figure_6.csv")) | _order(folder)
+        ours = (
+            _images_and_algorithms(compared) | _everywhere(compared, records.table(folder, "figure_6")) | _order(folder)
+        )
     return {part: Reading(number, *ours[part]) for part, number in theirs.items()}
 
 
@@ -331,7 +333,7 @@ def _everywhere(compared: pd.DataFrame, raw: pd.DataFrame) -> dict[str, tuple[st
 
 
 def _order(folder: Path) -> dict[str, tuple[str, str, str]]:
-    agreed = _read(folder, "lab_transfer_agreement.csv")
+    agreed = records.table(folder, "lab_transfer_agreement")
     row = _one(agreed, functions="all", suite="search", task="mean", split="both")
     found = row["spearman"], row["spearman_low"], row["spearman_high"]
     ours = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*found)
@@ -340,7 +342,7 @@ def _order(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 def _overfit(folder: Path) -> str:
     """How many new bests of the search are overfit steps: surely worse on held-out data sets, and on digits."""
-    steps, digits = (_read(folder, f"{name}.csv")["parts"] for name in ("parting", "parting_pictures"))
+    steps, digits = (records.table(folder, name)["parts"] for name in ("parting", "parting_pictures"))
     said = f"{steps.sum()} of {len(steps)} new bests of the search are surely worse on held-out data sets"
     return f"{said}, {digits.sum()} on digits"
 
@@ -360,18 +362,11 @@ def _paper_agreement() -> float:
 # --- reading and writing --------------------------------------------------------------------------
 
 
-def _read(folder: Path, name: str) -> pd.DataFrame:
-    path = folder / name
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: wanted a table of the laptop profile, made by make reproduce; came none")
-    return pd.read_csv(path)
-
-
 def _downstream(folder: Path) -> pd.DataFrame | None:
     """Planned comparisons with ReLU; None where nothing of transfer is there yet."""
-    if not any((folder / name).is_file() for name in TRANSFER):
+    if not any((folder / f"{name}.csv").is_file() for name in TRANSFER):
         return None
-    compared, *_ = (_read(folder, name) for name in TRANSFER)
+    compared, *_ = (records.table(folder, name) for name in TRANSFER)
     return compared[compared["planned"].astype(bool) & (compared["other"] == "relu")]
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from actlab.activations import zoo
 from actlab.core import stats
-from actlab.core.records import ROOT
+from actlab.core.records import ROOT, read_figure
 from actlab.report.figures import style
 from actlab.scoring import summaries
 from actlab.search.inspect import printable
@@ -145,6 +145,6 @@ def committed(name: str, profile: str) -> None:
     path = ROOT / "figures" / f"{name}.png"
     if path.exists():
         say(f"The committed laptop figure, `figures/{name}.png`:")
-        display(Image(path))
+        display(Image(read_figure(path)))
     else:
         say(f"There is no `figures/{name}.png` yet; `make reproduce` draws it.")

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from actlab.core import stats
+from actlab.core import records, stats
+from actlab.core.files import write
 from actlab.core.jobs import Runner
 from actlab.core.records import ROOT
 from actlab.report import claims
@@ -115,9 +116,9 @@ def _notebook(name: str, base: str = "") -> str:
 
 def answer(folder: Path = FIGURES) -> str:
     """README's answer in bullets, from the laptop tables of a folder; a test holds its words against them."""
-    found = pd.read_csv(folder / "found.csv", index_col="function")
+    found = records.table(folder, "found", index_col="function")
     relu, snake = (summaries.ratio(found.loc[name]) for name in ("relu", "snake"))
-    trained, labs = pd.read_csv(folder / "authors.csv")["trained"].sum(), pd.read_csv(folder / f"{LABS}.csv")
+    trained, labs = records.table(folder, "authors")["trained"].sum(), records.table(folder, LABS)
     tau, ahead = labs[labs["measure"] == "tau"], claims.shares(labs, "Found by search < GELU")
     (tau_mean, tau_typical), (ahead_mean, ahead_typical) = (
         summaries.intervals(rows.set_index("aggregate").loc[["mean", "typical"]], "value", form=form)
@@ -146,7 +147,7 @@ def findings(folder: Path = FIGURES) -> str:
 
 
 def _over_labs(folder: Path) -> tuple[str, str]:
-    labs = pd.read_csv(folder / f"{LABS}.csv")
+    labs = records.table(folder, LABS)
     shares = {name: claims.shares(labs, f"Found by search < {name}") for name in ("Snake", "GELU", "ReLU")}
     most = {name: MOST[claims.above(rows["low"], rows["high"])] for name, rows in shares.items()}
     ahead = "; ".join(f"{name} in {most[name]} ({_each(rows, '.0%')})" for name, rows in shares.items())
@@ -160,7 +161,7 @@ def _over_labs(folder: Path) -> tuple[str, str]:
 
 def _why_a_wave(folder: Path) -> str:
     """The hypotheses of notebook 15 by what became of them; the first column of verdicts is against GELU."""
-    waves = pd.read_csv(folder / "periodicity.csv", index_col="claim").iloc[:, 0].str.split(" (", regex=False).str[0]
+    waves = records.table(folder, "periodicity", index_col="claim").iloc[:, 0].str.split(" (", regex=False).str[0]
     holds, undecided, fails = (
         "; ".join(waves.index[waves == word]) or "none" for word in ("holds", "undecided", "fails")
     )
@@ -173,7 +174,7 @@ def _why_a_wave(folder: Path) -> str:
 def _more_data(folder: Path) -> str:
     """Whether the verdicts of the default lab replicate on more data sets of the same lab."""
     few, many = (
-        pd.read_csv(folder / f"{name}.csv", index_col=["subject", "function"])["verdict"]
+        records.table(folder, name, index_col=["subject", "function"])["verdict"]
         for name in ("comparisons", "comparisons_thousand")
     )
     told, open_ = few[few != "undecided"], few[few == "undecided"]
@@ -185,7 +186,7 @@ def _more_data(folder: Path) -> str:
 
 
 def _elsewhere(folder: Path) -> tuple[str, ...]:
-    agreed = pd.read_csv(folder / "lab_transfer_agreement.csv")
+    agreed = records.table(folder, "lab_transfer_agreement")
     row = agreed.query("functions == 'all' and suite == 'held-out' and task == 'mean' and split == 'both'").iloc[0]
     spearman = stats.bracketed(row["spearman"], row["spearman_low"], row["spearman_high"])
     return (
@@ -200,7 +201,7 @@ def _elsewhere(folder: Path) -> tuple[str, ...]:
 
 def _found_over_relu(folder: Path, kind: str) -> str:
     """How far the function found is from ReLU on a kind of task in distribution, with its interval."""
-    rows = pd.read_csv(folder / "downstream.csv")
+    rows = records.table(folder, "downstream")
     rows = rows.query("function == 'found' and other == 'relu' and benchmark == @kind and split == 'in-distribution'")
     (words,) = summaries.intervals(rows, "difference", form=".3f")
     return words
@@ -208,7 +209,7 @@ def _found_over_relu(folder: Path, kind: str) -> str:
 
 def _learned(folder: Path) -> str:
     """Constants that are learned with the weights, against the published ones."""
-    learned = pd.read_csv(folder / "learned_constants.csv", index_col="function").sort_values("log_ratio")
+    learned = records.table(folder, "learned_constants", index_col="function").sort_values("log_ratio")
     clear, rest = (
         ", ".join(f"{NAMES[name]} {summaries.ratio(row)}" for name, row in rows.iterrows())
         for rows in (learned[learned["high"] < 0], learned[learned["high"] >= 0])
@@ -261,5 +262,5 @@ def main(given: argparse.Namespace, runner: Runner) -> int:
     table = claims.table()
     for name, made in (("README.md", renewed), ("docs/claims.md", in_full)):
         path = ROOT / name
-        path.write_text(made(path.read_text(), table))
+        write(path, made(path.read_text(), table))
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import os
 import re
 import shutil
 from collections import Counter
@@ -28,6 +29,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from actlab.core import config, paper, records
+from actlab.core.files import write
 from actlab.core.jobs import Runner
 from actlab.report import claims, executed, readme
 from actlab.report.executed import Drawing, Files, NotWritten, Page
@@ -67,15 +69,20 @@ def build(profile: str, out: Path, root: Path = records.ROOT, table: pd.DataFram
     texts = {"index.html": index(pages, files, committed, profile, rows)}
     texts |= {f"{page.name}.html": page_html(page, pages, files, committed, profile) for page in pages}
     texts["style.css"] = (TEMPLATES / "style.css").read_text() + HtmlFormatter().get_style_defs(".highlight") + "\n"
-    if out.exists():
-        shutil.rmtree(out)
-    for one in (*committed.values(), *files.values()):
-        (out / one.folder).mkdir(parents=True, exist_ok=True)
-        for path in one.paths.values():
-            shutil.copyfile(path, out / one.folder / path.name)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+    whole = out.resolve()
+    partial = whole.with_name(f".{whole.name}.{os.getpid()}.partial")  # nothing of it stays where it cannot be written
+    try:
+        for one in (*committed.values(), *files.values()):
+            for path in one.paths.values():
+                (partial / one.folder).mkdir(parents=True, exist_ok=True)
+                (partial / one.folder / path.name).write_bytes(records.read_figure(path))
+        for name, text in texts.items():
+            write(partial / name, text)
+        if whole.exists():
+            shutil.rmtree(whole)
+        partial.replace(whole)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return first
 
 

@@ -182,8 +182,14 @@ class Evaluator:
         request = {"source": source} | ({} if lab is None else self._asked(suite, lab))
         return self._ask("describe", request, [], self.limits.describe, 0, partial(self._finding, request))
 
+    def _refuse_unknown(self, suite: str) -> None:
+        if suite not in self.suites:
+            raise ValueError(f"unknown suite: wanted one of {', '.join(self.suites)}; got {suite!r}")
+
     def _asked(self, suite: str | None, lab: LabConfig) -> dict[str, Any]:
         """What a request for a program's list of operations has, if any program's is asked for here."""
+        if suite is not None:
+            self._refuse_unknown(suite)
         if backends.excuse(lab) is not None:
             return {}
         points = TaskConfig().ood_points if suite is None else self.suites[suite].ood_y.shape[1]
@@ -238,8 +244,7 @@ class Evaluator:
         """
         if config.device != "cpu":
             raise ValueError(f"wanted device cpu, all that confined processes have; got {config.device}")
-        if suite not in self.suites:
-            raise ValueError(f"unknown suite: wanted one of {', '.join(self.suites)}; got {suite!r}")
+        self._refuse_unknown(suite)
         try:
             canonical, relu = _canonical(source), _canonical(program_source("relu"))
         except Refused as refusal:

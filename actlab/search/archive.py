@@ -118,6 +118,7 @@ class Archive(DatabaseFile):
 
     NOUN, KIND, ERROR, TABLES = "a run's file", "a run", ArchiveError, TABLES
     APPLICATION = 0x61637461  # "acta"
+    GROWS = True
     SCHEMA = 3  # 2 knew no islands, 1 no killed candidates
 
     def _open(self, opened: contextlib.ExitStack) -> None:
@@ -258,6 +259,8 @@ def _lock(path: Path) -> Iterator[None]:
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise ArchiveError(f"{path}: wanted to lock it; the system says: {error}") from error
             raise ArchiveError(f"{path}: wanted to write it alone; another process is writing it") from error
         yield
 

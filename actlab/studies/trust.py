@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from actlab.activations import tables, zoo
-from actlab.core import paper, stats
+from actlab.core import paper, records, stats
 from actlab.core.config import FAMILIES, FitnessConfig, LabConfig
 from actlab.core.records import figures_folder
 from actlab.core.reliability import Aggregate, split_half
@@ -342,7 +342,7 @@ def racing(
 def beside(name: str, profile: str, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """A profile's table and, where there is one, the laptop's of that name as it is committed; by profile."""
     path = figures_folder("laptop") / f"{name}.csv"
-    committed = {"laptop": pd.read_csv(path)} if profile != "laptop" and path.exists() else {}
+    committed = {"laptop": records.table(path.parent, name)} if profile != "laptop" and path.exists() else {}
     return {profile: table} | committed
 
 

@@ -3,7 +3,8 @@
 - `interface`: the shape that benchmarks share;
 - `training`: one model of a benchmark, trained;
 - `images`: VGGs and ResNets;
-- `image_data`: pictures from files, their splits and corruptions;
+- `image_files`: pictures from files;
+- `image_data`: their splits and corruptions;
 - `molecules`: a graph network;
 - `molecule_data`: molecules as graphs;
 - `algorithms`: CLRS-30;

@@ -12,7 +12,7 @@ nodes, to edges or to the graph, and has one of six types. A trajectory's values
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from actlab.transfer.interface import MissingData
+from actlab.core.files import Damaged, contents, file_hash, reading
+from actlab.transfer.interface import MissingData, within
 
 STAGES = ("input", "hint", "output")
 LOCATIONS = ("node", "edge", "graph")
@@ -140,18 +141,54 @@ def unpack(probe: Probe, array: np.ndarray, nodes: int) -> torch.Tensor:
 
 
 def load(folder: Path | str, algorithm: str) -> dict[str, Samples]:
-    """The splits of an algorithm, by the names in `SPLITS`. Raises MissingData where the folder does not have it."""
+    """The splits of an algorithm, by the names in `SPLITS`.
+
+    Raises:
+        MissingData: where the folder does not have it.
+        Damaged: where its file is not the one that README.json describes, or holds something else than its probes.
+    """
     about, file = Path(folder) / "README.json", Path(folder) / f"{algorithm}.npz"
     how = f"Get it with: make clrs-all CLRS_DATA={folder} (which builds an environment of 2.9 GB)"
     if not about.exists() or not file.exists():
         raise MissingData(f"CLRS-30's {algorithm}", folder, [about.name, file.name], how)
-    described = json.loads(about.read_text())["algorithms"]
-    if algorithm not in described:
-        raise MissingData(f"CLRS-30's {algorithm}", folder, [f"{algorithm} in {about.name}"], how)
-    probes = tuple(Probe(*probe) for probe in described[algorithm]["probes"])
+    with reading(about, "what data/clrs/sample.py writes about its samples"):
+        described = json.loads(about.read_text())["algorithms"]
+        if algorithm not in described:
+            raise MissingData(f"CLRS-30's {algorithm}", folder, [f"{algorithm} in {about.name}"], how)
+        probes = tuple(Probe(*probe) for probe in described[algorithm]["probes"])
+        wanted = described[algorithm]["sha256"]
+    if (came := file_hash(file)) != wanted:
+        raise Damaged(f"{file}: wanted SHA-256 {wanted}, as {about.name} has it; came {came}, {contents(file)}. {how}")
     arrays: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
-    with np.load(file, allow_pickle=False) as kept:
+    with reading(file, f"samples of {', '.join(SPLITS)}"), np.load(file, allow_pickle=False) as kept:
         for name in kept.files:
             split, _, own = name.partition("/")
             arrays[split][own] = kept[name]
+        for split, own in arrays.items():
+            _check(f"{file}, {split}", probes, own)
     return {split: Samples(probes, own) for split, own in arrays.items()}
+
+
+def _check(where: str, probes: Sequence[Probe], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises Damaged unless arrays are what the probes ask for: by name, shape and value."""
+    names = {"lengths", *(f"{probe.stage}.{probe.name}" for probe in probes)}
+    if others := sorted(names ^ arrays.keys()):
+        raise Damaged(f"{where}: wanted arrays of all probes and no others; came {others[0]} in one alone")
+    samples, nodes = arrays["input.pos"].shape
+    steps = max((len(arrays[f"hint.{probe.name}"]) for probe in probes if probe.stage == "hint"), default=1)
+    most = steps if steps > 1 else np.iinfo(np.int16).max  # where hints are not known
+    if within(where, "lengths", arrays["lengths"], 1, most).shape != (samples,):
+        raise Damaged(f"{where}: wanted {samples} lengths; came {len(arrays['lengths'])}")
+    for probe in probes:
+        array, what = arrays[f"{probe.stage}.{probe.name}"], f"{probe.stage} {probe.name}"
+        axes = {"graph": 0, "node": 1, "edge": 2}[probe.location] - (probe.type == "mask_one")
+        shape = (*(steps,) * (probe.stage == "hint"), samples, *(nodes,) * axes)
+        if array.shape != shape:
+            raise Damaged(f"{where}: wanted {what} of shape {shape}; came {array.shape}")
+        if probe.type == "scalar":
+            if not np.isfinite(array).all():
+                raise Damaged(f"{where}: wanted finite numbers in {what}; came others")
+            continue
+        high = 1 if probe.type == "mask" else (probe.classes or nodes) - 1
+        low = {"mask": -1, "pointer": 0}.get(probe.type, -1 - high)
+        within(where, what, array[array != NOTHING] if probe.type in ONE_HOT else array, low, high)

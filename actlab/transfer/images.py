@@ -21,7 +21,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from actlab.transfer import image_data as data_module
-from actlab.transfer.image_data import CLASSES, SEVERITIES, SHIFTS, Pictures, Splits
+from actlab.transfer.image_data import SEVERITIES, SHIFTS, Splits
+from actlab.transfer.image_files import CLASSES, Pictures, mnist_file
 from actlab.transfer.interface import channels_last
 from actlab.transfer.training import Settings, Trial, cut, draw
 
@@ -257,7 +258,7 @@ def load(config: ImageConfig) -> Splits:
 
 def data_file(config: ImageConfig) -> Path | None:
     """The file that the data set is read from; None where it is a folder that the user names."""
-    return data_module.mnist_file() if config.data == "MNIST-5k" else None
+    return mnist_file() if config.data == "MNIST-5k" else None
 
 
 class Images(Trial):

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actlab.core.files import Damaged
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     import torch
 
@@ -43,6 +46,28 @@ class MissingData(FileNotFoundError):
     def __init__(self, name: str, folder: Path | str, wanted: Iterable[str], how: str) -> None:
         """Says which data set and which files (or patterns) are missing in which folder, and how to get them."""
         super().__init__(f"{name}: wanted {', '.join(wanted)} in {folder}; came none. {how}")
+
+
+def within(path: Path | str, what: str, values: Any, low: int, high: int | np.ndarray) -> np.ndarray:
+    """Values of a file, of any shape, as whole numbers (int64).
+
+    Raises:
+        Damaged: unless each is a whole number from `low` to `high`; names the file and `what` they are.
+    """
+    array = np.asarray(values)
+    whole = array.dtype.kind in "iuf"
+    good = (array >= low) & (array <= high) & (array == np.floor(array)) if whole else np.zeros(array.shape, bool)
+    if not good.all():
+        raise Damaged(
+            f"{path}: wanted {what} from {low} to {_first(np.broadcast_to(high, array.shape), ~good)}; "
+            f"came {_first(array, ~good)}"
+        )
+    return array.astype(np.int64)
+
+
+def _first(array: np.ndarray, chosen: np.ndarray) -> str:
+    """The first chosen value of an array, as Python writes it."""
+    return repr(array[chosen].tolist()[0])
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ replicating; ogb's own loader reads it from a folder that the user names.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
+import importlib.metadata
 import importlib.util
 import io
 import math
@@ -24,7 +26,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from actlab.transfer.interface import MissingData
+from actlab.core.files import Damaged, contents, file_hash, reading
+from actlab.transfer.interface import MissingData, within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,7 +195,7 @@ def clean(table: pd.DataFrame) -> tuple[pd.DataFrame, Cleaning]:
 def read_b3db(folder: Path) -> tuple[pd.DataFrame, Cleaning]:
     """B3DB's cleaned molecules, with the column "scaffold" besides; kept for the next call.
 
-    Raises MissingData where its table is not in the folder.
+    Raises MissingData where its table is not in the folder, and Damaged where it is not what it should be.
     """
     import pandas as pd
 
@@ -200,8 +203,27 @@ def read_b3db(folder: Path) -> tuple[pd.DataFrame, Cleaning]:
     if not path.exists():
         how = "The package qc-B3DB brings it: python -m pip install qc-B3DB, and name no folder"
         raise MissingData("B3DB", folder, [B3DB_FILE], how)
-    molecules, counts = clean(pd.read_csv(path, sep="\t", usecols=["SMILES", "BBB+/BBB-"]))
+    with reading(path, "a table with the columns SMILES and BBB+/BBB-"):
+        _demand_as_installed(path)
+        table = pd.read_csv(path, sep="\t", usecols=["SMILES", "BBB+/BBB-"])
+        if not path.read_bytes().endswith(b"\n"):
+            raise ValueError("its last line has no end")
+    marked = table["BBB+/BBB-"].isin(["BBB+", "BBB-"]) & table["SMILES"].notna()
+    if not (len(table) and marked.all()):
+        came = table[~marked].iloc[0].to_dict() if len(table) else "no row"
+        raise Damaged(f"{path}: wanted a SMILES and BBB+ or BBB- in each row; came {came}")
+    molecules, counts = clean(table)
     return molecules.assign(scaffold=[scaffold(text) for text in molecules["smiles"]]), counts
+
+
+def _demand_as_installed(path: Path) -> None:
+    """Raises Damaged where a file of the package qc-B3DB is not as it was installed, by the package's own list."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for listed in importlib.metadata.files("qc-B3DB") or ():
+            if listed.hash and Path(listed.locate()) == path:
+                found = base64.urlsafe_b64encode(bytes.fromhex(file_hash(path))).decode().rstrip("=")
+                if listed.hash.value != found:
+                    raise Damaged(f"{path}: wanted the table as qc-B3DB installs it; came {contents(path)}")
 
 
 def scaffold(smiles: str) -> str:
@@ -347,10 +369,12 @@ def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
     """ogbg-molhiv and its official split, through ogb's own loader; kept for the next call.
 
     The loader writes its `processed` folder beside the raw files, and reads it again as a pickle: it should be the
-    user's own. The data set lies in the `ogbg_molhiv` of `folder`. Raises MissingData where files are not there; ogb
-    itself would ask, or load them from the network.
+    user's own. The data set lies in the `ogbg_molhiv` of `folder`.
+
+    Raises:
+        MissingData: where files are not there; ogb itself would ask, or load them from the network.
+        Damaged: where a file is not what it should be, or ogb's `processed` is not of these files.
     """
-    import pandas as pd
 
     home = folder / "ogbg_molhiv"
     lacking = [name for name in MOLHIV_FILES if not (home / name).exists()]
@@ -364,7 +388,10 @@ def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
     with offline_ogb():
         from ogb.graphproppred import PygGraphPropPredDataset
         from ogb.utils.features import get_atom_feature_dims, get_bond_feature_dims
-    with _reading():
+    sizes = get_atom_feature_dims(), get_bond_feature_dims()
+    raw, smiles = _raw_molhiv(home, *sizes)
+    processed = home / "processed"
+    with _reading(), reading(processed, "what ogb makes of the raw files: remove the folder, and it is made anew"):
         dataset = PygGraphPropPredDataset("ogbg-molhiv", root=str(folder))
         split = {part: places.numpy() for part, places in dataset.get_idx_split().items()}
         items = list(dataset)
@@ -375,11 +402,49 @@ def read_molhiv(folder: Path) -> tuple[Molecules, dict[str, np.ndarray]]:
         torch.cat([item.y for item in items]).flatten().float(),
         torch.tensor([item.num_nodes for item in items]),
         torch.tensor([item.num_edges for item in items]),
-        tuple(get_atom_feature_dims()),
-        tuple(get_bond_feature_dims()),
-        tuple(pd.read_csv(home / "mapping" / "mol.csv.gz")["smiles"]),
+        *map(tuple, sizes),
+        smiles,
     )
+    found = (molecules.labels, molecules.atoms, molecules.atom_counts, molecules.bonds[::2], molecules.ends.T[::2])
+    if not all(map(np.array_equal, found, raw)):
+        raise Damaged(f"{processed}: wanted what ogb makes of {home / 'raw'}; came something else: remove the folder")
     return molecules, split
+
+
+def _raw_molhiv(
+    home: Path, atom_sizes: Sequence[int], bond_sizes: Sequence[int]
+) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
+    """What ogb's raw files hold: labels, atoms, their counts, bonds, their ends; and the SMILES.
+
+    Raises Damaged where one of them, or of the splits, is damaged, or does not go with the others.
+    """
+    import pandas as pd
+
+    def table(name: str, rows: int, most: Any, low: int = 0, columns: int = 1) -> np.ndarray:
+        path = home / f"{name}.csv.gz"
+        with reading(path, "whole numbers in a CSV, packed with gzip"):
+            read = pd.read_csv(path, header=None)
+        if read.shape[1] != columns or rows not in (len(read), -1):
+            wanted = f"{columns} columns" + (f" and {rows} rows" if rows >= 0 else "")
+            raise Damaged(f"{path}: wanted {wanted}; came {read.shape[1]} and {len(read)}")
+        return within(path, "numbers", read, low, most)
+
+    labels = table("raw/graph-label", -1, 1)[:, 0]
+    count, many = len(labels), 10**6
+    atoms = table("raw/num-node-list", count, many, low=1)[:, 0]
+    bonds = table("raw/num-edge-list", count, many)[:, 0]
+    of_atoms = table("raw/node-feat", atoms.sum(), np.array(atom_sizes) - 1, columns=len(atom_sizes))
+    of_bonds = table("raw/edge-feat", bonds.sum(), np.array(bond_sizes) - 1, columns=len(bond_sizes))
+    ends = table("raw/edge", bonds.sum(), np.repeat(atoms, bonds)[:, None] - 1, columns=2)
+    split = np.concatenate([table(f"split/scaffold/{name}", -1, count - 1) for name in ("train", "valid", "test")])
+    if len(np.unique(split)) != len(split):
+        raise Damaged(f"{home / 'split'}: wanted each molecule in one part; came some twice")
+    path = home / "mapping" / "mol.csv.gz"
+    with reading(path, f"{count} rows with a column smiles, packed with gzip"):
+        smiles = pd.read_csv(path)["smiles"]
+        if len(smiles) != count or smiles.isna().any():
+            raise ValueError(f"{smiles.notna().sum()} of {len(smiles)} rows have one")
+    return (labels, of_atoms, atoms, of_bonds, ends), tuple(smiles)
 
 
 def molhiv_split(official: dict[str, np.ndarray], shares: tuple[float, float], generator: np.random.Generator) -> Split:

@@ -30,7 +30,7 @@ from actlab.scoring.laboratory import Laboratory
 from actlab.scoring.sandbox import Outcome, Sandbox
 from actlab.search import runs, selection
 from actlab.search.archive import Entry
-from actlab.transfer import image_data, probe_worker
+from actlab.transfer import image_data, image_files, probe_worker
 from actlab.transfer.probe_worker import NO_CLASS, ProbeConfig
 
 COLUMNS = ["function", "seed", "picture", "right", "ended", "error"]
@@ -57,7 +57,7 @@ def digits(config: ProbeConfig) -> tuple[list[np.ndarray], np.ndarray]:
     return arrays, splits.test.targets[order]
 
 
-def _pixels(pictures: image_data.Pictures, pool: int) -> np.ndarray:
+def _pixels(pictures: image_files.Pictures, pool: int) -> np.ndarray:
     """Pictures from 0 to 1, [pictures, channels, side, side], each `pool` x `pool` pixels averaged."""
     full = image_data.tensor([pictures.image(place) for place in range(len(pictures))])
     return F.avg_pool2d(full, pool).double().numpy()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from actlab.activations import zoo
 from actlab.candidates.program import check, compile_program
 from actlab.lab.training_view import TrainingView
-from actlab.transfer import image_data, images
+from actlab.transfer import image_files, images
 from actlab.transfer.interface import channels_last
 from actlab.transfer.training import Settings
 
@@ -63,7 +63,7 @@ def predict(function: Activation, config: ProbeConfig, seed: int, *arrays: np.nd
     pictures, classes, test = (torch.from_numpy(array).float() for array in arrays)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = images.VGG(channels_last(function), 1, image_data.CLASSES[config.data], config.width, config.blocks)
+        model = images.VGG(channels_last(function), 1, image_files.CLASSES[config.data], config.width, config.blocks)
     if not _train(model, pictures, classes.long(), config, seed):
         return None
     model.eval()

@@ -26,8 +26,9 @@ from actlab.activations.tables import DOWNSTREAM as FUNCTIONS
 from actlab.activations.tables import FOUND
 from actlab.activations.zoo import found
 from actlab.core import config
+from actlab.core.files import file_hash
 from actlab.core.jobs import Runner, count
-from actlab.core.records import BUILD, PROTOCOLS, ROOT, Records, file_hash, records_folder
+from actlab.core.records import BUILD, PROTOCOLS, ROOT, Records, records_folder
 from actlab.core.sources import bare
 from actlab.transfer.interface import COLUMNS, table
 from actlab.transfer.training import Fit

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from actlab.core import records, sources
+from actlab.core import files, records, sources
 from actlab.core.config import PROFILES, LabConfig, profile
 from actlab.core.records import PROTOCOLS, ROOT, ChangedCode, Family, Records, Store
 
@@ -51,7 +51,7 @@ def made(*jobs):
 
 
 def texts(folder):
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "lock" not in path.name}
 
 
 JOBS = [Job("gelu", 1), Job("gelu", 0), Job("relu", 0), Job("NA", 0)]
@@ -100,13 +100,13 @@ def test_a_description_that_is_no_plain_data_is_refused():
 
 def test_a_text_is_written_whole_or_the_old_one_stays(tmp_path, monkeypatch):
     path = tmp_path / "new" / "table.csv"
-    records.write(path, "first")
+    files.write(path, "first")
     with monkeypatch.context() as cut:
         cut.setattr(Path, "replace", lambda self, target: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            records.write(path, "second")
+            files.write(path, "second")
     assert path.read_text() == "first"
-    records.write(path, "second")
+    files.write(path, "second")
     assert path.read_text() == "second"
 
 
@@ -175,7 +175,7 @@ def test_a_table_comes_back_to_the_bit_with_its_provenance_beside_it(tmp_path):
     (beside,) = tmp_path.glob("??/*.json")
     provenance = json.loads(beside.read_text())
     assert provenance["lab"]["steps"] == LabConfig().steps
-    assert provenance.keys() == {"family", "seed", "lab", "mark", "commit"}
+    assert provenance.keys() == {"family", "seed", "lab", "mark", "commit", "file", "hash"}
     maker = store.canaries.read("lab", provenance["mark"])
     assert maker.keys() == {"protocol", "code", "versions", "values"}
     assert maker["versions"].keys() == {"python", "torch", "numpy", "scipy"}

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from samples import rows
 
 from actlab.activations import REGISTRY, names
+from actlab.core import files
 from actlab.core.records import ROOT
 from actlab.report import cards
 
@@ -192,6 +193,7 @@ def tables(tmp_path):
     PLANNED.to_csv(tmp_path / "comparisons.csv", index=False)
     SCORES.assign(suite="far").to_csv(tmp_path / "table_1.csv", index=False)
     SCORES.assign(suite="search").to_csv(tmp_path / "zoo_scores.csv", index=False)
+    files.note(tmp_path)
     return tmp_path
 
 
@@ -212,6 +214,7 @@ def test_evidence_from_elsewhere_is_there_once_its_table_is_and_only_what_was_pl
     assert not cards.has_transfer(tables)
     before = len(cards.evidence(tables))
     ELSEWHERE.to_csv(tables / "downstream.csv", index=False)
+    files.note(tables)
     assert cards.has_transfer(tables)
     images, algorithms = cards.evidence(tables).iloc[before:].to_dict("records")
     assert images["where"] == "MNIST-5k, out of distribution"
@@ -222,10 +225,12 @@ def test_evidence_from_elsewhere_is_there_once_its_table_is_and_only_what_was_pl
 
 def test_a_card_tells_formula_source_constants_cost_and_each_verdict(tables):
     ELSEWHERE.to_csv(tables / "downstream.csv", index=False)
+    files.note(tables)
     cost = {"function": "gelu-sine", "shape": "64 x 64", "rounds": 7, "forward_gelu": 1.5, "backward_gelu": 2.5}
     cost |= {"forward_least": 1.25, "forward_most": 2.0, "backward_least": 2.0, "backward_most": 3.0}
     gelu = dict.fromkeys(cost, 1.0) | {"function": "gelu", "shape": "64 x 64", "forward_us": 1.0, "backward_us": 3.0}
     pd.DataFrame([cost, gelu]).to_csv(tables / "bench_functions.csv", index=False)
+    files.note(tables)
     card = cards.card("gelu-sine", cards.evidence(tables), cards.costs(tables), LABS, ROUNDING)
     assert card.splitlines() == [
         "### GELUSine",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from IPython.display import Image
 
-from actlab.core import paper
+from actlab.core import files, paper
 from actlab.core.records import ROOT
 from actlab.report import claims, page
 from actlab.report.figures import style
@@ -42,6 +42,7 @@ def folder(tmp_path):
     """The committed tables of the lab and the search, and none of transfer."""
     for name in LAPTOP:
         shutil.copy(FIGURES / f"{name}.csv", tmp_path)
+    files.note(tmp_path)
     return tmp_path
 
 
@@ -64,6 +65,7 @@ def transfer(folder, verdicts=None, spearman=(-0.5, -0.8, -0.1), sinc=(0.05, 0.0
     agreed = pd.DataFrame([("all", "search", "mean", "both", 9, *spearman)])
     agreed.columns = ["functions", "suite", "task", "split", "n", "spearman", "spearman_low", "spearman_high"]
     agreed.to_csv(folder / "lab_transfer_agreement.csv", index=False)
+    files.note(folder)
 
 
 def change(folder, name, value, column="verdict", **where):
@@ -71,6 +73,7 @@ def change(folder, name, value, column="verdict", **where):
     table = pd.read_csv(folder / f"{name}.csv")
     table.loc[(table[list(where)] == pd.Series(where)).all(axis=1), column] = value
     table.to_csv(folder / f"{name}.csv", index=False)
+    files.note(folder)
 
 
 def labs(folder, low, high, **where):
@@ -127,6 +130,7 @@ def test_a_comparison_that_a_rule_asks_for_and_that_is_not_there_is_refused(fold
     transfer(folder)
     table = pd.read_csv(folder / "downstream.csv")
     table[(table["function"] != "qfw") | (table["benchmark"] != "images")].to_csv(folder / "downstream.csv")
+    files.note(folder)
     with pytest.raises(ValueError, match=r"wanted 4 comparisons with ReLU once each; lacking \('qfw', 'images'"):
         claims.table(folder)
 
@@ -222,6 +226,7 @@ def test_shares_of_labs_stand_in_each_row_that_heeds_them_with_their_place(folde
     assert heeding["ours"].str.contains("of random orders").tolist() == heeding["part"].isin(["4a", "4b"]).tolist()
     labs = pd.read_csv(folder / "table_3.csv")
     labs[labs["what"] != "GELU < ReLU"].to_csv(folder / "table_3.csv", index=False)
+    files.note(folder)
     with pytest.raises(ValueError, match="wanted shares of labs of 'GELU < ReLU'; came none"):
         claims.table(folder)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from actlab import activations
-from actlab.core import paper
+from actlab.core import files, paper
 from actlab.core.records import ROOT
 from actlab.report import claims, readme
 from actlab.studies import trust
@@ -150,6 +150,7 @@ def folder(tmp_path):
     """A copy of the committed tables."""
     for path in FIGURES.glob("*.csv"):
         shutil.copy(path, tmp_path)
+    files.note(tmp_path)
     return tmp_path
 
 
@@ -160,6 +161,7 @@ def change(folder, name, where, **values):
     for column, value in values.items():
         table.loc[chosen, column] = value
     table.to_csv(folder / f"{name}.csv", index=False)
+    files.note(folder)
 
 
 def test_the_findings_say_what_the_tables_say_of_the_multiverse_and_of_waves(folder):

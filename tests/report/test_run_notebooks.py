@@ -338,7 +338,8 @@ def test_a_notebook_makes_the_records_it_needs_and_two_runs_draw_the_same_bytes(
         for name in ("gpu_lab", "canaries"):  # which need a GPU
             shutil.copytree(ROOT / "records" / name, root / "records" / name)
         (root / "figures").mkdir()
-        shutil.copy(ROOT / "figures" / "comparisons.csv", root / "figures")  # of the laptop profile
+        for name in ("comparisons.csv", "manifest.json"):  # of the laptop profile
+            shutil.copy(ROOT / "figures" / name, root / "figures")
         command = [sys.executable, "-m", "actlab", "notebooks", "run", str(notebook), str(root / "out.ipynb")]
         done = subprocess.run(command, env={**os.environ, "ACTLAB_ROOT": str(root)}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

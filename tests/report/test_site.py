@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from actlab import __main__
-from actlab.core import paper
+from actlab.core import files, paper
 from actlab.core.records import ROOT
 from actlab.report import claims, executed
 from actlab.report import site as report
@@ -178,11 +178,11 @@ def test_every_claim_has_its_words_and_its_own_picture_place_tables_and_commands
 
 
 def test_every_table_that_claims_are_read_off_is_named_in_its_part(monkeypatch):
-    read, original = set(), claims._read
-    monkeypatch.setattr(claims, "_read", lambda folder, name: read.add(name) or original(folder, name))
+    read, original = set(), claims.records.table
+    monkeypatch.setattr(claims.records, "table", lambda folder, name: read.add(name) or original(folder, name))
     table = claims.table()
     named = {name for sources in table["sources"] for name in sources.split()}
-    assert {Path(name).stem for name in read} == named - {"authors"}  # what bears on the claim that is not tested
+    assert read == named - {"authors"}  # what bears on the claim that is not tested
 
 
 def test_nothing_that_exists_is_said_not_to_be_drawn_yet(site):
@@ -238,6 +238,7 @@ def checkout(root: Path, profile: str = "smoke") -> Path:
     (root / "figures").mkdir()
     for name in ("figure_2.png", "figure_2.csv", "rows.csv", "bench_lab.csv", "rows.md"):
         (root / "figures" / name).write_text(f"laptop's {name}")
+    files.note(root / "figures")
     return root
 
 
@@ -289,6 +290,7 @@ def test_a_page_says_with_which_profile_it_ran_and_whether_it_was_edited_since(t
     run(root, "01_one", "paper")
     (root / "build" / "paper" / "figures").mkdir()
     (root / "build" / "paper" / "figures" / "rows.csv").write_text("paper's rows")
+    files.note(root / "build" / "paper" / "figures")
     one, two = executed.pages("paper", root)
     assert (one.profile, one.ran, one.changed, two.ran) == ("paper", True, False, False)
     assert one.command == "make build/paper/notebooks/01_one.ipynb PROFILE=paper"
@@ -384,6 +386,17 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
         with pytest.raises(report.NotWritten, match="wanted a new or empty folder, or an earlier report; came other"):
             report.build("laptop", out, root, TABLE)
         assert (out / name).read_text() == "mine"
+
+
+def test_a_damaged_figure_is_named_and_leaves_the_earlier_report(tmp_path):
+    root, out = checkout(tmp_path / "a"), tmp_path / "out"
+    report.build("laptop", out, root, TABLE)
+    before = {path: path.read_bytes() for path in tmp_path.glob("out/**/*.*")}
+    (root / "figures" / "figure_2.png").write_text("laptop's fig")
+    with pytest.raises(files.Damaged, match=r"figure_2.png: wanted 21 bytes.*; came 12 bytes"):
+        report.build("laptop", out, root, TABLE)
+    assert {path: path.read_bytes() for path in tmp_path.glob("out/**/*.*")} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
 
 
 def test_without_executed_notebooks_it_says_what_runs_them(tmp_path, monkeypatch, capsys):

@@ -220,7 +220,9 @@ def test_a_description_is_not_taken_on_trust(lie, monkeypatch):
     with Evaluator(SUITES, CONFIG, workers=1) as evaluator:
         monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {"description": HONEST}))
         assert evaluator.describe("source").result().ended == "open"
-        monkeypatch.setattr(evaluator._pool, "run", lambda _: Outcome("answered", None, {"description": {**HONEST, **lie}}))
+        monkeypatch.setattr(
+            evaluator._pool, "run", lambda _: Outcome("answered", None, {"description": {**HONEST, **lie}})
+        )
         finding = evaluator.describe("source").result()
         assert (finding.ended, finding.description) == ("killed", None)
 

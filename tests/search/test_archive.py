@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -273,19 +274,87 @@ def test_a_truncated_file_is_refused(written):
     assert "damaged" in refusal(written, read_only=True)
 
 
+def unsealed(path, query):
+    """Changes a file of before there were seals."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE seals")
+        connection.execute(query)
+
+
 def test_a_changed_source_is_noticed(written):
-    data = written.read_bytes()
-    assert data.count(b"return 5.0") == 1
-    written.write_bytes(data.replace(b"return 5.0", b"return 7.0"))
+    unsealed(written, "UPDATE programs SET source = 'def activation(x): return x' WHERE id = 5")
     with Archive(written, read_only=True) as archive, pytest.raises(ArchiveError, match="program 5 and its hash"):
         archive.entries()
 
 
 def test_changed_json_is_noticed(written):
-    data = written.read_bytes()
-    written.write_bytes(data.replace(b'{"fitness": 0.0', b'{"fitness"; 0.0'))
+    unsealed(written, """UPDATE programs SET score = '{"fitness"; 0.0' WHERE id = 0""")
     with Archive(written, read_only=True) as archive, pytest.raises(ArchiveError, match="damaged"):
         archive.entries()
+
+
+def everything(path):
+    with Archive(path, read_only=True) as archive:
+        evaluation = archive.evaluation("abc", "full")
+        return archive.meta(), archive.entries(), archive.moves(), evaluation, archive.timings().to_csv()
+
+
+def test_a_flipped_bit_is_found_when_the_file_is_opened_or_touches_nothing_that_is_read(written):
+    data, whole, found = written.read_bytes(), everything(written), 0
+    for place in range(0, len(data), 101):
+        written.write_bytes(data[:place] + bytes([data[place] ^ (1 << place % 8)]) + data[place + 1 :])
+        try:
+            assert everything(written) == whole, place
+        except ArchiveError as error:
+            assert str(error).startswith(f"{written}: wanted ") and "\n" not in str(error)
+            found += 1
+    assert found > 20
+
+
+@pytest.mark.parametrize("text", [b"because", b"Name 4", b"raised ValueError", b"print2", b"round_size",
+                                  b"1e-300", b"insert"])  # fmt: skip
+def test_a_flipped_bit_in_anything_that_is_kept_is_found_by_readers_and_writers(written, text):
+    data = written.read_bytes()
+    place = data.index(text)
+    written.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    for read_only in (True, False):
+        assert "hash do not agree" in refusal(written, read_only)
+
+
+def test_a_file_of_before_there_were_seals_gets_them_with_its_next_transaction(written):
+    unsealed(written, "UPDATE programs SET title = 'another' WHERE id = 4")
+    with Archive(written) as archive:
+        archive.add_round([entry(6, 4)])
+    test_a_flipped_bit_in_anything_that_is_kept_is_found_by_readers_and_writers(written, b"another")
+
+
+def test_a_full_disk_is_said_to_be_full_and_what_was_written_stays(written):
+    before = everything(written)
+    with Archive(written) as archive:
+        ((pages,),) = archive._rows("PRAGMA page_count")
+        archive._rows(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(ArchiveError, match=r"to read and write a run's file; .*disk is full") as full:
+            archive.add_round([entry(id, 4) for id in range(6, 99)])
+        assert "damaged" not in str(full.value)
+        archive._rows("PRAGMA max_page_count = 1000")
+        archive.add_round([entry(6, 4)])
+    meta, entries, *rest = everything(written)
+    assert [meta, entries[:-1], *rest] == list(before) and entries[-1] == entry(6, 4)
+
+
+@pytest.mark.parametrize("size", [0, 2000, 9000])
+def test_a_disk_that_is_full_when_a_run_begins_is_not_called_damage(path, size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # no file grows beyond it
+    try:
+        with pytest.raises(ArchiveError) as full, Archive(path) as archive:
+            archive.add_round([entry(id, 4) for id in range(99)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "the system says: " in str(full.value) and "damaged" not in str(full.value)
+    with Archive(path) as archive:
+        archive.add_round(ENTRIES)
+        assert archive.entries() == ENTRIES
 
 
 def test_a_missing_file_is_refused_to_a_reader_and_a_missing_folder_to_a_writer(path):
@@ -319,7 +388,7 @@ def test_a_second_writer_is_refused_while_the_first_lives_and_readers_are_not(wr
 
 def test_a_reader_cannot_write(written):
     before = written.read_bytes()
-    with Archive(written, read_only=True) as archive, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with Archive(written, read_only=True) as archive, pytest.raises(ArchiveError, match="readonly"):
         archive.add_round([entry(6, 4)])
     assert written.read_bytes() == before
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from actlab import activations
-from actlab.core import paper
+from actlab.core import files, paper
 from actlab.core.config import FAMILIES, SUITES, FitnessConfig, profile
 from actlab.core.records import ROOT, Store
 from actlab.lab import tasks
@@ -221,6 +221,7 @@ def test_a_table_stands_beside_the_committed_one_of_the_laptop_where_there_is_on
     assert list(trust.beside("b", "smoke", table)) == ["smoke"]
     (tmp_path / "laptop").mkdir()
     other.to_csv(tmp_path / "laptop" / "b.csv", index=False)
+    files.note(tmp_path / "laptop")
     found = trust.beside("b", "smoke", table)
     assert list(found) == ["smoke", "laptop"]
     assert found["smoke"] is table and found["laptop"].equals(other)

@@ -22,7 +22,7 @@ from PIL import Image
 from torch.overrides import TorchFunctionMode
 
 from actlab import activations
-from actlab.transfer import image_data, images, interface, training
+from actlab.transfer import image_data, image_files, images, interface, training
 from actlab.transfer.images import CIFAR_10, IMAGENET, LAPTOP, LAPTOP_RESNET, SMOKE
 from actlab.transfer.interface import MissingData
 from actlab.transfer.training import Settings
@@ -235,7 +235,7 @@ def test_accuracy_counts_a_picture_without_finite_logits_as_wrong():
 def test_pixels_are_scaled_to_mean_0_and_variance_1_a_channel():
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, (50, 100, 250), size=(40, 8, 8, 3)).astype(np.uint8)
-    pictures = image_data.Pictures.all(pixels, [0] * 40)
+    pictures = image_files.Pictures.all(pixels, [0] * 40)
     config = replace(TINY, side=8)
     scaled = images.Scale(pictures, config)(image_data.tensor(pixels))
     assert scaled.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
@@ -243,7 +243,7 @@ def test_pixels_are_scaled_to_mean_0_and_variance_1_a_channel():
 
 
 def test_training_pictures_vary_from_epoch_to_epoch_and_seed_to_seed_where_they_are_augmented():
-    pictures = image_data.mnist_5k()
+    pictures = image_files.mnist_5k()
 
     def read(seed):
         return images.Prepared(pictures, 28, seed).__getitems__([3, 700])[0]
@@ -255,7 +255,7 @@ def test_training_pictures_vary_from_epoch_to_epoch_and_seed_to_seed_where_they_
 
 
 def test_readers_in_other_processes_read_the_same():
-    pictures = image_data.mnist_5k()
+    pictures = image_files.mnist_5k()
     prepared, order = images.Prepared(pictures, 28, 7, "noise", 2), np.arange(0, 50)
     here, there = (list(images.batches(prepared, order, 20, workers)) for workers in (0, 1))
     assert [len(labels) for _, labels in here] == [20, 20, 10]
@@ -273,7 +273,7 @@ def test_the_smoke_run_of_relu_learns():
 def test_each_profile_has_a_model_that_fits_its_pictures(config):
     model = images.build(F.relu, replace(config, width=2), 3).eval()
     with torch.no_grad():
-        assert model(torch.zeros(1, 3, config.side, config.side)).shape == (1, image_data.CLASSES[config.data])
+        assert model(torch.zeros(1, 3, config.side, config.side)).shape == (1, image_files.CLASSES[config.data])
 
 
 def test_a_baseline_is_what_scikit_learn_reaches_on_the_same_splits():
@@ -354,7 +354,7 @@ def test_a_corruption_keeps_shape_and_range_and_hangs_on_the_place_alone(shift, 
 
 @pytest.mark.parametrize("shift", ["noise", "blur", "contrast"])
 def test_a_higher_severity_is_further_from_the_picture(shift):
-    digits = image_data.mnist_5k()
+    digits = image_files.mnist_5k()
     pictures = image_data.tensor([digits.image(place) for place in range(0, 5000, 250)])
     far = [float((image_data.corrupt(pictures, range(20), shift, s) - pictures).square().mean()) for s in (1, 2, 3)]
     assert 0 < far[0] < far[1] < far[2]
@@ -422,7 +422,7 @@ def write_fashion(folder, packed=False):
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     kept = {}
-    for names, count in zip(image_data.IDX.values(), (40, 20), strict=True):
+    for names, count in zip(image_files.IDX.values(), (40, 20), strict=True):
         pixels, labels = generator.integers(0, 256, (count, 28, 28)), np.arange(count) % 10
         kept[count] = pixels
         for name, array in zip(names, (pixels, labels), strict=True):
@@ -437,7 +437,7 @@ def write_fashion(folder, packed=False):
 @pytest.mark.parametrize("packed", [False, True])
 def test_fashion_mnist_is_read_from_its_idx_files(tmp_path, packed):
     pixels = write_fashion(tmp_path, packed)
-    train, test = image_data.fashion_mnist(tmp_path)
+    train, test = image_files.fashion_mnist(tmp_path)
     assert (len(train), len(test)) == (40, 20)
     assert np.array_equal(train.image(7)[..., 0], pixels[7])
     assert train.targets.tolist() == [k % 10 for k in range(40)]
@@ -448,7 +448,7 @@ def test_a_file_that_is_no_idx_file_of_bytes_is_refused(tmp_path, text):
     path = tmp_path / "x-ubyte"
     path.write_bytes(text)
     with pytest.raises(ValueError, match="x-ubyte: wanted"):
-        image_data.read_idx(path)
+        image_files.read_idx(path, 1)
 
 
 def string(text):
@@ -478,14 +478,14 @@ def cifar_pixels(count, seed=0):
 
 def write_cifar(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    for k, name in enumerate([*image_data.BATCHES, "test_batch"]):
+    for k, name in enumerate([*image_files.BATCHES, "test_batch"]):
         (folder / name).write_bytes(python_2_batch(cifar_pixels(20, k), [n % 10 for n in range(20)]))
 
 
 @pytest.mark.parametrize("inner", ["", "cifar-10-batches-py"])
 def test_cifar_10_is_read_from_its_original_batches(tmp_path, inner):
     write_cifar(tmp_path / inner)
-    train, test = image_data.cifar_10(tmp_path)
+    train, test = image_files.cifar_10(tmp_path)
     assert (len(train), len(test)) == (100, 20)
     row = cifar_pixels(20, seed=1)[3]  # of the second batch: 1024 red, then green, then blue, row by row
     image = train.image(23)
@@ -497,7 +497,7 @@ def test_cifar_10_is_read_from_its_original_batches(tmp_path, inner):
 def test_a_batch_that_python_3_wrote_is_read_too(tmp_path):
     path = tmp_path / "data_batch_1"
     path.write_bytes(pickle.dumps({b"data": cifar_pixels(4), b"labels": [3, 2, 1, 0]}, protocol=2))
-    pixels, labels = image_data.read_cifar_batch(path)
+    pixels, labels = image_files.read_cifar_batch(path)
     assert np.array_equal(pixels.transpose(0, 3, 1, 2).reshape(4, -1), cifar_pixels(4))
     assert labels.tolist() == [3, 2, 1, 0]
 
@@ -519,7 +519,7 @@ def test_a_pickle_that_is_no_batch_is_refused_and_calls_nothing(tmp_path, capsys
     path = tmp_path / "data_batch_1"
     path.write_bytes(pickle.dumps(batch, protocol=2))
     with pytest.raises(ValueError, match=message):
-        image_data.read_cifar_batch(path)
+        image_files.read_cifar_batch(path)
     assert capsys.readouterr().out == ""
 
 
@@ -543,7 +543,7 @@ def test_cifar_10_is_read_from_parquet(tmp_path):
     write_parquet(tmp_path / "plain_text" / "train-00000-of-00002.parquet", "img", colours(7), [0, 1, 2, 3, 4, 5, 6])
     write_parquet(tmp_path / "plain_text" / "train-00001-of-00002.parquet", "img", colours(4, seed=1), [7, 8, 9, 0])
     write_parquet(tmp_path / "plain_text" / "test-00000-of-00001.parquet", "img", colours(2, seed=2), [1, 2])
-    train, test = image_data.cifar_10(tmp_path)
+    train, test = image_files.cifar_10(tmp_path)
     assert (len(train), len(test)) == (11, 2)
     for place in (9, 0, 6, 3):  # in and out of row groups and files
         expected = colours(7)[place] if place < 7 else colours(4, seed=1)[place - 7]
@@ -554,7 +554,7 @@ def test_cifar_10_is_read_from_parquet(tmp_path):
 def test_parquet_without_pictures_is_refused(tmp_path):
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "train-0-of-1.parquet")
     with pytest.raises(ValueError, match="wanted columns image"):
-        image_data.ParquetImages([tmp_path / "train-0-of-1.parquet"])
+        image_files.ParquetImages("CIFAR-10", [tmp_path / "train-0-of-1.parquet"])
 
 
 def write_folders(folder, held="val"):
@@ -569,7 +569,7 @@ def write_folders(folder, held="val"):
 @pytest.mark.parametrize("held", ["val", "validation"])
 def test_imagenet_is_read_from_class_folders(tmp_path, held):
     write_folders(tmp_path, held)
-    train, test = image_data.imagenet(tmp_path)
+    train, test = image_files.imagenet(tmp_path)
     assert train.targets.tolist() == [0, 0, 0, 1, 1, 1]
     assert test.targets.tolist() == [0, 0, 1, 1]
     assert train.image(4).shape == (50, 60, 3)
@@ -584,25 +584,26 @@ def write_imagenet_parquet(folder):
 
 def test_imagenet_is_read_from_parquet_and_unpacked_into_the_same_class_folders(tmp_path):
     write_imagenet_parquet(tmp_path)
-    parquet = image_data.imagenet(tmp_path)
-    command = [sys.executable, "-m", "actlab.transfer.image_data", "unpack", str(tmp_path)]
+    parquet = image_files.imagenet(tmp_path)
+    command = [sys.executable, "-m", "actlab", "unpack", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "8 pictures\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "train", "val"]
-    for before, after in zip(parquet, image_data.imagenet(tmp_path), strict=True):
-        assert isinstance(after.images, image_data.ClassFolders)
+    for before, after in zip(parquet, image_files.imagenet(tmp_path), strict=True):
+        assert isinstance(after.images, image_files.ClassFolders)
         first, second = (sorted((p.targets[k], p.image(k)[0, 0, 0]) for k in range(len(p))) for p in (before, after))
         assert first == second
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2
-    assert "wanted no folders train and val; both are there" in again.stderr
+    assert "wanted no folders train and val; came train and val" in again.stderr
 
 
 def test_imagenet_with_other_classes_in_its_two_splits_is_refused(tmp_path):
     write_folders(tmp_path)
     (tmp_path / "train" / "n02").mkdir()
-    with pytest.raises(ValueError, match="wanted the same classes in train and val"):
-        image_data.imagenet(tmp_path)
+    (tmp_path / "train" / "n02" / "a.png").write_bytes(packed(colours(1)[0]))
+    with pytest.raises(ValueError, match="wanted the same classes in train and val; came n02 in one alone"):
+        image_files.imagenet(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -629,7 +630,7 @@ def test_a_missing_file_among_others_is_named_alone(tmp_path):
     write_fashion(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(MissingData, match=r"wanted t10k-labels-idx1-ubyte\(\.gz\) in "):
-        image_data.fashion_mnist(tmp_path)
+        image_files.fashion_mnist(tmp_path)
 
 
 @pytest.mark.parametrize("data", ["Fashion-MNIST", "CIFAR-10", "ImageNet"])

@@ -15,6 +15,7 @@ import torch
 from actlab import activations
 from actlab.__main__ import main
 from actlab.candidates import program
+from actlab.core import files
 from actlab.core.jobs import Runner
 from actlab.core.records import ROOT
 from actlab.transfer import images, sweep, training
@@ -329,6 +330,7 @@ def test_a_rerun_tells_how_far_a_value_is_from_its_record(dice, tmp_path):
     kept = pd.read_csv(tmp_path / "images.csv")
     kept.loc[kept["evaluation"] == "whole", "value"] += 0.25
     kept.to_csv(tmp_path / "images.csv", index=False)
+    files.note(tmp_path)
     assert sweep.rerun(wanted()[:2], sweep.records(tmp_path)) == pytest.approx(0.25, abs=1e-8)
 
 
@@ -351,6 +353,7 @@ def test_the_laptops_design_has_every_function_asked_for_and_enough_seeds():
 SCRIPT = """
 import sys, time
 from pathlib import Path
+from actlab.core import files
 from actlab.core.jobs import Runner
 from actlab.core.records import Family
 from actlab.transfer import sweep, training

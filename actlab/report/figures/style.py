@@ -8,6 +8,8 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
+from actlab.core import files
+
 ONE_COLUMN = 3.4  # inches
 TWO_COLUMNS = 7.0  # inches
 
@@ -60,26 +62,29 @@ def label(name: str) -> str:
 
 
 def save(fig: Figure, name: str, data: pd.DataFrame, folder: Path) -> tuple[Path, Path, Path]:
-    """Write a figure at its print size as PNG and PDF, and the data that it shows as CSV; return their paths.
+    """Write a figure at its print size as PNG and PDF, and the data that it shows as CSV: all or none; return paths.
 
-    The same figure gives the same bytes. The folder is created if it is missing.
+    The same figure gives the same bytes. The folder is created if it is missing; its manifest notes the files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    png, pdf, csv = (folder / f"{name}.{suffix}" for suffix in ("png", "pdf", "csv"))
-    fig.savefig(png, dpi=200, metadata={"Software": None})
-    fig.savefig(pdf, metadata={"Creator": None, "Producer": None, "CreationDate": None})
-    _write_csv(data, csv)
+    paths = png, pdf, csv = tuple(folder / f"{name}.{suffix}" for suffix in ("png", "pdf", "csv"))
+    with files.writing(*paths, noted=True) as (to_png, to_pdf, to_csv):
+        fig.savefig(to_png, format="png", dpi=200, metadata={"Software": None})
+        fig.savefig(to_pdf, format="pdf", metadata={"Creator": None, "Producer": None, "CreationDate": None})
+        _write_csv(data, to_csv)
     return png, pdf, csv
 
 
 def save_table(table: pd.DataFrame, name: str, folder: Path) -> tuple[Path, Path]:
-    """Write a table as CSV (ten significant digits) and as Markdown (four; text unchanged); return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a table as CSV (ten significant digits) and as Markdown (four; text unchanged), both or none; return paths.
+
+    The folder's manifest notes both.
+    """
     csv, markdown = folder / f"{name}.csv", folder / f"{name}.md"
-    _write_csv(table, csv)
     rows = [list(map(str, table.columns)), ["---"] * table.shape[1]]
     rows += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-    markdown.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
+    with files.writing(csv, markdown, noted=True) as (to_csv, to_markdown):
+        _write_csv(table, to_csv)
+        to_markdown.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
     return csv, markdown
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actlab.candidates.language import short
-from actlab.core.records import write
+from actlab.core.files import write
 from actlab.search.database import DatabaseFile
 from actlab.search.proposers.models import Usage
 
@@ -273,7 +273,7 @@ class Recording(DatabaseFile):
                 rows.append({"answer": entry | {name: json.loads(entry[name]) for name in ("request", "content")}})
             calls = self._rows(f"SELECT {', '.join(CALL)} FROM calls ORDER BY id")
         rows += [{"call": dict(zip(CALL, row, strict=True))} for row in calls]
-        Path(path).write_text(_lines(rows))
+        write(Path(path), _lines(rows))
 
     def _load(self) -> None:
         """Fills an empty file in memory from JSON lines."""

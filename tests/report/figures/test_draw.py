@@ -119,8 +119,8 @@ def test_two_processes_draw_the_same_bytes(tmp_path):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path / seed), *whole]
         running.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     assert [one.communicate()[1] for one in running] == ["", ""]
-    first, second = ({path.name: path.read_bytes() for path in (tmp_path / seed).iterdir()} for seed in "12")
-    assert len(first) == len(FIGURES) + 2 * len(whole)
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / seed).glob("[!.]*")} for seed in "12")
+    assert len(first) == len(FIGURES) + 2 * len(whole) + 1  # the manifest
     assert [name for name in first if first[name] != second[name]] == []
     saved = [first[f"{name}.{suffix}"] for name in whole for suffix in ("png", "pdf", "csv")]
     assert not any(word in content for content in saved for word in (b"Date", b"Matplotlib"))

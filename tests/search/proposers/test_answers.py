@@ -727,6 +727,7 @@ def test_an_answer_that_is_none_is_refused_when_it_is_asked_for(tmp_path, conten
     recorded(tmp_path / "a", 1)
     with contextlib.closing(sqlite3.connect(tmp_path / "a")) as db, db:
         db.execute("UPDATE answers SET content = ?", (content,))
+        db.execute("DROP TABLE seals")  # as in a file of before there were seals
     damaged = pytest.raises(AnswersError, match=r"a damaged or foreign one .the answer to request .* is none")
     with Recording(tmp_path / "a", read_only=True) as recording, damaged:
         Replayed(recording).ask(request(0), 0)
@@ -736,6 +737,7 @@ def test_a_recording_without_an_origin_is_refused(tmp_path):
     recorded(tmp_path / "a", 1)
     with contextlib.closing(sqlite3.connect(tmp_path / "a")) as db, db:
         db.execute("DELETE FROM meta")
+        db.execute("DROP TABLE seals")
     with pytest.raises(AnswersError, match="wanted the origin live or hand-written; got None"):
         Recording(tmp_path / "a", read_only=True)
 
