@@ -45,7 +45,7 @@ def face(package: str, path: Iterable[str], whole: str | None = None) -> Face:
         raise AttributeError(f"module {package!r}: wanted one of {', '.join(names())}; came {name!r}")
 
     def names() -> list[str]:
-        own = {} if whole is None else vars(inner())
+        own = {} if whole is None else {name: getattr(inner(), name) for name in dir(inner())}
         shown = [name for name, value in own.items() if getattr(value, "__module__", "").startswith(f"{package}.")]
         return sorted([*modules, *(name for name in shown if not name.startswith("_"))])
 

@@ -109,7 +109,8 @@ def card(
 
     `rounding` is in bfloat16. Raises ValueError for a name that is not in the zoo.
     """
-    entry = zoo.get(name).activation
+    entry = zoo.entry(name)
+    name = entry.name
     latex = entry.latex.replace("|", r"\vert ")
     learned = [f"{key} = {value:g}" for key, value in trainable.constants(name).items()]
     lines = [f"### {entry.label}", "", f"$${latex}$$", ""]
@@ -200,8 +201,8 @@ def rounding(names: Iterable[str], dtype: torch.dtype, reach: float = 8.0, far: 
     x = torch.linspace(-reach, reach, 64 * 33)[order].reshape(64, 33).to(dtype)
     outside = torch.tensor([[far, -far, 1.0], [0.0, -2.0, far / 2]], dtype=dtype)
     rows = []
-    for name in names:
-        function = zoo.get(name).activation.function
+    for name in (zoo.entry(name).name for name in names):
+        function = zoo.entry(name).function
         short, exact, distant = (_value_and_slope(function, z) for z in (x, x.float(), outside))
         off = [((a.float() - b).abs().max() / b.abs().max()).item() for a, b in zip(short, exact, strict=True)]
         finite, finite_far = (all(bool(torch.isfinite(z).all()) for z in found) for found in (short, distant))

@@ -106,47 +106,19 @@ def test_compiled_functions_give_the_eager_values_and_gradients_in_one_graph():
 
 # --- in short types ------------------------------------------------------------------------------
 
-# Chaotic or fast inside: rounding of the input's products turns a phase or a jump. Run these in float32 and cast back.
-ROUGH_VALUES = {"pler", "symmetric-phase-flipped"}
-ROUGH_SLOPES = {"quaternion", *ROUGH_VALUES}
-
 
 @pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 0.01), (torch.float16, 0.0013)])
-def test_short_types_are_finite_and_near_float32_but_in_the_functions_named(dtype, near):
+def test_short_types_are_finite_and_near_float32(dtype, near):
     table = cards.rounding(names(), dtype).set_index("function")
     assert list(table.index) == names()
-    assert table["kept"].all() and table["finite"].all()
-    assert set(table.index[table["value_off"] > near]) == ROUGH_VALUES
-    assert set(table.index[table["slope_off"] > 2.5 * near]) == ROUGH_SLOPES
-
-
-def test_inputs_of_ten_thousand_are_finite_in_bfloat16_and_overflow_two_functions_in_float16():
-    found = {dtype: cards.rounding(names(), dtype).set_index("function")["finite_far"] for dtype in SHORT}
-    assert found[torch.bfloat16].all()
-    assert set(found[torch.float16].index[~found[torch.float16]]) == {"quaternion", "symmetric-phase-flipped"}
-
-
-SHORT = (torch.bfloat16, torch.float16)
-
-
-@pytest.mark.parametrize("name", sorted(ROUGH_SLOPES))
-@pytest.mark.parametrize("dtype", SHORT)
-def test_the_rough_ones_are_as_good_as_float32_where_they_are_run_in_it(name, dtype, monkeypatch):
-    entry = REGISTRY[name]
-
-    def wide(x):
-        return entry.function(x.float()).to(x.dtype)
-
-    monkeypatch.setattr(cards.zoo.get(name), "activation", replace(entry, function=wide))
-    (row,) = cards.rounding([name], dtype).to_dict("records")
-    assert max(row["value_off"], row["slope_off"]) <= torch.finfo(dtype).eps
-    assert row["finite_far"] and row["kept"]
+    assert table["kept"].all() and table["finite"].all() and table["finite_far"].all()
+    assert table["value_off"].max() < near and table["slope_off"].max() < 2.5 * near
 
 
 def test_rounding_sees_a_function_that_widens_one_that_overflows_and_one_that_is_off(monkeypatch):
     def found(function):
         entry = replace(REGISTRY["relu"], function=function)
-        monkeypatch.setattr(cards.zoo.get("relu"), "activation", entry)
+        monkeypatch.setitem(REGISTRY, "relu", entry)
         return cards.rounding(["relu"], torch.bfloat16).iloc[0]
 
     assert not found(lambda x: x.float())["kept"]
@@ -289,5 +261,5 @@ def test_the_committed_tables_give_every_function_a_card(name):
     rounding = pd.read_csv(folder / "rounding.csv")
     card = cards.card(name, cards.evidence(folder), cards.costs(folder), cards.labs(folder), rounding)
     assert REGISTRY[name].source in card
-    assert ("**inaccurate**" in card) == (name in ROUGH_SLOPES)
+    assert "**inaccurate**" not in card
     assert "nan" not in card
