@@ -1,6 +1,7 @@
 """What a candidate program may be, and what one is.
 
 - `language`: what a program may be written with, and the rules that refuse the rest;
+- `derivatives`: functions whose derivatives torch lacks;
 - `program`: its check and its compilation;
 - `static_bounds`: bounds of numbers and lengths, without running it;
 - `profiling`: behaviour, cost, traits and fingerprint, by running it;
