@@ -20,6 +20,10 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actlab import activations as activations
 
 Face = tuple[list[str], Callable[[str], object], Callable[[], list[str]]]
 

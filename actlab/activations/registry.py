@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -95,7 +95,7 @@ class Activation:
         return settled
 
 
-Function = Callable[..., torch.Tensor]
+Function = TypeVar("Function", bound=Callable[..., torch.Tensor])
 REGISTRY: dict[str, Activation] = {}
 
 

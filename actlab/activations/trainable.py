@@ -9,6 +9,8 @@ from torch import nn
 from actlab.activations import zoo
 from actlab.activations.zoo import Activation, ActivationModule
 
+Device = torch.device | str | int | None
+
 
 def _leaky_relu(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 0, x, slope * x)
@@ -35,7 +37,12 @@ class LearnableActivation(ActivationModule):
     """
 
     def __init__(
-        self, activation: Activation, learned: Iterable[str], device=None, dtype=None, **constants: float
+        self,
+        activation: Activation,
+        learned: Iterable[str],
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **constants: float,
     ) -> None:
         self.activation = activation
         super().__init__(**constants)
@@ -62,7 +69,9 @@ def constants(name: str) -> dict[str, float]:
     return {key: value for key, value in found.constants.items() if key not in STEPS.get(found.name, ())}
 
 
-def learnable(name: str, *learned: str, device=None, dtype=None, **starts: float) -> LearnableActivation:
+def learnable(
+    name: str, *learned: str, device: Device = None, dtype: torch.dtype | None = None, **starts: float
+) -> LearnableActivation:
     """A zoo function as a module that learns its constants: `learnable("gelu-sine", "amplitude")`.
 
     Args:

@@ -9,23 +9,17 @@ import torch
 import torch.nn.functional as F
 
 from actlab.activations import registry
-from actlab.activations.registry import (
-    ABOVE_0,
-    AT_LEAST_0,
-    DIVISOR,
-    REGISTRY,
-    SHARE,
-    Activation,
-    ActivationModule,
-    entry,
-    get,
-    in_float32,
-    names,
-    program_source,
-    register,
-)
+from actlab.activations.registry import ABOVE_0, AT_LEAST_0, DIVISOR, SHARE, in_float32
+from actlab.activations.registry import REGISTRY as REGISTRY
+from actlab.activations.registry import Activation as Activation
+from actlab.activations.registry import ActivationModule as ActivationModule
+from actlab.activations.registry import Limit as Limit
+from actlab.activations.registry import entry as entry
+from actlab.activations.registry import get as get
+from actlab.activations.registry import names as names
+from actlab.activations.registry import program_source as program_source
+from actlab.activations.registry import register as register
 
-__all__ = ["REGISTRY", "Activation", "ActivationModule", "entry", "get", "names", "program_source", "register"]
 __getattr__ = registry.__getattr__  # the module classes by name, for pickle
 
 

@@ -24,6 +24,7 @@ TRANSFER = "downstream.csv"  # `statistics.against`; missing until `make transfe
 COSTS = "bench_functions.csv"  # `make bench BENCH=functions`
 LABS = "table_3.csv"  # the multiverse
 NEAR = {"value_off": 0.01, "slope_off": 0.025}  # how far off float32 a short type may be and still count as near it
+NO_ONNX = {"fisg": "no: torch converts no complex numbers, which the Fourier transform gives"}
 SPLITS = {"in-distribution": "in distribution", "ood": "out of distribution"}
 VERDICTS = {"better": "Helped", "worse": "Did not help", "undecided": "Undecided"}
 
@@ -209,6 +210,23 @@ def rounding(names: Iterable[str], dtype: torch.dtype, reach: float = 8.0, far: 
         kept = (short[0].shape, short[0].dtype) == (x.shape, dtype)
         rows.append((name, *off, finite, finite_far, kept))
     return pd.DataFrame(rows, columns=["function", "value_off", "slope_off", "finite", "finite_far", "kept"])
+
+
+def exports(names: Iterable[str]) -> pd.DataFrame:
+    """Whether functions leave Python: as programs of `torch.export`, for batches of any size, and from there as ONNX.
+
+    Returns:
+        Columns function, off (the program's largest difference from the function, on a batch of another size), onnx
+        (yes, or why not; tests compare where ONNX is installed).
+    """
+    x, other = torch.linspace(-3, 3, 8 * 33).reshape(8, 33), torch.linspace(-3, 3, 5 * 33).reshape(5, 33)
+    rows = []
+    for name in (zoo.entry(name).name for name in names):
+        module, sizes = zoo.get(name)(), {0: torch.export.Dim("batch", min=2)}
+        program = torch.export.export(module, (x,), dynamic_shapes=(sizes,)).module()
+        off = (program(other) - module(other)).abs().max().item()
+        rows.append((name, off, NO_ONNX.get(name, "yes")))
+    return pd.DataFrame(rows, columns=["function", "off", "onnx"])
 
 
 def _value_and_slope(function, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

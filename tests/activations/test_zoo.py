@@ -2,10 +2,12 @@
 
 import ast
 import importlib
+import inspect
 import itertools
 import math
 import pickle
 import sys
+import typing
 
 import numpy as np
 import pytest
@@ -541,6 +543,16 @@ def test_a_module_survives_pickle_with_its_constants(name):
 
 def test_the_package_shows_its_functions_and_its_readers():
     assert {"gelu_sine", "found", "get", "names", "program_source", "registry", "zoo"} <= set(dir(activations))
+
+
+def test_every_public_function_has_types_which_an_editor_reads():
+    public = [getattr(activations, name) for name in dir(activations)] + [learnable]
+    functions = [function for function in public if inspect.isfunction(function)]
+    assert len(functions) > len(ALL)
+    for function in functions:
+        hints = typing.get_type_hints(function)
+        assert set(hints) == {*inspect.signature(function).parameters, "return"}, function
+    assert typing.get_type_hints(activations.fisg)["split"] is float
 
 
 def test_module_classes_are_listed_under_the_names_of_the_figures():

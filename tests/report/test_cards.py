@@ -104,6 +104,44 @@ def test_compiled_functions_give_the_eager_values_and_gradients_in_one_graph():
     assert max(max(parts) for parts in found.values()) < 1e-5, found
 
 
+# --- exported ------------------------------------------------------------------------------------
+
+
+def test_every_function_is_exported_by_torch_for_batches_of_any_size():
+    table = cards.exports(names()).set_index("function")
+    assert list(table.index) == names() and table["off"].max() < 1e-6
+    assert set(table.index[table["onnx"] != "yes"]) == set(cards.NO_ONNX)
+
+
+def test_every_function_is_exported_as_onnx_or_has_its_reason():
+    """Tried with onnx 1.23.2, onnxscript 0.7.2 and onnxruntime 1.32.0, which are no dependencies."""
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install onnxscript onnxruntime")
+    command = [sys.executable, "-c", ONNX, json.dumps(cards.NO_ONNX)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+ONNX = """
+import json, sys, onnxruntime, torch
+from actlab import activations
+
+reasons, x = json.loads(sys.argv[1]), torch.linspace(-9, 9, 8 * 33).reshape(8, 33)
+for name in activations.names():
+    module, sizes = activations.get(name)(), ({0: torch.export.Dim("batch", min=2)},)
+    try:
+        model = torch.onnx.export(module, (x,), dynamo=True, dynamic_shapes=sizes, verbose=False).model_proto
+    except Exception as refusal:
+        assert name in reasons and "complex" in str(refusal.__cause__.__cause__), (name, refusal)
+        continue
+    assert name not in reasons
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for batch in (x, x[:5]):
+        (found,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
+        assert (torch.from_numpy(found) - module(batch)).abs().max() < 2e-5, name
+"""
+
+
 # --- in short types ------------------------------------------------------------------------------
 
 
