@@ -21,6 +21,10 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actlab import activations as activations
 
 Face = tuple[list[str], Callable[[str], object], Callable[[], list[str]]]
 
@@ -46,7 +50,7 @@ def face(package: str, path: Iterable[str], whole: str | None = None) -> Face:
         raise AttributeError(f"module {package!r}: wanted one of {', '.join(names())}; came {name!r}")
 
     def names() -> list[str]:
-        own = {} if whole is None else vars(inner())
+        own = {} if whole is None else {name: getattr(inner(), name) for name in dir(inner())}
         shown = [name for name, value in own.items() if getattr(value, "__module__", "").startswith(f"{package}.")]
         return sorted([*modules, *(name for name in shown if not name.startswith("_"))])
 
@@ -63,8 +67,8 @@ _EXTRAS = {
     "cluster": ("distributed",),
     "benchmarks": ("PIL", "sklearn", "torch_geometric", "rdkit", "ogb"),
     "notebooks": (
-        "IPython", "ipykernel", "ipywidgets", "jinja2", "jupyter_client", "latex2mathml", "nbclient", "nbconvert",
-        "nbformat", "papermill", "pygments", "traitlets",
+        "IPython", "ipykernel", "ipywidgets", "jinja2", "jupyter_client", "latex2mathml", "mistune", "nbclient",
+        "nbconvert", "nbformat", "papermill", "pygments", "traitlets",
     ),
 }  # fmt: skip
 

@@ -67,7 +67,7 @@ def test_the_layers_are_held_and_a_breach_is_named(tmp_path):
 
 
 def test_at_most_ten_names_stand_at_the_top_and_each_package_tells_what_is_in_it():
-    top = {path.name for path in (ROOT / "actlab").iterdir()} - {"__pycache__", "__init__.py"}
+    top = {path.name for path in (ROOT / "actlab").iterdir()} - {"__pycache__", "__init__.py", "py.typed"}
     assert len(top) <= 10
     assert set(actlab.__all__) == top - {"__main__.py"}
     assert all(f"`{name}`: " in actlab.__doc__ for name in actlab.__all__)
@@ -194,8 +194,19 @@ def test_constraints_are_exact_pins_of_every_direct_dependency():
 
 
 def test_torch_is_pinned_once_and_for_every_platform():
-    assert "torch==2.13.0" in PROJECT["dependencies"]
+    assert "torch==2.13.0" in PROJECT["optional-dependencies"]["lab"]
     assert pins()["torch"] == "2.13.0"
+
+
+def test_the_functions_alone_ask_for_a_range_of_torch_and_are_typed():
+    (requirement,) = map(Requirement, PROJECT["dependencies"])
+    tried = ("2.11.0", "2.13.0", "2.14.1")
+    assert requirement.name == "torch" and all(version in requirement.specifier for version in tried)
+    assert "2.10.0" not in requirement.specifier and "3.0" not in requirement.specifier
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    assert all(version in guide for version in tried)
+    assert (ROOT / "actlab" / "py.typed").exists()
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["actlab"]
 
 
 def test_this_environment_has_the_pinned_versions():

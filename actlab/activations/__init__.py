@@ -6,6 +6,17 @@
 - `tables`: which function stands in which table.
 """
 
+from typing import TYPE_CHECKING
+
 from actlab import face
 
-__all__, __getattr__, __dir__ = face(__name__, __path__, whole="zoo")
+if TYPE_CHECKING:  # what an editor reads: the functions, and any other name as a module class, such as GELUSine
+    from actlab.activations import registry as registry
+    from actlab.activations import trainable as trainable
+    from actlab.activations import zoo as zoo
+    from actlab.activations.zoo import *  # noqa: F403
+    from actlab.activations.zoo import ActivationModule as ActivationModule
+
+    def __getattr__(name: str) -> type[ActivationModule]: ...
+else:
+    __all__, __getattr__, __dir__ = face(__name__, __path__, whole="zoo")  # noqa: F405

@@ -9,15 +9,36 @@ import functools
 import inspect
 import math
 import numbers
+import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 FIDELITIES = ("exact", "completed", "reconstructed")
 KINDS = ("hand-made", "paper")
+
+
+class Limit(NamedTuple):
+    """Which values of a constant make sense."""
+
+    words: str  # what is wanted, and why
+    low: float = -math.inf
+    high: float = math.inf
+    zero: bool = True  # whether 0 does
+
+    def holds(self, value: float) -> bool:
+        """Whether a value makes sense."""
+        return self.low <= value <= self.high and (self.zero or value != 0)
+
+
+DIVISOR = Limit("a number other than 0, by which it divides", zero=False)
+ABOVE_0 = Limit("a number above 0, or it may divide by 0", low=0.0, zero=False)
+AT_LEAST_0 = Limit("a number from 0, or it leaves the domain of a root or logarithm", low=0.0)
+SHARE = Limit("a share from 0 to 1", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,7 @@ class Activation:
     kind: str  # "hand-made" or "paper"
     pointwise: bool  # whether an element of the result depends on that element of x alone
     note: str  # what the paper leaves open and how it is settled here; "" where it leaves nothing open
+    limits: Mapping[str, Limit] = field(default_factory=dict, hash=False)  # of constants
 
     @property
     def constants(self) -> dict[str, float]:
@@ -41,11 +63,25 @@ class Activation:
         _, *parameters = inspect.signature(self.function).parameters.values()
         return {parameter.name: parameter.default for parameter in parameters}
 
+    @functools.cached_property
+    def module(self) -> type["ActivationModule"]:
+        """Its module class, under the name of the figures: GELUSine. Pickle finds it in the zoo, under that name."""
+        title = "".join(word[0].upper() + word[1:] for word in re.findall(r"\w+", self.label))
+        body = {"activation": self, "__doc__": self.function.__doc__, "__module__": f"{__package__}.zoo"}
+        return type(title or "Unnamed", (ActivationModule,), body)
+
+    @property
+    def spellings(self) -> list[str]:
+        """The name, the label, and the paper's name where the docstring begins with one, as `_plain` writes them."""
+        full, colon, _ = (self.function.__doc__ or "").partition(": ")
+        return [plain for text in (self.name, self.label, full if colon else "") if (plain := _plain(text))]
+
     def settle(self, constants: dict[str, float]) -> dict[str, float]:
         """All constants as floats: those given, and defaults for the rest.
 
         Raises:
-            ValueError: a constant that the function does not have, or one that is not a finite number.
+            ValueError: a constant that the function does not have, one that is not a finite number, or one with which
+                the function is not a number.
         """
         settled = self.constants
         for key, value in constants.items():
@@ -53,32 +89,77 @@ class Activation:
                 raise ValueError(f"{self.name}: wanted constants among [{', '.join(settled)}], got {key!r}")
             if not isinstance(value, numbers.Real) or not math.isfinite(value):
                 raise ValueError(f"{self.name}: wanted a finite number for {key}, got {value!r}")
+            if key in self.limits and not self.limits[key].holds(value):
+                raise ValueError(f"{self.name}: wanted {self.limits[key].words}, for {key}; got {value!r}")
             settled[key] = float(value)
         return settled
 
 
+Function = TypeVar("Function", bound=Callable[..., torch.Tensor])
 REGISTRY: dict[str, Activation] = {}
 
 
-def register(label, latex, formula, source, kind="hand-made", fidelity="exact", pointwise=True, note=""):
+def register(
+    label: str,
+    latex: str,
+    formula: str,
+    source: str,
+    kind: str = "hand-made",
+    fidelity: str = "exact",
+    pointwise: bool = True,
+    note: str = "",
+    limits: Mapping[str, Limit] | None = None,
+) -> Callable[[Function], Function]:
     """Decorator that enters a function into `REGISTRY` under its own name, with hyphens for underscores.
 
     Functions are written in the language of candidates (torch, math and F; no branch on tensor values, nothing in
     place), so that `program_source` can lift them. x is `[batch, ..., features]` of ONE model; `torch.func.vmap` adds
-    the axis of models. Arguments are the fields of `Activation`.
+    the axis of models. Arguments are the fields of `Activation`. A function of the same name takes the place of the
+    one before. One that is not pointwise is given no tensor without axes, and no empty one, which is its own result.
 
     Raises:
-        ValueError: a kind or a fidelity that is not one of those named above.
+        ValueError: a kind or a fidelity that is not one of those named above; a label that another function has; a
+            constant that a torch module has an attribute of.
     """
     if kind not in KINDS or fidelity not in FIDELITIES:
         raise ValueError(f"wanted one of {KINDS} and one of {FIDELITIES}, got {kind!r} and {fidelity!r}")
 
-    def enter(function):
+    def enter(function: Function) -> Function:
         name = function.__name__.replace("_", "-")
-        REGISTRY[name] = Activation(name, label, function, latex, formula, source, fidelity, kind, pointwise, note)
-        return function
+        guarded = function if pointwise else _with_axes(function, name)
+        about = latex, formula, source, fidelity, kind, pointwise, note, limits or {}
+        entry = Activation(name, label, guarded, *about)
+        for other in REGISTRY.values():
+            if other.name != name and {_plain(name), _plain(label)} & {*other.spellings}:
+                raise ValueError(f"{name}: wanted a name and a label of its own; {other.name} has that of {label!r}")
+        if taken := {*entry.constants} & _TAKEN:
+            raise ValueError(f"{name}: wanted constants that no attribute of a module is called; got {min(taken)!r}")
+        REGISTRY[name] = entry
+        return guarded
 
     return enter
+
+
+def _with_axes(function: Function, name: str) -> Function:
+    """A function of whole tensors where there is a batch to see: no tensor without axes, and no empty one."""
+
+    @functools.wraps(function)
+    def guarded(x: torch.Tensor, *constants: float, **named: float) -> torch.Tensor:
+        if x.dim() == 0:
+            raise ValueError(f"{name}: wanted x [batch, ..., features], whose elements it sees; got one without axes")
+        return function(x, *constants, **named) if x.numel() else x.clone()
+
+    return guarded
+
+
+def in_float32(function: Function) -> Function:
+    """Decorator: the function computed in float32 where x is in a shorter type, which its inner steps need."""
+
+    @functools.wraps(function)
+    def wide(x: torch.Tensor, *constants: float, **named: float) -> torch.Tensor:
+        return function(x.to(torch.promote_types(x.dtype, torch.float32)), *constants, **named).to(x.dtype)
+
+    return wide
 
 
 def names(kind: str | None = None, pointwise: bool | None = None) -> list[str]:
@@ -93,58 +174,91 @@ def names(kind: str | None = None, pointwise: bool | None = None) -> list[str]:
     return [entry.name for entry in entries if pointwise is None or entry.pointwise == pointwise]
 
 
-def _entry(name: str) -> Activation:
-    """The registry's entry, or a ValueError that names what there is, the closest name first."""
-    if name not in REGISTRY:
-        closest = difflib.get_close_matches(str(name), REGISTRY, n=len(REGISTRY), cutoff=0.0)
-        raise ValueError(f"wanted an activation among {', '.join(closest)}; got {name!r}")
-    return REGISTRY[name]
+def entry(name: str) -> Activation:
+    """A function's entry, however its name is written: gelu-sine, gelu_sine, GELUSine, or the label of the figures.
+
+    Raises:
+        ValueError: a name that is not in the registry; says what there is, the closest name first.
+    """
+    if name in REGISTRY:
+        return REGISTRY[name]
+    for found in REGISTRY.values():
+        if _plain(str(name)) in found.spellings:
+            return found
+    closest = difflib.get_close_matches(str(name), REGISTRY, n=len(REGISTRY), cutoff=0.0)
+    raise ValueError(f"wanted an activation among {', '.join(closest)}; got {name!r}")
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone, in lower case."""
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 class ActivationModule(nn.Module):
-    """A function of the registry as a module; its constants are set at construction and shown by its repr.
+    """A function of the registry as a module, whose constants are its attributes, as numbers or parameters.
+
+    What is done to an attribute by torch or by hand (a parametrisation, a tie, pruning) is what the function gets.
 
     Raises:
-        ValueError: a constant that the function does not have, or one that is not a finite number.
+        TypeError: constants without their names.
+        ValueError: a constant that the function does not have, or one that makes no sense.
     """
 
     activation: Activation
 
-    def __init__(self, **constants: float) -> None:
+    def __init__(self, *unnamed: object, **constants: float) -> None:
         super().__init__()
-        self.constants = self.activation.settle(constants)
+        settled, name = self.activation.settle(constants), self.activation.name
+        if unnamed:
+            meant = settled | {k: v for k, v in zip(settled, unnamed, strict=False) if isinstance(v, numbers.Real)}
+            call = f"get({name!r})({', '.join(f'{key}={value}' for key, value in meant.items())})"
+            raise TypeError(f"{name}: wanted constants by name, and x for the module: {call}(x); got {unnamed[0]!r}")
+        self._keys = tuple(settled)
+        for key, value in settled.items():
+            setattr(self, key, value)
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """All constants as they are now, in the function's order: what `get(name)(**constants)` takes."""
+        values = {key: getattr(self, key) for key in self._keys}
+        return {key: value.item() if isinstance(value, torch.Tensor) else value for key, value in values.items()}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The function of x `[batch, ..., features]`, of the same shape and dtype."""
-        return self.activation.function(x, **self.constants)
+        return self.activation.function(x, **{key: getattr(self, key) for key in self._keys})
 
     def extra_repr(self) -> str:
-        """The constants, as in a call."""
-        return ", ".join(f"{key}={value}" for key, value in self.constants.items())
+        """The constants, as in a call, and which are learned."""
+        return ", ".join(f"{key}={_shown(getattr(self, key))}" for key in self._keys)
 
 
-@functools.cache
+# Names that constants cannot have: attributes of modules, and arguments of what makes them.
+_TAKEN = {*dir(nn.Module()), *dir(ActivationModule), "activation", "device", "dtype", "name"}
+
+
+def _shown(constant: float | torch.Tensor) -> str:
+    """A constant's value; of a tensor also where it has no single one, as on the meta device."""
+    if not isinstance(constant, torch.Tensor):
+        return str(constant)
+    known = type(constant.detach()) is torch.Tensor and constant.numel() == 1 and not constant.is_meta
+    return f"{constant.item():.4g} learned" if known else f"{[*constant.shape]} on {constant.device} learned"
+
+
 def get(name: str) -> type[ActivationModule]:
     """The module class of a function: `get("gelu-sine")(amplitude=0.2)` is a module.
 
     Raises:
         ValueError: a name that is not in the registry.
     """
-    entry = _entry(name)
-    # Pickle looks for the class in the zoo, whose import fills the registry.
-    body = {"activation": entry, "__doc__": entry.function.__doc__, "__module__": f"{__package__}.zoo"}
-    return type(_class_name(name), (ActivationModule,), body)
-
-
-def _class_name(name: str) -> str:
-    return name.title().replace("-", "")  # GeluSine for gelu-sine
+    return entry(name).module
 
 
 def __getattr__(attribute: str) -> type[ActivationModule]:
-    """The module classes by their class names, here and in `zoo`."""
-    for name in REGISTRY:
-        if _class_name(name) == attribute:
-            return get(name)
+    """The module classes by their class names, here and in `zoo`, in any case: pickles of version 0.1 have GeluSine."""
+    if attribute[:1].isupper():
+        for found in REGISTRY.values():
+            if attribute.lower() in (found.module.__name__.lower(), found.name.replace("-", "")):
+                return found.module
     raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
 
 
@@ -156,9 +270,10 @@ def program_source(name: str, **constants: float) -> str:
     Raises:
         ValueError: an unknown name or constant, or a constant that is not a finite number.
     """
-    entry = _entry(name)
-    settled, definitions = entry.settle(constants), _definitions(entry.function.__module__)
-    target = ast.parse(ast.unparse(definitions[entry.function.__name__])).body[0]
+    found = entry(name)
+    settled = found.settle(constants)
+    definitions = _definitions(inspect.getsource(sys.modules[found.function.__module__]))
+    target = ast.parse(ast.unparse(definitions[found.function.__name__])).body[0]
     target.name, target.decorator_list = "activation", []
     target.args.args, target.args.defaults = target.args.args[:1], []
     target.body[:0] = [ast.parse(f"{key} = {value!r}").body[0] for key, value in settled.items()]
@@ -166,9 +281,9 @@ def program_source(name: str, **constants: float) -> str:
 
 
 @functools.cache
-def _definitions(module: str) -> dict[str, ast.FunctionDef]:
-    """A module's top-level functions as syntax trees, without docstrings and annotations."""
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
+def _definitions(source: str) -> dict[str, ast.FunctionDef]:
+    """The top-level functions of a module's source as syntax trees, without docstrings and annotations."""
+    tree = ast.parse(source)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     for node in functions.values():
         node.returns = None

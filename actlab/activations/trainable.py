@@ -1,11 +1,15 @@
 """The zoo's functions as modules whose constants are trained (ours; the paper's are fixed numbers); torch alone."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from actlab.activations import zoo
-from actlab.activations.zoo import Activation
+from actlab.activations.zoo import Activation, ActivationModule
+
+Device = torch.device | str | int | None
 
 
 def _leaky_relu(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
@@ -25,37 +29,34 @@ WRITTEN_OUT = {"leaky-relu": _leaky_relu, "elu": _elu, "softplus": _softplus}
 STEPS = {"fisg": ("split",)}  # constants in which the function is a staircase: their gradient is 0 or nothing
 
 
-class LearnableActivation(nn.Module):
+class LearnableActivation(ActivationModule):
     """A zoo function with constants that are parameters of the module, scalars under their own names.
 
     The state dict holds the learned constants, the repr shows all. Weight decay would pull them to 0: give them a
-    parameter group of their own without it. `activation` is the entry in the registry, `fixed` are the other constants.
+    parameter group of their own without it. `activation` is the entry in the registry.
     """
 
     def __init__(
-        self, activation: Activation, learned: dict[str, float], fixed: dict[str, float], device=None, dtype=None
+        self,
+        activation: Activation,
+        learned: Iterable[str],
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **constants: float,
     ) -> None:
-        super().__init__()
-        self.activation, self.fixed = activation, fixed
-        self._function = WRITTEN_OUT.get(activation.name, activation.function)
-        for key, value in learned.items():
-            self.register_parameter(key, nn.Parameter(torch.tensor(value, device=device, dtype=dtype)))
-
-    @property
-    def constants(self) -> dict[str, float]:
-        """All constants as they are now, in the function's order: what `get(name)(**constants)` takes."""
-        values = self.fixed | {key: parameter.item() for key, parameter in self.named_parameters()}
-        return {key: values[key] for key in self.activation.constants}
+        self.activation = activation
+        super().__init__(**constants)
+        for key in learned:
+            setattr(self, key, nn.Parameter(torch.tensor(getattr(self, key), device=device, dtype=dtype)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The function of x `[batch, ..., features]`, of the same shape and dtype whatever the parameters' is."""
-        return self._function(x, **self.fixed, **dict(self.named_parameters())).to(x.dtype)
+        function = WRITTEN_OUT.get(self.activation.name, self.activation.function)
+        return function(x, **{key: getattr(self, key) for key in self._keys}).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The function's name, its constants, and which are learned."""
-        learned = dict(self.named_parameters())
-        shown = (f"{key}={value:.4g}{' learned' * (key in learned)}" for key, value in self.constants.items())
-        return ", ".join([self.activation.name, *shown])
+        return f"{self.activation.name}, {super().extra_repr()}"
 
 
 def constants(name: str) -> dict[str, float]:
@@ -64,11 +65,13 @@ def constants(name: str) -> dict[str, float]:
     Raises:
         ValueError: a name that is not in the registry.
     """
-    found = zoo.get(name).activation.constants
-    return {key: value for key, value in found.items() if key not in STEPS.get(name, ())}
+    found = zoo.entry(name)
+    return {key: value for key, value in found.constants.items() if key not in STEPS.get(found.name, ())}
 
 
-def learnable(name: str, *learned: str, device=None, dtype=None, **starts: float) -> LearnableActivation:
+def learnable(
+    name: str, *learned: str, device: Device = None, dtype: torch.dtype | None = None, **starts: float
+) -> LearnableActivation:
     """A zoo function as a module that learns its constants: `learnable("gelu-sine", "amplitude")`.
 
     Args:
@@ -81,13 +84,10 @@ def learnable(name: str, *learned: str, device=None, dtype=None, **starts: float
         ValueError: a function without constants; a constant that it does not have or that has no gradient; a start
             that is not a finite number.
     """
-    entry, smooth = zoo.get(name).activation, constants(name)
+    entry, smooth = zoo.entry(name), constants(name)
     if not smooth:
         with_constants = ", ".join(other for other, others in zoo.REGISTRY.items() if others.constants)
         raise ValueError(f"wanted a function with constants, of {with_constants}; got {name!r}, which has none")
     if wrong := [key for key in learned if key not in smooth]:
-        raise ValueError(f"{name}: wanted constants to learn among [{', '.join(smooth)}], got {wrong[0]!r}")
-    settled = entry.settle(starts)
-    chosen = learned or tuple(smooth)
-    fixed = {key: value for key, value in settled.items() if key not in chosen}
-    return LearnableActivation(entry, {key: settled[key] for key in chosen}, fixed, device, dtype)
+        raise ValueError(f"{entry.name}: wanted constants to learn among [{', '.join(smooth)}], got {wrong[0]!r}")
+    return LearnableActivation(entry, learned or smooth, device, dtype, **starts)

@@ -9,10 +9,24 @@ import torch
 import torch.nn.functional as F
 
 from actlab.activations import registry
-from actlab.activations.registry import REGISTRY, Activation, ActivationModule, get, names, program_source, register
+from actlab.activations.registry import ABOVE_0, AT_LEAST_0, DIVISOR, SHARE, in_float32
+from actlab.activations.registry import REGISTRY as REGISTRY
+from actlab.activations.registry import Activation as Activation
+from actlab.activations.registry import ActivationModule as ActivationModule
+from actlab.activations.registry import Limit as Limit
+from actlab.activations.registry import entry as entry
+from actlab.activations.registry import get as get
+from actlab.activations.registry import names as names
+from actlab.activations.registry import program_source as program_source
+from actlab.activations.registry import register as register
 
-__all__ = ["REGISTRY", "Activation", "ActivationModule", "get", "names", "program_source", "register"]
 __getattr__ = registry.__getattr__  # the module classes by name, for pickle
+
+
+def __dir__() -> list[str]:
+    """What is defined here, and the module classes."""
+    return [*globals(), *(found.module.__name__ for found in REGISTRY.values())]
+
 
 PAPER = "arXiv 2602.05688"
 
@@ -64,7 +78,13 @@ def selu(x: torch.Tensor) -> torch.Tensor:
     return F.selu(x)
 
 
-@register("Softplus", r"\log(1 + e^{x})", "logaddexp(0, x)", "Dugas, Bengio, Belisle, Nadeau and Garcia, NIPS 2000")
+@register(
+    "Softplus",
+    r"\log(1 + e^{x})",
+    "logaddexp(0, x)",
+    "Dugas, Bengio, Belisle, Nadeau and Garcia, NIPS 2000",
+    limits={"beta": DIVISOR},
+)
 def softplus(x: torch.Tensor, beta: float = 1.0) -> torch.Tensor:
     """A smooth ReLU, sharper as beta grows; the identity where beta x > 20, as in torch."""
     return F.softplus(x, beta)
@@ -138,9 +158,15 @@ def gelu_erf(x: torch.Tensor) -> torch.Tensor:
     return F.gelu(x)
 
 
-@register("Snake", r"x + \sin^{2}(x)", "x + sin(x)**2", "Ziyin, Hartwig and Ueda, arXiv 2006.08195")
+@register(
+    "Snake",
+    r"x + \sin^{2}(x)",
+    "x + sin(x)**2",
+    "Ziyin, Hartwig and Ueda, arXiv 2006.08195",
+    limits={"frequency": DIVISOR},
+)
 def snake(x: torch.Tensor, frequency: float = 1.0) -> torch.Tensor:
-    """The identity plus sin(frequency x)^2 / frequency; the frequency is not 0."""
+    """The identity plus sin(frequency x)^2 / frequency."""
     return x + torch.sin(frequency * x) ** 2 / frequency
 
 
@@ -161,6 +187,7 @@ def gelu_sine(x: torch.Tensor, amplitude: float = 0.1) -> torch.Tensor:
     kind="paper",
     note="sinc is the normalised one, sin(pi x)/(pi x).",
 )
+@in_float32
 def gelu_sinc(x: torch.Tensor, amplitude: float = 0.5) -> torch.Tensor:
     """GELU-Sinc-Perturbation: GELU amplified around 0 by a normalised sinc."""
     return F.gelu(x, approximate="tanh") * (1 + amplitude * _sinc(x))
@@ -198,6 +225,7 @@ def gmtu(x: torch.Tensor, steepness: float = 1.5, decay: float = 0.2, leak: floa
     "x*(0.02 + 1/sqrt(1 + a*x**2)); a = where(x >= 0, 0.16, 0.04)",
     f"{PAPER}, Figure 3, step 10",
     kind="paper",
+    limits={"right": AT_LEAST_0, "left": AT_LEAST_0},
 )
 def leaky_sqrt_decay(x: torch.Tensor, leak: float = 0.02, right: float = 0.16, left: float = 0.04) -> torch.Tensor:
     """Leaky square-root power decay: x, levelling off sooner on the right than on the left, plus a leak."""
@@ -220,6 +248,7 @@ def leaky_sqrt_decay(x: torch.Tensor, leak: float = 0.02, right: float = 0.16, l
     note="[ours] A = B = 0.5, Bf = 2, Cf = 3, Cr = 0.1 T4(tanh x), and y as three steps of the logistic map "
     "of rate 4 from sin(x)^2, which is sin(8 x)^2, of mean 0.5 over x; so that it is pointwise.",
 )
+@in_float32
 def quaternion(
     x: torch.Tensor, a: float = 0.5, b: float = 0.5, b_f: float = 2.0, c_f: float = 3.0, wobble: float = 0.1
 ) -> torch.Tensor:
@@ -259,7 +288,9 @@ def _chebyshev_2(x: torch.Tensor) -> torch.Tensor:
     "and collapse at large |x|, a gate on x): the rate 3.8, three steps, the start sigmoid(x), the "
     "reference's start 0.3, the coupling, which falls from 1 at 0 through 0 at |x| = 2 towards -1, the "
     "clip to [0, 1], and that it is pointwise.",
+    limits={"radius": DIVISOR},
 )
+@in_float32
 def pler(
     x: torch.Tensor, rate: float = 3.8, strength: float = 1.0, radius: float = 2.0, reference: float = 0.3
 ) -> torch.Tensor:
@@ -288,7 +319,9 @@ def pler(
     pointwise=False,
     note="m and s are over the whole tensor, in training and in evaluation; the absolute value in the "
     "logarithm is from an account of the paper. [ours] the slope of s is taken as 0 where s = 0.",
+    limits={"growth": AT_LEAST_0},
 )
+@in_float32
 def turbulent(x: torch.Tensor, growth: float = 0.5, amplitude: float = 0.2, frequency: float = 2.0) -> torch.Tensor:
     """A signed logarithm plus a sine that fades away from the tensor's own mean."""
     z = (x - torch.mean(x)) / (_root(torch.var(x, correction=0)) + 1e-6)
@@ -316,7 +349,9 @@ def _root(variance: torch.Tensor) -> torch.Tensor:
     kind="paper",
     pointwise=False,
     note="[ours] s is the population's standard deviation, and its slope is taken as 0 where s = 0.",
+    limits={"right": AT_LEAST_0, "left": AT_LEAST_0},
 )
+@in_float32
 def qfw(x: torch.Tensor, leak: float = 0.02, right: float = 0.08, left: float = 0.02) -> torch.Tensor:
     """Quantum Fluctuation Witch: x damped by a power of its distance from the batch mean."""
     center = torch.mean(x, dim=0, keepdim=True)
@@ -342,7 +377,9 @@ def qfw(x: torch.Tensor, leak: float = 0.02, right: float = 0.08, left: float = 
     kind="paper",
     pointwise=False,
     note="Neighbours stand along the last axis, the features; the result jumps where cos(flip) changes sign.",
+    limits={"bound": DIVISOR, "scale": DIVISOR},
 )
+@in_float32
 def symmetric_phase_flipped(x: torch.Tensor, bound: float = 10.0, scale: float = 10.0) -> torch.Tensor:
     """Symmetric Phase-Flipped: a bounded identity with a detail whose sign flips with the phase of x."""
     before, after = torch.roll(x, 1, -1), torch.roll(x, -1, -1)  # the paper's p and n
@@ -375,6 +412,7 @@ def symmetric_phase_flipped(x: torch.Tensor, bound: float = 10.0, scale: float =
     pointwise=False,
     note="[ours] the split at 0.5 of the frequencies, k = 1 and eps = 1e-6; r is taken for each sample over "
     "its features; the spectrum is in float32 where x is in a shorter type.",
+    limits={"split": SHARE, "eps": ABOVE_0},
 )
 def fisg(x: torch.Tensor, split: float = 0.5, k: float = 1.0, eps: float = 1e-6) -> torch.Tensor:
     """Fourier-Informed Spectral Gating: x mixed with itself under reversed high-frequency phases."""

@@ -2,6 +2,7 @@
 
 - `language`: what a program may be written with, and the rules that refuse the rest;
 - `reading`: its text as a syntax tree, apart from fences and prose;
+- `derivatives`: functions whose derivatives torch lacks;
 - `program`: its check and its compilation;
 - `static_bounds`: bounds of numbers and lengths, without running it;
 - `cost`: floating-point operations of a forward and a backward pass;

@@ -40,6 +40,8 @@ _BOTH = words("""
     squeeze std sub subtract sum tan tanh tile transpose true_divide trunc unbind unsqueeze var where xlogy
 """)
 ATTRIBUTES = words("shape dtype ndim device T mT real imag values indices")  # of a tensor, without a call
+# Each has its true gradient, by torch or by `derivatives`; but `detach` has none, and // and `heaviside` say that they
+# have none. What steps (comparisons, rounding, places) has the gradient 0.
 ALLOWED = {
     "torch": _BOTH
     | words("""

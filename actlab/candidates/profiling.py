@@ -80,6 +80,9 @@ _HINTS = {  # what torch or Python says: what to write instead
     r"\.item\(\)|only one element tensors|must be real number, not Tensor|converted to Python scalar": (
         "no numbers out of tensors: write torch.sin(x) for math.sin(x), x.mean() for float(x.mean())"
     ),
+    r"derivative for \S+ is not implemented": (
+        "write torch.floor(x / 2) for x // 2, torch.where(x > 0, 1.0, 0.0) for a step"
+    ),
     r"recursion": "write a loop: `for k in range(5):`",
     r"dynamic shape|nonzero|data-dependent": "the result's shape must not depend on values: write torch.where",
 }

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import torch
 import torch.nn.functional as F
 
+from actlab.candidates.derivatives import OWN
 from actlab.candidates.language import ALLOWED, BUILTINS, KEYWORDS, MAX_LOOPS, POSITIONAL, Refused, enforce, short
 from actlab.candidates.reading import not_python, parsed, unwrapped
 from actlab.candidates.static_bounds import MAX_BITS, small_power
@@ -217,7 +218,7 @@ _GUARDS = {"__plus__": _add, "__times__": _multiply, "__power__": _power, _DISPL
 
 
 class _Guard(ast.NodeTransformer):
-    """Puts counters into loops and functions, and bounds into what makes integers and lists grow."""
+    """Puts counters into loops and functions, bounds into what grows, and our gradients into methods."""
 
     def visit(self, node: ast.AST) -> ast.AST:
         """A node with its guard, after its children."""
@@ -225,6 +226,8 @@ class _Guard(ast.NodeTransformer):
         match node:
             case ast.BinOp() if type(node.op) in _OPERATORS:
                 return _call(_OPERATORS[type(node.op)], node.left, node.right)
+            case ast.Call(func=ast.Attribute(value=x, attr=name)) if f"torch.{name}" in OWN and not _is_module(x):
+                node.func, node.args = ast.Attribute(ast.Name("torch", ast.Load()), name, ast.Load()), [x, *node.args]
             case ast.For() | ast.comprehension():
                 node.iter = _call(_STEPS, node.iter)
             case ast.FunctionDef():
@@ -235,6 +238,10 @@ class _Guard(ast.NodeTransformer):
                 grows = any(isinstance(n, ast.Starred) for n in node.elts)
                 return _call(_DISPLAY, node) if grows else node
         return node
+
+
+def _is_module(node: ast.expr) -> bool:
+    return ast.unparse(node) in {"torch", "torch.special", "math"}
 
 
 def _call(name: str, *arguments: ast.expr) -> ast.Call:
@@ -290,7 +297,7 @@ _GREATEST = {"factorial": 20, "comb": 60}  # arguments whose result stays below 
 def _namespace(where: str, module: ModuleType) -> _Names:
     names = {}
     for name in ALLOWED[where]:
-        full, found = f"{where}.{name}", getattr(module, name)
+        full, found = f"{where}.{name}", OWN.get(f"{where}.{name}", getattr(module, name))
         if full in ALLOWED:
             found = _namespace(full, found)
         elif where == "math" and name in _GREATEST:

@@ -181,8 +181,17 @@ def ring_points(count: int, dim: int, inner: float, outer: float, generator: np.
 
 
 def _targets(tasks: Sequence[Task], u: np.ndarray) -> np.ndarray:
-    """Raw targets [tasks, points] at u [tasks, points, MAX_DIM]."""
-    return np.stack([task.target(points[:, : task.dim]) for task, points in zip(tasks, u, strict=True)])
+    """Raw targets [tasks, points] at u [tasks, points, MAX_DIM]; raises ValueError where a target gives others."""
+    every = []
+    for task, points in zip(tasks, u, strict=True):
+        inputs = points[:, : task.dim]
+        inputs.flags.writeable = False  # a target that works in place would change the points that are trained on
+        y = np.asarray(task.target(inputs))
+        if y.shape != (len(points),) or not np.isrealobj(y) or not np.issubdtype(y.dtype, np.number):
+            wanted = f"wanted a real target for each of {len(points)} points u {[*inputs.shape]}"
+            raise ValueError(f"task {task.label}: {wanted}; got {[*y.shape]} of {y.dtype}")
+        every.append(y)
+    return np.stack(every)
 
 
 def sample(
@@ -193,18 +202,23 @@ def sample(
     Training points come first from the generator, so that suites that differ in the ring alone train on the same data.
 
     Raises:
-        ValueError: where a task is not finite on its points, or constant on its training box.
+        ValueError: where a task has too many inputs, gives other than one real number a point, is not finite on its
+            points, or is constant on its training box but for rounding.
     """
+    if wrong := [task for task in tasks if task.dim not in range(1, MAX_DIM + 1)]:
+        raise ValueError(f"task {wrong[0].label}: wanted 1 to {MAX_DIM} inputs; got dim = {wrong[0].dim!r}")
     train_u, ood_u = (np.zeros((len(tasks), n, MAX_DIM)) for n in (config.train_points, config.ood_points))
     for task, u in zip(tasks, train_u, strict=True):
         u[:, : task.dim] = generator.uniform(-1, 1, size=(len(u), task.dim))
     for task, u in zip(tasks, ood_u, strict=True):
         u[:, : task.dim] = ring_points(len(u), task.dim, 1.0, 1.0 + ring, generator)
     train_y, ood_y = (_targets(tasks, u) for u in (train_u, ood_u))
+    for task, inside, outside in zip(tasks, train_y, ood_y, strict=True):
+        if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
+            raise ValueError(f"task {task.label}: wanted finite targets inside and around its box; got others")
+        if np.ptp(inside) <= 1e-13 * np.abs(inside).max():
+            raise ValueError(f"task {task.label}: wanted targets that vary inside its box; got {inside[0]} everywhere")
     offset, scale = train_y.mean(axis=1), train_y.std(axis=1)
-    for i, task in enumerate(tasks):
-        if not (np.isfinite(train_y[i]).all() and np.isfinite(ood_y[i]).all() and scale[i] > 0):
-            raise ValueError(f"task {task.label}: wanted finite, varying targets inside and around its box; got others")
 
     def standard(y: np.ndarray) -> np.ndarray:
         return (y - offset[:, None]) / scale[:, None]

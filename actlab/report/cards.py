@@ -25,6 +25,7 @@ TRANSFER = "downstream"  # `statistics.against`; missing until `make transfer` h
 COSTS = "bench_functions"  # `make bench BENCH=functions`
 LABS = "table_3"  # the multiverse
 NEAR = {"value_off": 0.01, "slope_off": 0.025}  # how far off float32 a short type may be and still count as near it
+NO_ONNX = {"fisg": "no: torch converts no complex numbers, which the Fourier transform gives"}
 SPLITS = {"in-distribution": "in distribution", "ood": "out of distribution"}
 VERDICTS = {"better": "Helped", "worse": "Did not help", "undecided": "Undecided"}
 
@@ -109,7 +110,8 @@ def card(
 
     `rounding` is in bfloat16. Raises ValueError for a name that is not in the zoo.
     """
-    entry = zoo.get(name).activation
+    entry = zoo.entry(name)
+    name = entry.name
     latex = entry.latex.replace("|", r"\vert ")
     learned = [f"{key} = {value:g}" for key, value in trainable.constants(name).items()]
     lines = [f"### {page.words(entry.label)}", "", f"$${latex}$$", ""]
@@ -200,14 +202,31 @@ def rounding(names: Iterable[str], dtype: torch.dtype, reach: float = 8.0, far: 
     x = torch.linspace(-reach, reach, 64 * 33)[order].reshape(64, 33).to(dtype)
     outside = torch.tensor([[far, -far, 1.0], [0.0, -2.0, far / 2]], dtype=dtype)
     rows = []
-    for name in names:
-        function = zoo.get(name).activation.function
+    for name in (zoo.entry(name).name for name in names):
+        function = zoo.entry(name).function
         short, exact, distant = (_value_and_slope(function, z) for z in (x, x.float(), outside))
         off = [((a.float() - b).abs().max() / b.abs().max()).item() for a, b in zip(short, exact, strict=True)]
         finite, finite_far = (all(bool(torch.isfinite(z).all()) for z in found) for found in (short, distant))
         kept = (short[0].shape, short[0].dtype) == (x.shape, dtype)
         rows.append((name, *off, finite, finite_far, kept))
     return pd.DataFrame(rows, columns=["function", "value_off", "slope_off", "finite", "finite_far", "kept"])
+
+
+def exports(names: Iterable[str]) -> pd.DataFrame:
+    """Whether functions leave Python: as programs of `torch.export`, for batches of any size, and from there as ONNX.
+
+    Returns:
+        Columns function, off (the program's largest difference from the function, on a batch of another size), onnx
+        (yes, or why not; tests compare where ONNX is installed).
+    """
+    x, other = torch.linspace(-3, 3, 8 * 33).reshape(8, 33), torch.linspace(-3, 3, 5 * 33).reshape(5, 33)
+    rows = []
+    for name in (zoo.entry(name).name for name in names):
+        module, sizes = zoo.get(name)(), {0: torch.export.Dim("batch", min=2)}
+        program = torch.export.export(module, (x,), dynamic_shapes=(sizes,)).module()
+        off = (program(other) - module(other)).abs().max().item()
+        rows.append((name, off, NO_ONNX.get(name, "yes")))
+    return pd.DataFrame(rows, columns=["function", "off", "onnx"])
 
 
 def _value_and_slope(function, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -135,8 +135,8 @@ def score(source: str, laboratory: Laboratory, beside: Iterable[str] | None = No
     finding = laboratory.evaluator.describe(check(source).source).result()
     if finding.ended != "open":
         raise ValueError(f"wanted a program that can be scored; it {finding.ended}: {finding.error}")
-    names = dict.fromkeys([*RIVALS, *(zoo.names() if beside is None else beside)])
-    programs = {"yours": source} | {name: zoo.program_source(name) for name in names}
+    beside = zoo.names() if beside is None else [zoo.entry(name).name for name in beside]
+    programs = {"yours": source} | {name: zoo.program_source(name) for name in dict.fromkeys([*RIVALS, *beside])}
     losses, config = laboratory.scores(programs, "search", (seed,)), laboratory.profile.fitness
     table = summaries.summary(losses, config).sort_values("log_ratio", ignore_index=True)
     return Standing(laboratory.profile.name, table, summaries.comparisons(losses, "yours", RIVALS, config))

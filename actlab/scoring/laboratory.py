@@ -30,10 +30,10 @@ COLUMNS = ["function", "suite", "seed", "learning_rate", "family", "task", "ood_
 
 
 def sources(programs: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
-    """Source by name: as given, or of the zoo's functions of those names."""
+    """Source by name: as given, or of the zoo's functions, under their names there however they are written."""
     if isinstance(programs, Mapping):
         return dict(programs)
-    return {name: zoo.program_source(name) for name in programs}
+    return {zoo.entry(name).name: zoo.program_source(name) for name in programs}
 
 
 class Laboratory:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from actlab.activations import zoo
 from actlab.activations.tables import CONSTANTS as FUNCTIONS
 from actlab.activations.trainable import LearnableActivation, learnable
 from actlab.core import stats
@@ -107,7 +108,7 @@ def study(laboratory: Laboratory, names: Iterable[str] = FUNCTIONS, suite: str =
         suite: by default the one that no setting and no search has seen.
         seed: of initial weights and batches.
     """
-    profile, names = laboratory.profile, list(names)
+    profile, names = laboratory.profile, [zoo.entry(name).name for name in names]
     settings = {"suite": suite, "seed": seed, "lab": profile.lab, "tasks": profile.tasks, "order": [SUITES, FAMILIES]}
     settings |= {"family": "lab", "kind": "constants", "clamp": profile.fitness.clamp}
     about = {name: settings | {"function": name} for name in names}

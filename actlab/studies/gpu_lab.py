@@ -44,7 +44,7 @@ def losses(which: Profile, names: Iterable[str], device: str, seed: int = 0) -> 
     Raises:
         ValueError: where the device is CUDA's and there is none.
     """
-    names, rows = list(names), []
+    names, rows = [zoo.entry(name).name for name in names], []
     request = {"lab": asdict(replace(which.lab, device=device)), "seed": seed}
     for suite in (tasks.suite(name, which.tasks) for name in SUITES):
         targets = suite.blind.train_y, suite.ood_y, suite.ood_y

@@ -66,11 +66,9 @@ def subject(name: str) -> tuple[Function, dict[str, object]]:
     given = {"amplitude": float(amplitude)} if amplitude else {}
     if form == "gelu-tanh":
         function, constants = gelu_tanh, {"amplitude": 0.1} | given
-    elif form not in zoo.REGISTRY:
-        raise ValueError(f"wanted gelu-tanh or one of {', '.join(zoo.REGISTRY)}; got {form!r}")
     else:
-        entry = zoo.REGISTRY[form]
-        function, constants = entry.function, entry.settle(given)
+        entry = zoo.entry(form)
+        form, function, constants = entry.name, entry.function, entry.settle(given)
         if not entry.pointwise:
             raise ValueError(f"wanted a pointwise function, since a grid is no batch; got {form}, which sees its batch")
     return partial(function, **constants), {"form": form, **constants}

@@ -187,7 +187,7 @@ def random_constants(
         raise ValueError(f"spread: wanted a finite factor from 1; got {spread}")
     programs = {}
     for name, generator in zip(forms, np.random.default_rng(seed).spawn(len(forms)), strict=True):
-        constants = zoo.REGISTRY[name].constants
+        constants, name = zoo.entry(name).constants, zoo.entry(name).name
         programs[name] = zoo.program_source(name)
         for i in range(draws):
             factor = spread ** generator.uniform(-1, 1, size=len(constants))
@@ -233,7 +233,7 @@ def preactivations(
     """
     data, config, parts = laboratory.suites[suite].blind, laboratory.profile.lab, []
     settings = {"suite": suite, "lab": config, "tasks": laboratory.profile.tasks, "edges": edges.tolist()}
-    for name in names:
+    for name in (zoo.entry(name).name for name in names):
         about = {"family": "lab", "kind": "preactivations", "name": name, **settings}
         parts.append(laboratory.store.get(about, partial(_histograms, name, data, config, edges)))
     return pd.concat(parts, ignore_index=True)

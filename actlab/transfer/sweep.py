@@ -61,12 +61,12 @@ def activation(name: str) -> Activation:
     Raises:
         ValueError: a name that is neither.
     """
-    return found if name == FOUND else zoo.get(name).activation.function
+    return found if name == FOUND else zoo.entry(name).function
 
 
 def sees_its_batch(name: str) -> bool:
     """Whether an element of the result depends on others."""
-    return name != FOUND and not zoo.get(name).activation.pointwise
+    return name != FOUND and not zoo.entry(name).pointwise
 
 
 @cache
@@ -383,7 +383,8 @@ def main(given: argparse.Namespace, runner: Runner) -> str:
     """Trains functions on images, molecules and algorithms, into records/; goes on if cut off."""
     profile = config.profile(given.profile).name
     design = DESIGNS[profile]
-    functions = tuple(given.functions.split(",")) if given.functions else design.functions
+    names = given.functions.split(",") if given.functions else design.functions
+    functions = tuple(name if name == FOUND else zoo.entry(name).name for name in names)
     seeds = dict.fromkeys(BENCHMARKS, given.seeds) if given.seeds else design.seeds
     benchmarks = given.benchmarks.split(",") if given.benchmarks else None
     wanted, there = jobs(profile, Design(functions, seeds), benchmarks), kept(profile)

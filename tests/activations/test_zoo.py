@@ -1,9 +1,13 @@
 """The zoo against torch, formulas written out in numpy, and finite differences."""
 
 import ast
+import importlib
+import inspect
 import itertools
 import math
 import pickle
+import sys
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from matplotlib.mathtext import MathTextParser
 
 from actlab import activations
 from actlab.activations import REGISTRY, get, names, program_source, tables
+from actlab.activations.trainable import learnable
 
 ALL = names()
 POINTWISE = names(pointwise=True)
@@ -341,8 +346,8 @@ def test_the_function_found_by_search_can_be_called_but_is_in_no_list_of_the_zoo
 def test_a_module_calls_its_function_and_shows_its_constants():
     x = normal(4, 3)
     module = get("gelu-sine")(amplitude=0.2)
-    assert repr(module) == "GeluSine(amplitude=0.2)"
-    assert repr(get("relu")()) == "Relu()"
+    assert repr(module) == "GELUSine(amplitude=0.2)"
+    assert repr(get("relu")()) == "ReLU()"
     assert torch.equal(module(x), activations.gelu_sine(x, amplitude=0.2))
     assert torch.equal(get("gelu-sine")()(x), activations.gelu_sine(x, amplitude=0.1))
     assert issubclass(get("gelu-sine"), torch.nn.Module)
@@ -367,6 +372,13 @@ def test_a_program_has_its_constants_as_assignments_and_its_helpers_above_it():
         (lambda: program_source("swish"), r"^wanted an activation among .*silu.*; got 'swish'$"),
         (lambda: get("gmtu")(leek=0.2), r"^gmtu: wanted constants among \[steepness, .*\], got 'leek'$"),
         (lambda: program_source("relu", slope=1), r"^relu: wanted constants among \[\], got 'slope'$"),
+        (
+            lambda: get("snake")(frequency=0),
+            r"^snake: wanted a number other than 0, by which it divides, for frequency",
+        ),
+        (lambda: program_source("pler", radius=0), r"^pler: wanted a number other than 0, .*, for radius; got 0$"),
+        (lambda: get("fisg")(split=1.5), r"^fisg: wanted a share from 0 to 1, for split; got 1.5$"),
+        (lambda: activations.fisg(torch.tensor(1.0)), r"^fisg: wanted x \[batch, ..., features\], .* without axes$"),
         (lambda: get("gmtu")(leak=math.nan), r"^gmtu: wanted a finite number for leak, got nan$"),
         (lambda: get("gmtu")(leak="0.2"), r"^gmtu: wanted a finite number for leak, got '0.2'$"),
         (lambda: names(kind="papers"), r"^wanted kind in \('hand-made', 'paper'\), got 'papers'$"),
@@ -379,6 +391,35 @@ def test_a_program_has_its_constants_as_assignments_and_its_helpers_above_it():
 def test_what_is_unknown_gets_one_line_that_says_what_was_wanted(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: get("gelu-sine")(0.2), r"constants by name, .*: get\('gelu-sine'\)\(amplitude=0.2\)\(x\); got 0.2$"),
+        (lambda: get("GMTU")(2, 1), r"^gmtu: .*\(steepness=2, decay=1, leak=0.1\)\(x\); got 2$"),
+        (lambda: get("relu")(torch.ones(1)), r"^relu: wanted .*: get\('relu'\)\(\)\(x\); got tensor"),
+    ],
+)
+def test_constants_without_their_names_are_told_what_to_write(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if REGISTRY[name].constants])
+def test_a_constant_gives_finite_values_or_is_refused(name):
+    x = torch.linspace(-6, 6, 60, dtype=torch.float64).reshape(10, 6)
+    for key in REGISTRY[name].constants:
+        for value in (-2.0, -1.0, -0.5, 0.0, 1e-3, 0.5, 1.0, 2.0):
+            limit = REGISTRY[name].limits.get(key)
+            if limit is None or limit.holds(value):
+                inputs = x.clone().requires_grad_()
+                y = get(name)(**{key: value})(inputs)
+                (slope,) = torch.autograd.grad(y.sum(), inputs)
+                assert torch.isfinite(y).all() and torch.isfinite(slope).all(), (key, value)
+            else:
+                with pytest.raises(ValueError, match=f"^{name}: wanted a .*, for {key}; got {value}$"):
+                    get(name)(**{key: value})
 
 
 HAND_MADE = "relu leaky-relu elu selu softplus softsign tanh sine silu mish gelu gelu-erf snake"
@@ -415,6 +456,24 @@ def test_one_list_says_which_function_stands_in_which_table():
 
 
 # --- properties ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0,), (0, 3, 4), (2, 0, 3)])
+def test_an_empty_batch_has_an_empty_result_and_an_empty_gradient(name, shape):
+    x = torch.zeros(shape, requires_grad=True)
+    y = REGISTRY[name].function(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert y.shape == gradient.shape == shape
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_in_half_precision_values_and_slopes_are_finite_as_far_as_the_type_goes(name):
+    for far in (200.0, 300.0, 1e3, 1e4, 6e4):
+        x = torch.tensor([[far, -far, 1.0], [0.0, -2.0, far / 2]], dtype=torch.float16, requires_grad=True)
+        y = REGISTRY[name].function(x)
+        (slope,) = torch.autograd.grad(y.float().sum(), x)
+        assert y.dtype == torch.float16 and torch.isfinite(y).all() and torch.isfinite(slope).all(), far
 
 
 @pytest.mark.parametrize("name", POINTWISE)
@@ -503,6 +562,98 @@ def test_a_module_survives_pickle_with_its_constants(name):
 
 def test_the_package_shows_its_functions_and_its_readers():
     assert {"gelu_sine", "found", "get", "names", "program_source", "registry", "zoo"} <= set(dir(activations))
+
+
+def test_every_public_function_has_types_which_an_editor_reads():
+    public = [getattr(activations, name) for name in dir(activations)] + [learnable]
+    functions = [function for function in public if inspect.isfunction(function)]
+    assert len(functions) > len(ALL)
+    for function in functions:
+        hints = typing.get_type_hints(function)
+        assert set(hints) == {*inspect.signature(function).parameters, "return"}, function
+    assert typing.get_type_hints(activations.fisg)["split"] is float
+
+
+def test_module_classes_are_listed_under_the_names_of_the_figures():
+    classes = {name: value for name in dir(activations) if isinstance(value := getattr(activations, name), type)}
+    of_functions = {name: c for name, c in classes.items() if hasattr(c, "activation")}
+    assert set(of_functions.values()) == {get(name) for name in ALL}
+    assert all(c.__name__ == name and getattr(activations.zoo, name) is c for name, c in of_functions.items())
+    assert {"GELUSine", "GELUSinc", "GMTU", "QFW", "LeakySqrtDecay", "PhaseFlipped", "ReLU"} <= set(of_functions)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_name_is_read_in_any_case_with_any_signs_and_as_the_label(name):
+    label = REGISTRY[name].label
+    spellings = [name.upper(), name.replace("-", "_"), name.replace("-", ""), name.title().replace("-", " "), label]
+    for spelling in [*spellings, label.lower(), label.replace(" ", ""), get(name).__name__]:
+        assert get(spelling) is get(name), spelling
+        assert program_source(spelling) == program_source(name)
+
+
+def test_a_name_is_read_as_the_paper_writes_it():
+    written = [
+        "GELU-Sinc-Perturbation",
+        "Quaternion-Inspired",
+        "Fourier-Informed Spectral Gating",
+        "Symmetric Phase-Flipped",
+    ]
+    assert [get(name).activation.name for name in written] == [
+        "gelu-sinc",
+        "quaternion",
+        "fisg",
+        "symmetric-phase-flipped",
+    ]
+
+
+def test_a_pickle_of_version_0_1_is_read():
+    assert pickle.loads(b"\x80\x04cactlab.activations.zoo\nGeluSine\n.") is get("gelu-sine")
+
+
+@pytest.fixture
+def registered():
+    """Registers functions and takes them out again."""
+    before = dict(REGISTRY)
+    yield lambda function, label="Bent", **more: activations.register(label, "", "x", "a test", **more)(function)
+    REGISTRY.clear()
+    REGISTRY.update(before)
+
+
+def test_a_function_that_is_registered_again_takes_the_place_of_the_one_before(registered):
+    for factor in (2.0, 3.0):
+
+        def bent(x, a=factor):
+            """Bent."""
+            return a * x
+
+        registered(bent)
+        module = get("bent")()
+        assert module.constants == {"a": factor} and module(torch.ones(1)).item() == factor
+        assert activations.Bent is get("Bent") and learnable("bent").constants == {"a": factor}
+        assert pickle.loads(pickle.dumps(module))(torch.ones(1)).item() == factor
+
+
+def test_a_module_that_is_loaded_again_gives_its_new_source(registered, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for factor in (2, 3_000):
+        (tmp_path / "of_mine.py").write_text(f"def bent_again(x):\n    return {factor} * x\n")
+        importlib.invalidate_caches()
+        module = importlib.reload(sys.modules["of_mine"]) if factor > 2 else importlib.import_module("of_mine")
+        registered(module.bent_again)
+        assert program_source("bent-again") == f"def activation(x):\n    return {factor} * x\n"
+    del sys.modules["of_mine"]
+
+
+def bent(x):
+    """Bent."""
+    return 2 * x
+
+
+@pytest.mark.parametrize("label", ["GELU", "gelu sine", "GELU-Sinc-Perturbation"])
+def test_a_label_is_of_one_function(registered, label):
+    with pytest.raises(ValueError, match=r"^bent: wanted a name and a label of its own; gelu\S* has that of '"):
+        registered(bent, label)
 
 
 def test_the_module_has_no_other_attributes():

@@ -161,3 +161,59 @@ def test_the_frozen_ring_brings_relu_within_20_percent_of_the_papers_loss_on_the
     loss = mse(networks.predict(activations.relu, x).double().numpy(), suite.ood_y, clamp=10.0).mean()
     wanted = paper.table_1().set_index("function").loc["relu", "ood_mse"]
     assert abs(loss / wanted - 1) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("dim", "target", "message"),
+    [
+        (1, lambda u: np.full(len(u), 0.1), r"vary inside its box; got 0.1 everywhere$"),
+        (1, lambda u: 0.3 * u[:, 0] - 0.3 * u[:, 0] + 0.1, r"vary inside its box; got 0.1 everywhere$"),
+        (1, lambda u: 1e6 + 1e-12 * u[:, 0], r"vary inside its box; got 1000000.0 everywhere$"),
+        (1, lambda u: np.zeros(len(u)), r"vary inside its box; got 0.0 everywhere$"),
+        (
+            1,
+            lambda u: np.stack([u[:, 0], u[:, 0]], axis=1),
+            r"each of 64 points u \[64, 1\]; got \[64, 2\] of float64$",
+        ),
+        (2, lambda u: u, r"each of 64 points u \[64, 2\]; got \[64, 2\] of float64$"),
+        (1, lambda u: 0.5, r"each of 64 points u \[64, 1\]; got \[\] of float64$"),
+        (1, lambda u: u[:7, 0], r"got \[7\] of float64$"),
+        (1, lambda u: None, r"got \[\] of object$"),
+        (1, lambda u: u[:, 0] * 1j, r"wanted a real target .*; got \[64\] of complex128$"),
+        (1, lambda u: np.array(["a"] * len(u)), r"got \[64\] of <U1$"),
+        (
+            1,
+            lambda u: np.where(u[:, 0] > 0.5, np.nan, u[:, 0]),
+            r"wanted finite targets inside and around its box; got others$",
+        ),
+        (
+            1,
+            lambda u: np.where(abs(u[:, 0]) > 1, np.inf, u[:, 0]),
+            r"wanted finite targets inside and around its box; ",
+        ),
+        (7, lambda u: u[:, 0], r"wanted 1 to 4 inputs; got dim = 7$"),
+        (0, lambda u: np.arange(len(u)), r"wanted 1 to 4 inputs; got dim = 0$"),
+        (1.5, lambda u: u[:, 0], r"wanted 1 to 4 inputs; got dim = 1.5$"),
+    ],
+)
+def test_a_task_of_ones_own_that_cannot_be_trained_on_is_named_with_what_it_gave(dim, target, message):
+    config = replace(SMALL, train_points=64, ood_points=32)
+    mine = tasks.Task("mine", "wave", dim, target)
+    with pytest.raises(ValueError, match=f"^task wave: .*{message}"):
+        tasks.sample("mine", (mine,), 0.1, config, np.random.default_rng(0))
+
+
+def test_a_target_cannot_change_the_points_that_are_trained_on():
+    def works_in_place(u):
+        u *= 2
+        return u[:, 0]
+
+    with pytest.raises(ValueError, match="read-only"):
+        tasks.sample("mine", (tasks.Task("mine", "wave", 1, works_in_place),), 0.1, SMALL, np.random.default_rng(0))
+
+
+def test_a_small_wave_on_a_large_constant_is_a_task_and_so_are_whole_numbers():
+    large = tasks.Task("mine", "large", 1, lambda u: 1e6 + np.sin(u[:, 0]))
+    whole = tasks.Task("mine", "whole", 4, lambda u: (u[:, 0] > 0).astype(int))
+    suite = tasks.sample("mine", (large, whole), 0.1, SMALL, np.random.default_rng(0))
+    assert np.allclose(suite.blind.train_y.std(axis=1), 1)

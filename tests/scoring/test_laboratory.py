@@ -48,6 +48,7 @@ def test_scores_come_in_the_order_of_asking_with_every_task_of_every_seed(lab):
 def test_what_was_scored_is_not_trained_again_and_comes_back_to_the_bit(lab, deaf):
     first = lab.scores(["snake"], "search")
     pd.testing.assert_frame_equal(deaf.scores(["snake"], "search"), first, check_exact=True)
+    pd.testing.assert_frame_equal(deaf.scores(["Snake"], "search"), first, check_exact=True)  # the label
 
 
 def test_a_program_under_another_name_shares_its_record(lab, deaf):

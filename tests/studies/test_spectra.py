@@ -92,7 +92,8 @@ def test_two_names_of_one_function_are_one():
     [
         ("turbulent", "wanted a pointwise function"),
         ("gelu@0.5", "gelu: wanted constants among"),
-        ("gelu-cosine", "wanted gelu-tanh or one of .*; got 'gelu-cosine'"),
+        ("Turbulent", "wanted a pointwise function"),
+        ("gelu-cosine", "wanted an activation among .*; got 'gelu-cosine'"),
     ],
 )
 def test_what_cannot_be_studied_is_refused(name, message):

@@ -323,6 +323,14 @@ def test_unknown_benchmarks_and_functions_are_refused(dice, capsys):
     assert "wanted an activation among relu" in capsys.readouterr().err
 
 
+def test_functions_are_read_in_any_spelling(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweep, "jobs", lambda profile, design, *_: asked.extend(design.functions) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["transfer", "--functions", "ReLU,Phase-Flipped,found", "--status"])
+    assert asked == ["relu", "symmetric-phase-flipped", "found"]
+
+
 def test_a_rerun_tells_how_far_a_value_is_from_its_record(dice, tmp_path):
     records = sweep.records(tmp_path)
     sweep.compare(wanted()[:2], records, tmp_path, Runner(1))

@@ -1,6 +1,5 @@
 """Style and colours of all figures, and the files that they are saved in. Layout and colours are [ours]."""
 
-import difflib
 from pathlib import Path
 
 import numpy as np
@@ -46,19 +45,21 @@ def use_style() -> None:
 def colour(name: str) -> str:
     """Return the colour of an activation: of the zoo, "found" (by the search) or "yours" (written by the reader)."""
     if name not in COLOURS:
-        closest = difflib.get_close_matches(str(name), COLOURS, n=len(COLOURS), cutoff=0.0)
-        raise ValueError(f"colour: wanted one of {', '.join(closest)}; got {name!r}")
+        from actlab.activations import zoo  # loads torch, so only for another spelling
+
+        name = zoo.entry(name).name
+    if name not in COLOURS:
+        raise ValueError(f"colour: wanted a line for {name} in `COLOURS` of {__name__}; there is none")
     return COLOURS[name]
 
 
 def label(name: str) -> str:
     """Return the name of an activation as readers know it; names as for `colour`."""
-    colour(name)
     if name in BESIDE_THE_ZOO:
         return BESIDE_THE_ZOO[name]
     from actlab.activations import zoo  # loads torch, so only when a label is drawn
 
-    return zoo.REGISTRY[name].label
+    return zoo.entry(name).label
 
 
 def save(fig: Figure, name: str, data: pd.DataFrame, folder: Path) -> tuple[Path, Path, Path]:

@@ -90,7 +90,7 @@ def test_growth_has_a_line_from_least_to_most_and_a_dotted_one_where_costs_grow_
         ("targets", {"data": TARGETS.assign(split="test")}, r"'id' and 'ood', got \['test'\]"),
         ("targets_2d", {"data": GRID.head(7)}, "grid with holes"),
         ("calibration", {"chosen": 0.25}, r"among \[0.1, 0.2, 0.3\], got 0.25"),
-        ("scores", {"data": SCORES.assign(function="rellu")}, "wanted one of relu, "),
+        ("scores", {"data": SCORES.assign(function="rellu")}, "wanted an activation among relu, "),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_with_what_was_wanted(name, changes, wanted):

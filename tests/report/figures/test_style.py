@@ -35,8 +35,13 @@ def test_labels_are_the_registrys():
 
 
 @pytest.mark.parametrize("call", [style.colour, style.label])
+def test_another_spelling_is_read(call):
+    assert call("GELU_Sine") == call("GELUSine") == call("gelu-sine")
+
+
+@pytest.mark.parametrize("call", [style.colour, style.label])
 def test_a_mistyped_name_is_told_the_closest_first(call):
-    with pytest.raises(ValueError, match=r"wanted one of gelu-sine, .*; got 'gelu-sien'"):
+    with pytest.raises(ValueError, match=r"wanted an activation among gelu-sine, .*; got 'gelu-sien'"):
         call("gelu-sien")
 
 
