@@ -12,6 +12,7 @@ from actlab import face
 
 if TYPE_CHECKING:  # what an editor reads: the functions, and any other name as a module class, such as GELUSine
     from actlab.activations import registry as registry
+    from actlab.activations import tables as tables
     from actlab.activations import trainable as trainable
     from actlab.activations import zoo as zoo
     from actlab.activations.zoo import *  # noqa: F403

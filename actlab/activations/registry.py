@@ -180,13 +180,16 @@ def entry(name: str) -> Activation:
     Raises:
         ValueError: a name that is not in the registry; says what there is, the closest name first.
     """
-    if name in REGISTRY:
-        return REGISTRY[name]
-    for found in REGISTRY.values():
-        if _plain(str(name)) in found.spellings:
-            return found
+    if found := known(name):
+        return found
     closest = difflib.get_close_matches(str(name), REGISTRY, n=len(REGISTRY), cutoff=0.0)
     raise ValueError(f"wanted an activation among {', '.join(closest)}; got {name!r}")
+
+
+def known(name: str) -> Activation | None:
+    """What `entry` gives, or None where there is none."""
+    spelled = (found for found in REGISTRY.values() if _plain(str(name)) in found.spellings)
+    return REGISTRY.get(name) or next(spelled, None)
 
 
 def _plain(text: str) -> str:

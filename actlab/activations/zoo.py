@@ -16,6 +16,7 @@ from actlab.activations.registry import ActivationModule as ActivationModule
 from actlab.activations.registry import Limit as Limit
 from actlab.activations.registry import entry as entry
 from actlab.activations.registry import get as get
+from actlab.activations.registry import known as known
 from actlab.activations.registry import names as names
 from actlab.activations.registry import program_source as program_source
 from actlab.activations.registry import register as register

@@ -93,8 +93,8 @@ class _Homes(ast.NodeTransformer):
             node.func = _at_home(_OVER_AXES[name], _HOMES)
         if name in self._known:
             return self.generic_visit(node)
-        if name.replace("_", "-") in activations.REGISTRY and (named or name not in ALLOWED["torch"]):
-            return self._of_the_zoo(name, node)
+        if (found := activations.known(name)) and (named or name not in ALLOWED["torch"]):
+            return self._of_the_zoo(found, node)
         numbers = [self._is_number(argument) for argument in node.args]
         if name in ALLOWED["math"] and numbers and all(numbers):
             node.func = _at_home(name, ("math",))
@@ -108,8 +108,9 @@ class _Homes(ast.NodeTransformer):
             node.keywords.append(ast.keyword("correction", ast.Constant(0)))
         return self.generic_visit(node)
 
-    def _of_the_zoo(self, name: str, node: ast.Call) -> ast.expr:
-        source = activations.program_source(name.replace("_", "-"), **_constants(name, node))
+    def _of_the_zoo(self, entry: activations.Activation, node: ast.Call) -> ast.expr:
+        name = entry.name.replace("-", "_")
+        source = activations.program_source(entry.name, **_constants(name, entry, node))
         (argument,) = node.args
         if node is self._body and isinstance(argument, ast.Name) and argument.id == "x":
             self.whole = source
@@ -143,7 +144,7 @@ class _Homes(ast.NodeTransformer):
         return self._lifted[source]
 
 
-def _constants(name: str, call: ast.Call) -> dict[str, float]:
+def _constants(name: str, entry: activations.Activation, call: ast.Call) -> dict[str, float]:
     """The constants in a call of the zoo.
 
     Raises:
@@ -151,7 +152,6 @@ def _constants(name: str, call: ast.Call) -> dict[str, float]:
     """
     if len(call.args) != 1 or isinstance(call.args[0], ast.Starred):
         raise Refused(f"{len(call.args)} arguments of {name}", call.lineno, f"write {name}(x), constants by name")
-    entry = activations.REGISTRY[name.replace("_", "-")]
     try:
         return entry.settle({keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords})
     except (ValueError, TypeError) as error:

@@ -27,7 +27,8 @@ from actlab.candidates.language import short
 from actlab.candidates.profiling import Description
 from actlab.candidates.program import Refused, check
 from actlab.core import stats
-from actlab.core.records import ROOT, write
+from actlab.core.files import write
+from actlab.core.records import ROOT
 from actlab.report import page
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style

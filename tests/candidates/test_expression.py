@@ -118,6 +118,12 @@ def test_one_function_with_two_sets_of_constants_is_two_functions():
     torch.testing.assert_close(run(text), snake(X, 3.0) - snake(snake(X)) + others)
 
 
+@pytest.mark.parametrize("text", ["GELUSine(x)", "gelusine(x)", "Gelu_Sine(x, amplitude=0.1)"])
+def test_functions_of_the_zoo_are_read_in_any_spelling(text):
+    assert source_of(text) == source_of("gelu_sine(x)") == activations.program_source("gelu-sine")
+    assert torch.equal(run("PhaseFlipped(x) + Tanh(x)"), activations.symmetric_phase_flipped(X) + torch.tanh(X))
+
+
 def test_a_form_is_what_its_formula_says():
     form = Form("snake", {"frequency": 2.0}, amplitude=0.5, frequency=3.0, decay=0.2, slope=-0.1)
     assert expression_of(form) == "snake(x, frequency=2) + 0.5*sin(3*x)*exp(-0.2*x*x) + -0.1*x"

@@ -156,7 +156,7 @@ def test_short_types_are_finite_and_near_float32(dtype, near):
 
 def test_a_cards_source_and_note_are_words_from_outside(tables, monkeypatch):
     entry = replace(REGISTRY["gelu-sine"], label="<b>G", source="[a](javascript:b)", note="$x$ <script>")
-    monkeypatch.setattr(cards.zoo.get("gelu-sine"), "activation", entry)
+    monkeypatch.setitem(REGISTRY, "gelu-sine", entry)
     card = cards.card("gelu-sine", cards.evidence(tables), None, LABS, ROUNDING).splitlines()
     assert card[0] == "### `<b>G`"
     assert card[4] == "- `gelu-sine`, exact: `[a](javascript:b)`. `$x$ <script>`"
