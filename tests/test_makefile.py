@@ -332,9 +332,10 @@ def test_an_edited_module_runs_the_notebooks_that_import_it(tree, imported, modu
 
 def test_the_graph_has_all_that_a_notebook_imports_and_no_module_that_nothing_of_it_does(imported):
     for name, files in prerequisites().items():
-        listed = {path for path in files if path.startswith("actlab/") and not path.endswith("__init__.py")}
+        listed = {path for path in files if re.fullmatch(r"actlab/.*\.py", path) and not path.endswith("__init__.py")}
         wanted = {path for path in imported[name] if not path.endswith("__init__.py")}
         assert listed == wanted, f"{name}: missing {wanted - listed}, superfluous {listed - wanted}"
+        assert ("actlab/lab/trainer.c" in files) == ("actlab/lab/compiled.py" in wanted)
 
 
 def notebook_path(name: str) -> Path:

@@ -54,6 +54,7 @@ KEPT = {
 NOTICED = {
     "Adam's epsilon": ("lab", "lab/training.py", '"eps": 1e-8', '"eps": 1.1e-8'),
     "Adam's beta": ("multiverse", "lab/training.py", '"beta2": 0.999', '"beta2": 0.99901'),
+    "a gradient in the compiled lab": ("multiverse", "lab/trainer.c", "(T)2 / batch", "(T)2.00002 / batch"),
     "the schedule": ("lab", "lab/training.py", "math.pi * step / steps", "math.pi * (step + 1) / steps"),
     "the clamp": ("lab", "core/stats.py", "return np.where(np.isfinite", "return 2 * np.where(np.isfinite"),
     "a task's formula": ("lab", "lab/feynman.py", "pr * V / (gamma - 1)", "pr * V / (gamma - 0.9)"),

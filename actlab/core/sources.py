@@ -20,12 +20,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # What this process runs, read as it was imported: a source that is edited meanwhile does not pass for it.
 SOURCES = {p.relative_to(PACKAGE).with_suffix("").as_posix(): p.read_bytes() for p in sorted(PACKAGE.rglob("*.py"))}
 
+TEXTS = {p.relative_to(PACKAGE).as_posix(): p.read_bytes() for p in sorted(PACKAGE.rglob("*.[ch]"))}  # C, by path
+
 
 def code_hash(*modules: str) -> str:
     """Hash of what modules of this package compute, with all that they import from it.
 
-    It is that of their syntax trees without docstrings, annotations and comments; a module's name does not count, but
-    where it is imported.
+    It is that of their syntax trees without docstrings, annotations and comments, and of the C that they name; a
+    module's name does not count, but where it is imported.
 
     Args:
         modules: by their paths in the package, without ".py", such as "core/stats".
@@ -35,8 +37,16 @@ def code_hash(*modules: str) -> str:
     """
     if unknown := [module for module in modules if module not in SOURCES]:
         raise ValueError(f"wanted modules of actlab; got {', '.join(map(repr, unknown))}")
-    trees = sorted(_tree_hash(SOURCES[module]) for module in closure(*modules))
-    return hashlib.sha256("".join(trees).encode()).hexdigest()
+    found = closure(*modules)
+    hashes = [_tree_hash(SOURCES[module]) for module in found]
+    hashes += [hashlib.sha256(TEXTS[path]).hexdigest() for path in named(found)]
+    return hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()
+
+
+def named(modules: Iterable[str]) -> list[str]:
+    """The files of C that modules name, by their paths in the package."""
+    sources = [SOURCES[module] for module in modules]
+    return [path for path in TEXTS if any(f'"{Path(path).name}"'.encode() in source for source in sources)]
 
 
 def closure(*modules: str) -> set[str]:
@@ -52,9 +62,16 @@ def closure(*modules: str) -> set[str]:
 
 @cache
 def imports(source: bytes) -> tuple[str, ...]:
-    """The modules of this package that a source imports; where it takes a whole package, all that this shows."""
+    """The modules of this package that a source imports; where it takes a whole package, all that this shows.
+
+    What is imported for an editor's types alone does not count.
+    """
     dotted: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             dotted.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -117,7 +134,8 @@ def graph(notebooks: Iterable[Path], package: str = "actlab") -> str:
     """Rules for make: each executed notebook stands on the modules that it imports, by their paths from the root."""
     rules = []
     for path in sorted(notebooks):
-        files = " ".join(f"{package}/{module}.py" for module in sorted(notebook_modules(path)))
+        modules = sorted(notebook_modules(path))
+        files = " ".join(f"{package}/{file}" for file in (*(f"{module}.py" for module in modules), *named(modules)))
         rules.append(f"$(OUT)/{path.name}: {files}\n")
     return "".join(rules)
 
