@@ -354,7 +354,8 @@ def test_what_notebooks_hold_reaches_the_pages_as_text_never_as_a_script(tmp_pat
     report.build("laptop", tmp_path / "out", root, table)
     for name in ("index", "02_two"):
         page = Walked(tmp_path / "out" / f"{name}.html")
-        assert not {"script", "iframe", "b"} & page.tags.keys()
+        assert not {"iframe", "b"} & page.tags.keys()
+        assert page.tags["script"] == (name == "index")  # its own, of the search
         assert [one for one in (*page.links, *page.loads) if re.match("javascript|vbscript|x", one)] == []
         assert page.text.count("<script>alert(1)</script>") >= 2
 

@@ -56,12 +56,14 @@ class Stroke:
     """Is told each statement of a connection before it runs, and ends the process at one of them.
 
     Args:
-        pattern: of the words for the statements until then, the last one included; all but those above are "other".
+        pattern: of the words for the statements until then, the last one included; all but those above are "other",
+            such as the seals before a commit.
         times: how often the pattern has to come.
         torn: the log of a connection, whose latest commit is then cut in two: it was killed while it was written.
     """
 
     def __init__(self, pattern, times=1, torn=None):
+        pattern = pattern.replace(" commit", "( other)* commit")
         self.pattern, self.left, self.torn = re.compile(f"{pattern}$"), times, torn
         self.words, self.sizes = [], []
 
@@ -69,7 +71,7 @@ class Stroke:
         word = next((word for start, word in STATEMENTS.items() if statement.startswith(start)), "other")
         if word == "move":
             word = re.search(r"'(\w+)'\)$", statement)[1]  # how
-        self.words = [*self.words[-20:], word]
+        self.words = [*self.words[-60:], word]
         if self.torn is not None:
             self.sizes = [*self.sizes[-1:], self.torn.stat().st_size]
         if self.pattern.search(" ".join(self.words)):
