@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOG = logging.getLogger("actlab.jobs")
-WATCH = 10.0  # seconds between looks at whether a cluster has any worker left
+WATCH = 10.0  # seconds between looks at whether workers, here or of a cluster, are still there
 
 K, V, J, R = TypeVar("K", bound=Hashable), TypeVar("V"), TypeVar("J"), TypeVar("R")
 
@@ -184,7 +184,14 @@ def _together(waiting: list, work: Callable, workers: int, running: dict[Future,
                     broken = True
                 else:
                     waiting.pop(0)
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, WATCH, return_when=FIRST_COMPLETED)
+            if not done:
+                # Python 3.11 begins to watch a process that a second job starts at the next event alone: this is one.
+                # Without it, a death before any other job has ended is never seen.
+                try:
+                    pool.submit(int)
+                except BrokenProcessPool:
+                    broken = True
             for future in done:
                 if isinstance(future.exception(), BrokenProcessPool):
                     broken = True

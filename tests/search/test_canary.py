@@ -24,7 +24,7 @@ COVERED = {
     "search.selection": Counted(left_out="by_hand verdicts"),
     "candidates.cost": Counted(),
     "candidates.profiling": Counted(),
-    "candidates.program": Counted(left_out="_Names _listed _small _namespace"),
+    "candidates.program": Counted(left_out="_Names _listed _small _namespace _loaded_torch _call"),
     "candidates.language": Counted(left_out="words"),
     "candidates.static_bounds": Counted(),
     "search.proposers.grammar": Counted(),
@@ -82,7 +82,7 @@ MUTATIONS = {
     "weight of an operator": lambda patch: patch.setitem(grammar.OPERATORS, "insert", 5.5),
     "weight of a primitive": lambda patch: patch.setitem(grammar.PRIMITIVES, "torch.sin(A)", 2),
     "cost of a function": lambda patch: patch.setitem(cost.WEIGHTS, "sin", 9.0),
-    "epsilon of Adam": lambda patch: patch.setitem(training._ADAM, "eps", 1.1e-8),
+    "epsilon of Adam": lambda patch: patch.setitem(training.ADAM, "eps", 1.1e-8),
 }
 
 

@@ -21,13 +21,14 @@ from actlab.studies import lab_canary as canary
 COVERED = {
     "lab.feynman": Counted(left_out="_equations"),
     "lab.tasks": Counted(),
-    "lab.tracing": Counted(),
+    # What torch's operations become is held against torch, one by one, in the tests of `lab.operations`.
+    "lab.tracing": Counted(left_out="_Steps _single _simpler _rewrite_gelu _gelu _gelu_backward"),
     "lab.training": Counted(left_out=""),
     "scoring.worker": Counted(left_out="warm_up"),
     "scoring.evaluator": Counted(left_out="Score Evaluator._send"),
     "core.stats": Counted(only="clamped log_losses mean_log"),
     "studies.constants": Counted(only="Trained train _predicted _tables"),
-    "studies.spectra": Counted(left_out="study"),
+    "studies.spectra": Counted(left_out="study train _by_autograd"),
     "studies.trust": Counted(only="_histograms"),
 }
 
@@ -88,9 +89,9 @@ def other_clamp(monkeypatch):
 
 
 MUTATIONS = {
-    "Adam's epsilon": lambda patch: patch.setitem(training._ADAM, "eps", 1.1e-8),
-    "Adam's first beta": lambda patch: patch.setitem(training._ADAM, "beta1", 0.9 + 1e-6),
-    "Adam's second beta": lambda patch: patch.setitem(training._ADAM, "beta2", 0.999 + 1e-6),
+    "Adam's epsilon": lambda patch: patch.setitem(training.ADAM, "eps", 1.1e-8),
+    "Adam's first beta": lambda patch: patch.setitem(training.ADAM, "beta1", 0.9 + 1e-6),
+    "Adam's second beta": lambda patch: patch.setitem(training.ADAM, "beta2", 0.999 + 1e-6),
     "the schedule": other_schedule,
     "the batches' seed": other_batches,
     "the clamp": other_clamp,

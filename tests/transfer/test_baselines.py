@@ -54,7 +54,9 @@ def test_relu_is_above_or_level_with_the_plain_classifiers_on_the_laptops_images
     assert (pd.concat(map(committed, said))["n"] == 10).all()
 
 
-def test_relu_is_above_an_untrained_network_and_a_constant_answer_on_every_algorithm_at_both_sizes():
+def test_relu_is_above_or_level_with_an_untrained_network_and_a_constant_answer_on_every_algorithm():
     table = committed("algorithms")
     assert len(table) == len(algorithms.LAPTOP) * 4 and set(table["answer"]) == {"constant", "untrained"}
-    assert set(table["verdict"]) == {"above"} and (table["low"] > 0).all()
+    level = table[table["verdict"] == "level"]
+    assert set(table["verdict"]) == {"above", "level"} and (table["low"] > 0).equals(table["verdict"] == "above")
+    assert set(level["split"]) == {"ood"} and set(level["data"]) == {"insertion_sort", "lcs_length"} and len(level) == 3

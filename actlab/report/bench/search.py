@@ -304,7 +304,8 @@ class _MadeUp(Executor):
             traits = {"pointwise": bool(rng.integers(2)), "parity": parity, "monotone": False, "bounded": False}
             traits |= {"oscillations": int(rng.integers(8)), "left": "linear 1", "right": "linear 1"}
             costs = {"flops": flops, "flops_training": 3 * flops, "flops_relu": flops, "flops_gelu": flops / 12}
-            return Outcome("answered", None, {"fingerprint": fingerprint, **costs, "traits": traits, "error": None})
+            found = {"fingerprint": fingerprint, **costs, "traits": traits, "error": None}
+            return Outcome("answered", None, {"description": found})
         off = 0.3 * np.exp(0.1 * rng.normal() + 0.3 * rng.normal(size=(len(self._suite.tasks), 1)))
         chosen = call.request["chosen"]
         which = slice(None) if chosen is None else list(chosen)
