@@ -28,7 +28,7 @@ COVERED = {
     "scoring.evaluator": Counted(left_out="Score Evaluator._send"),
     "core.stats": Counted(only="clamped log_losses mean_log"),
     "studies.constants": Counted(only="Trained train _predicted _tables"),
-    "studies.spectra": Counted(left_out="study train _by_autograd"),
+    "studies.spectra": Counted(left_out="study train _by_autograd _train_stack"),
     "studies.trust": Counted(only="_histograms"),
 }
 
