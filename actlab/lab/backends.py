@@ -79,28 +79,50 @@ def train(
         by_torch: what torch's training is, given the function; by default `training.train_from`.
         notes: as `compiled.train` takes them; what `by_torch` notes is its own affair.
     """
-    why = excuse(config)
+    steps, why = steps_of(function, config, start.x.shape[1])
     if why is None:
-        try:
-            dtype = getattr(torch, config.dtype)
-            steps = listed(function, shapes(config, start.x.shape[1]), dtype)
-            return by_steps(steps, start, config, schedule, notes=notes)
-        except Unlisted as error:
-            why = str(error)
+        return by_steps(steps, start, config, schedule, notes=notes)
     networks = training.train_from(function, start, config) if by_torch is None else by_torch(function)
     return Trained(networks, lambda *given: networks.predict(function, *given), "torch", why)
 
 
-def by_steps(steps: Any, start: Start, config: LabConfig, schedule: str = "cosine", **more: Any) -> Trained:
-    """Trains a function that is given as a list of operations, which is checked; `more` is as in `compiled.train`.
+def steps_of(
+    function: Callable[..., torch.Tensor], config: LabConfig, points: int, constants: int = 0
+) -> tuple[Any, str | None]:
+    """The list of operations of a function of our own, and None; or None, and why torch trains it.
+
+    Args:
+        function: of one model's [batch, features], and of its learned constants.
+        config: the lab's settings.
+        points: how many a network learns from.
+        constants: how many it learns.
+    """
+    why = excuse(config)
+    if why is not None:
+        return None, why
+    try:
+        return listed(function, shapes(config, points), getattr(torch, config.dtype), constants), None
+    except Unlisted as error:
+        return None, str(error)
+
+
+def by_steps(
+    steps: Any,
+    start: Start,
+    config: LabConfig,
+    schedule: str = "cosine",
+    constants: np.ndarray | None = None,
+    **more: Any,
+) -> Trained:
+    """Trains a function that is given as a list of operations, which is checked; the rest is as in `compiled.train`.
 
     Raises:
         Unlisted: where the list is none.
         Uncompiled: where it cannot be compiled here.
     """
-    act = compiled.compiled(steps, config.dtype)
-    networks = compiled.train(act, start, config, schedule, **more)
-    return Trained(networks, lambda x, batch=None: compiled.predict(act, networks, x), "compiled")
+    act = compiled.compiled(steps, config.dtype, 0 if constants is None else constants.shape[-1])
+    networks = compiled.train(act, start, config, schedule, constants=constants, **more)
+    return Trained(networks, lambda x, batch=None: compiled.predict(act, networks, x, constants), "compiled")
 
 
 def predictions(trained: Trained, start: Start, ood_x: np.ndarray, config: LabConfig) -> list[np.ndarray]:

@@ -38,7 +38,7 @@ class Uncompiled(RuntimeError):
 
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in ("inputs", "units", "used", "depth", "batch")]
+    _fields_ = [(name, ctypes.c_long) for name in ("inputs", "units", "used", "depth", "batch", "constants")]
 
 
 @cache
@@ -107,18 +107,19 @@ def _machine() -> tuple[str, ...]:
     return compiler, version, *sorted(set(kinds))
 
 
-def compiled(steps: Any, dtype: str) -> ctypes.c_void_p:
-    """The address of a function's value and slope.
+def compiled(steps: Any, dtype: str, constants: int = 0) -> ctypes.c_void_p:
+    """The address of a function's value and slope, and partial derivatives.
 
     Args:
         steps: its list of operations, which is checked.
         dtype: float32 or float64.
+        constants: how many it learns.
 
     Raises:
         Unlisted: where the list is none.
         Uncompiled: where it cannot be compiled here.
     """
-    return _function(dtype, c_source(steps))
+    return _function(dtype, c_source(steps, constants))
 
 
 def train(
@@ -128,6 +129,7 @@ def train(
     schedule: str = "cosine",
     ended: Callable[[], None] = lambda: None,
     notes: np.ndarray | None = None,
+    constants: np.ndarray | None = None,
 ) -> Networks:
     """Networks trained from a start, one by one, by the steps that `actlab.lab.training.fit` takes.
 
@@ -138,9 +140,11 @@ def train(
         schedule: one of `SCHEDULES`.
         ended: called before each network; it may raise.
         notes: takes the gradient's L2 norm and the batch's loss, before each step is made; [models, steps, 2].
+        constants: the function's learned constants [models, layers, constants], which are trained in place.
     """
-    shape, library = _shape(start, config), _trainer(config.dtype)
-    packed = _packed(start.networks, shape)
+    units = _padded(config.width, config.dtype)
+    shape = _Shape(start.x.shape[-1], units, config.width, config.depth, start.index.shape[1], _count(constants))
+    library, packed = _trainer(config.dtype), _packed(start.networks, shape, constants)
     x, y = (np.ascontiguousarray(tensor.numpy()) for tensor in (start.x, start.y[..., 0]))
     index = np.ascontiguousarray(start.index.numpy(), dtype=np.int64)
     rates = _rates(config, schedule, len(index))
@@ -150,15 +154,20 @@ def train(
         status = library.train(act, ctypes.byref(shape), ctypes.c_long(len(index)), *map(_address, arrays))
         if status:
             raise MemoryError("wanted memory for a network's training; got none")
+    if constants is not None:
+        constants[:] = _constants(packed, shape)[..., : shape.constants]
     return _unpacked(packed, shape, start.networks)
 
 
-def predict(act: ctypes.c_void_p, networks: Networks, x: torch.Tensor) -> torch.Tensor:
-    """Predictions [models, points] at x [models, points, features] of networks of the same type."""
-    shape = _Shape(x.shape[-1], 0, networks.weights[0].shape[2], len(networks.weights) - 1, 1)
+def predict(
+    act: ctypes.c_void_p, networks: Networks, x: torch.Tensor, constants: np.ndarray | None = None
+) -> torch.Tensor:
+    """Predictions [models, points] at x [models, points, features] of networks of the same type; else as `train`."""
+    depth = len(networks.weights) - 1
+    shape = _Shape(x.shape[-1], 0, networks.weights[0].shape[2], depth, 1, _count(constants))
     dtype = str(x.dtype).removeprefix("torch.")
     shape.units = _padded(shape.used, dtype)
-    packed, points = _packed(networks, shape), np.ascontiguousarray(x.numpy())
+    packed, points = _packed(networks, shape, constants), np.ascontiguousarray(x.numpy())
     out = np.empty(points.shape[:2], dtype=points.dtype)
     for model in range(len(points)):
         arrays = points[model], packed[model], out[model]
@@ -188,9 +197,8 @@ def _padded(units: int, dtype: str) -> int:
     return -(-units // whole) * whole
 
 
-def _shape(start: Start, config: LabConfig) -> _Shape:
-    units = _padded(config.width, config.dtype)
-    return _Shape(start.x.shape[-1], units, config.width, config.depth, start.index.shape[1])
+def _count(constants: np.ndarray | None) -> int:
+    return 0 if constants is None else constants.shape[-1]
 
 
 def _blocks(shape: _Shape) -> list[tuple[int, int]]:
@@ -200,17 +208,25 @@ def _blocks(shape: _Shape) -> list[tuple[int, int]]:
     return [*itertools.chain(*pairs), (1, shape.units), (1, 1)]
 
 
-def _packed(networks: Networks, shape: _Shape) -> np.ndarray:
+def _packed(networks: Networks, shape: _Shape, constants: np.ndarray | None) -> np.ndarray:
     """Networks as `trainer.c` has them, [models, numbers]."""
     tensors = [*itertools.chain(*zip(networks.weights, networks.biases, strict=True))]
     tensors[-2] = tensors[-2].transpose(1, 2)  # of one output: a row
     blocks = _blocks(shape)
     dtype = tensors[0].numpy().dtype
-    whole = 64 // dtype.itemsize
-    packed = np.zeros((len(tensors[0]), sum(rows * columns for rows, columns in blocks[:-1]) + whole), dtype)
+    weights = sum(rows * columns for rows, columns in blocks[:-1]) + _padded(1, str(dtype))
+    packed = np.zeros((len(tensors[0]), weights + shape.depth * _padded(shape.constants, str(dtype))), dtype)
     for tensor, part in zip(tensors, _parts(packed, blocks), strict=True):
         part[:, : tensor.shape[1], : tensor.shape[2]] = tensor.numpy()
+    if constants is not None:
+        _constants(packed, shape)[..., : shape.constants] = constants
     return packed
+
+
+def _constants(packed: np.ndarray, shape: _Shape) -> np.ndarray:
+    """A view of each layer's constants, with their padding, [models, layers, numbers]."""
+    each = _padded(shape.constants, str(packed.dtype))
+    return packed[:, packed.shape[1] - shape.depth * each :].reshape(len(packed), shape.depth, each)
 
 
 def _parts(packed: np.ndarray, blocks: Sequence[tuple[int, int]]) -> list[np.ndarray]:

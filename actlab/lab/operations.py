@@ -4,7 +4,9 @@ A confined process may not make machine code. It sends what a candidate does as 
 writes C from the table's templates alone, so that no text of a candidate reaches a compiler.
 
 A list has one step an operation, `[name, *arguments]`. An argument is the number of an earlier step, as an int (0 is
-the input, the first step is 1), or a constant, as a float. The last two entries are the steps of value and slope.
+the input, the first step is 1), or a constant, as a float. The last two entries are the steps of value and slope. Where
+a function of our own has constants that are learned, their numbers follow on the input's, before the first step's; the
+partial derivatives by them are further results.
 """
 
 from __future__ import annotations
@@ -92,16 +94,19 @@ class Unlisted(ValueError):
     """A function that is no list of the table's operations; says why."""
 
 
-def checked(steps: Any) -> list[list[Any]]:
-    """The list, if it is one.
+def checked(steps: Any, constants: int = 0) -> list[list[Any]]:
+    """The list, if it is one, of a function of so many learned constants.
 
     Raises:
         Unlisted: where it has another form, is too long, or has a step that is none of the table's.
     """
-    if not isinstance(steps, list) or not 1 <= len(steps) - 2 <= MOST or not all(type(i) is int for i in steps[-2:]):
-        raise Unlisted(f"wanted 1 to {MOST} steps, and two numbers of steps")
-    kinds = [NUMBER]
-    for place, step in enumerate(steps[:-2], 1):
+    results = 2 + constants
+    if not isinstance(steps, list) or not 1 <= len(steps) - results <= MOST:
+        raise Unlisted(f"wanted 1 to {MOST} steps, and {results} numbers of steps")
+    if not all(type(i) is int for i in steps[-results:]):
+        raise Unlisted(f"wanted {results} numbers of steps as the last entries")
+    kinds = [NUMBER] * (1 + constants)
+    for place, step in enumerate(steps[:-results], 1):
         if not isinstance(step, list) or not step or not isinstance(step[0], str) or step[0] not in TABLE:
             raise Unlisted(f"step {place}: wanted an operation of the table")
         operation = TABLE[step[0]]
@@ -110,7 +115,7 @@ def checked(steps: Any) -> list[list[Any]]:
         for argument, wanted in zip(step[1:], operation.arguments, strict=True):
             _refuse_other(argument, wanted, kinds, f"step {place}: {step[0]}")
         kinds.append(operation.result)
-    for result in steps[-2:]:
+    for result in steps[-results:]:
         _refuse_other(result, NUMBER, kinds, "the results")
     return steps
 
@@ -129,16 +134,19 @@ def _refuse_other(argument: Any, wanted: str, kinds: Sequence[str], where: str) 
         raise Unlisted(f"{where} wants {names[wanted]}; got {names[kind]}")
 
 
-def c_source(steps: Any) -> str:
-    """The C of `act(z, value, slope, n)`, which writes values and slopes at n numbers z, whole vectors of them.
+def c_source(steps: Any, constants: int = 0) -> str:
+    """The C of `act(z, constants, n, value, slope, partials, apart)`.
 
-    Before it belongs `vectors.h`. The list of operations is checked.
+    It writes values and slopes at n numbers z, whole vectors of them, and the partial derivatives by so many learned
+    constants, each `apart` numbers from the one before. Before it belongs `vectors.h`. The list of operations is
+    checked.
 
     Raises:
         Unlisted: where the list is none.
     """
-    body, used = [], set()
-    for place, (name, *arguments) in enumerate(checked(steps)[:-2], 1):
+    given = [f"        const vec s{place} = (vec){{}} + constants[{place - 1}];" for place in range(1, constants + 1)]
+    body, used = [_OPENING, *given], set()
+    for place, (name, *arguments) in enumerate(checked(steps, constants)[: -2 - constants], 1 + constants):
         operation = TABLE[name]
         used.add(name)
         kind = "vec" if operation.result == NUMBER else "lanes"
@@ -146,15 +154,16 @@ def c_source(steps: Any) -> str:
     declared = [
         _declared(name, count) for count in (1, 2) for name in sorted(used & {*VECTOR[count], *ELEMENTS[count]})
     ]
-    value, slope = map(_text, steps[-2:])
+    value, slope, *partials = map(_text, steps[-2 - constants :])
     ending = [
         f"        *(loose *)(value + i) = {value};",
         f"        *(loose *)(slope + i) = {slope};",
+        *(f"        *(loose *)(partials + {place} * apart + i) = {by};" for place, by in enumerate(partials)),
         "    }",
         "}",
         "",
     ]
-    return "\n".join([*declared, _OPENING, *body, *ending])
+    return "\n".join([*declared, *body, *ending])
 
 
 def _declared(name: str, count: int) -> str:
@@ -166,7 +175,7 @@ def _declared(name: str, count: int) -> str:
 
 
 _OPENING = """\
-void act(const T *z, T *value, T *slope, long n)
+void act(const T *z, const T *constants, long n, T *value, T *slope, T *partials, long apart)
 {
     for (long i = 0; i < n; i += V) {
         const vec s0 = *(const loose *)(z + i);"""

@@ -44,7 +44,7 @@ def record(function: Function, like: torch.Tensor) -> tuple[Forward, Backward]:
     """
     module = _joint(function, like)
     _rewrite_gelu(module.graph)
-    z, d, *body, output = module.graph.nodes
+    d, z, *body, output = module.graph.nodes
     value, gradient = output.args[0]
     # Cut where d comes in, so that no operation changes its place among those that write into a tensor.
     cut = next((i for i, node in enumerate(body) if d in node.all_input_nodes), len(body))
@@ -54,33 +54,39 @@ def record(function: Function, like: torch.Tensor) -> tuple[Forward, Backward]:
     return _part(module, [z], before[1:], [value, *kept]), _part(module, [d, *kept], after, [gradient])
 
 
-def _forward(function: Function, like: torch.Tensor) -> fx.GraphModule:
+def _forward(function: Callable[..., torch.Tensor], like: torch.Tensor, constants: int) -> fx.GraphModule:
     """The first part of `_joint`'s graph."""
     mapped = torch.func.vmap(function)
 
-    def value(z: torch.Tensor) -> tuple[torch.Tensor]:
+    def value(d: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor]:
         with torch.enable_grad():
-            return (mapped(z.detach().requires_grad_()),)
+            return (mapped(*(tensor.detach().requires_grad_() for tensor in given)),)
 
-    return make_fx(value, decomposition_table=_simpler())(like)
+    return make_fx(value, decomposition_table=_simpler())(torch.ones_like(like), *(like.clone() for _ in range(1 + constants)))
 
 
 def _joint(
-    function: Function, like: torch.Tensor, simpler: Mapping[Any, Callable[..., Any]] | None = None
+    function: Callable[..., torch.Tensor],
+    like: torch.Tensor,
+    simpler: Mapping[Any, Callable[..., Any]] | None = None,
+    constants: int = 0,
 ) -> fx.GraphModule:
-    """Both passes as one graph, of (z, d) to (value, gradient), in `simpler` operations where there are any."""
+    """Both passes as one graph, of (d, z, *constants) to (value, *gradients), in `simpler` operations if there are any.
+
+    Constants are of the shape of z, so that their gradients are those of each element.
+    """
     mapped = torch.func.vmap(function)
 
-    def both(z: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def both(d: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            value = mapped(z)
+            z, *others = (tensor.detach().requires_grad_() for tensor in given)
+            value = mapped(z, *others)
             if (value.shape, value.dtype) != (z.shape, z.dtype):
                 wanted, got = (f"{tuple(t.shape[1:])} {t.dtype}" for t in (z, value))
                 raise ValueError(f"wanted a result like x, {wanted}; got {got}")
-            return value.detach(), torch.autograd.grad(value, z, d)[0]
+            return value.detach(), *torch.autograd.grad(value, [z, *others], d)
 
-    return make_fx(both, decomposition_table=simpler)(like, torch.ones_like(like))
+    return make_fx(both, decomposition_table=simpler)(torch.ones_like(like), *(like.clone() for _ in range(1 + constants)))
 
 
 def _part(module: fx.GraphModule, inputs: list[fx.Node], body: list[fx.Node], outputs: Sequence[fx.Node]) -> Callable:
@@ -128,28 +134,31 @@ def _gelu_backward(d: torch.Tensor, x: torch.Tensor, square: torch.Tensor, gate:
 # --- as plain data --------------------------------------------------------------------------------
 
 
-def listed(function: Function, shapes: Iterable[tuple[int, int]], dtype: torch.dtype) -> list[Any]:
-    """Value and slope of a pointwise function as a list of operations.
+def listed(
+    function: Callable[..., torch.Tensor], shapes: Iterable[tuple[int, int]], dtype: torch.dtype, constants: int = 0
+) -> list[Any]:
+    """Value and slope of a pointwise function as a list of operations, and its partial derivatives by constants.
 
     Args:
-        function: of one model's [batch, features].
+        function: of one model's [batch, features], and of its constants.
         shapes: of what it is given; its list is to be the same for all.
         dtype: of what it is given.
+        constants: how many it has that are learned.
 
     Raises:
         Unlisted: where it looks across elements, hangs on the shape, or has an operation that the table lacks.
     """
     first, *others = (torch.zeros(1, *shape, dtype=dtype) for shape in shapes)
-    both = _listed(_joint(function, first, _simpler()), first)
+    both = _listed(_joint(function, first, _simpler(), constants), first, constants)
     for other in others:
-        *value, _ = _listed(_forward(function, other), other)
+        *value, _ = _listed(_forward(function, other, constants), other, constants)
         if value != both[: len(value)]:
             raise Unlisted("wanted the same operations whatever the number of points")
     return both
 
 
-def _listed(module: fx.GraphModule, like: torch.Tensor) -> list[Any]:
-    steps = _Steps(like)
+def _listed(module: fx.GraphModule, like: torch.Tensor, constants: int) -> list[Any]:
+    steps = _Steps(like, constants)
     for node in module.graph.nodes:
         steps.take(node)
     return steps.made
@@ -178,9 +187,9 @@ Ref = int | float | bool
 class _Steps:
     """Operations of a graph, one by one, as the list of `actlab.lab.operations`."""
 
-    def __init__(self, like: torch.Tensor) -> None:
+    def __init__(self, like: torch.Tensor, constants: int) -> None:
         self.like, self.made = like, []
-        self._kinds = ["n"]
+        self._kinds = ["n"] * (1 + constants)
         self._same: dict[fx.Node, fx.Node] = {}  # a node to the first that has the same memory
         self._refs: dict[fx.Node, Ref] = {}  # of those first ones
 
@@ -191,7 +200,7 @@ class _Steps:
             Unlisted: where that is not in the table.
         """
         if node.op == "placeholder":
-            self._refs[node] = 1.0 if self._refs else 0
+            self._refs[node] = len(self._refs) - 1 if self._refs else 1.0  # d comes first
         elif node.op == "output":
             self.made += [self._held(self.number(self._of(result))) for result in node.args[0]]
         elif node.op == "get_attr":
@@ -246,7 +255,7 @@ class _Steps:
             raise Unlisted(f"wanted at most {MOST} steps; got more")
         self.made.append([name, *turned])
         self._kinds.append(operation.result)
-        return len(self.made)
+        return len(self._kinds) - 1
 
     def _is_truth(self, ref: Ref) -> bool:
         return ref is True or ref is False or (type(ref) is int and self._kinds[ref] == TRUTH)

@@ -1,17 +1,19 @@
 /* Trains one network whole, on one thread, in the first caches; its function is given as compiled value and slope.
 
-   T is float or double. Units are padded with zeros to whole vectors. A network's parameters are, for each hidden layer,
-   the weights [inputs, units] and the biases [units]; then the weights [units] of the output, and its bias in a vector.
+   T is float or double. Units are padded with zeros to whole lines of the cache. A network's parameters are, for each
+   hidden layer, the weights [inputs, units] and the biases [units]; then the weights [units] of the output, and its bias
+   in a line; then, for each hidden layer, the function's learned constants, in whole lines.
    Before this text belong `vectors.h`, and Adam's BETA1, BETA2 and EPS.
 */
 #include <stdlib.h>
 #include <string.h>
 
 #define ROWS (BYTES == 64 ? 8L : 4L) /* of sums that fit into registers, two vectors each */
+#define LINE ((long)(64 / sizeof(T)))
 #define HOT static inline __attribute__((always_inline))
 
-typedef void function(const T *z, T *value, T *slope, long n);
-typedef struct { long inputs, units, used, depth, batch; } shape;
+typedef void function(const T *z, const T *constants, long n, T *value, T *slope, T *partials, long apart);
+typedef struct { long inputs, units, used, depth, batch, constants; } shape;
 
 /* So many rows, and vectors of columns, of out = bias + a w, times scale where there is one. */
 HOT void block(const long rows, const long columns, T *out, const T *bias, const T *a, long row, long inner, long along,
@@ -67,18 +69,33 @@ static void back(T *out, const T *a, long rows, const T *w, long units, const T 
     product(rows, out, 0, a, units, units, 1, w, units, scale);
 }
 
-/* Value and slope [rows, units] of the function at bias + a w; what is beyond the units in use stays 0. */
-static void layer(function *act, const shape *s, T *z, T *value, T *slope, const T *bias, const T *a, long inner,
-                  const T *w, long rows)
+/* Value, slope and partial derivatives [rows, units] of the function at bias + a w; what is beyond the units in use
+   stays 0. */
+static void layer(function *act, const shape *s, const T *constants, T *z, T *value, T *slope, T *partials,
+                  const T *bias, const T *a, long inner, const T *w, long rows)
 {
-    const long units = s->units;
+    const long units = s->units, apart = rows * units;
     for (long r = 0; r < rows; r += ROWS) {
         const long n = rows - r < ROWS ? rows - r : ROWS;
         product(n, z, bias, a + r * inner, inner, inner, 1, w, units, 0);
-        act(z, value + r * units, slope + r * units, n * units);
+        act(z, constants, n * units, value + r * units, slope + r * units, partials + r * units, apart);
         if (s->used < units)
             for (long i = r; i < r + n; i++)
-                for (long j = s->used; j < units; j++) value[i * units + j] = slope[i * units + j] = 0;
+                for (long j = s->used; j < units; j++) {
+                    value[i * units + j] = slope[i * units + j] = 0;
+                    for (long k = 0; k < s->constants; k++) partials[k * apart + i * units + j] = 0;
+                }
+    }
+}
+
+/* The gradients of a layer's constants: sums of what arrives times each one's partial derivatives, [size]. */
+static void weigh(T *gradient, const T *arriving, const T *partials, long constants, long size)
+{
+    for (long k = 0; k < constants; k++) {
+        vec sums = {};
+        for (long i = 0; i < size; i += V) sums += *(const vec *)(arriving + i) * *(const vec *)(partials + k * size + i);
+        gradient[k] = 0;
+        for (long j = 0; j < V; j++) gradient[k] += sums[j];
     }
 }
 
@@ -132,10 +149,12 @@ static void output(T *error, const T *a, const T *w, T bias, const T *y, long ro
     }
 }
 
+static long whole(long numbers) { return (numbers + LINE - 1) / LINE * LINE; }
+
 static T *taken(T **room, long numbers)
 {
     T *place = *room;
-    *room += (numbers + V - 1) / V * V;
+    *room += whole(numbers);
     return place;
 }
 
@@ -146,24 +165,28 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
           T *parameters, double *notes)
 {
     const long units = s->units, depth = s->depth, batch = s->batch, inputs = s->inputs;
-    const long layer_size = batch * units, square = units * units;
-    const long count = (inputs + 1) * units + (depth - 1) * (square + units) + units + V;
-    const long numbers = 4 * count + (2 * depth + 2) * layer_size + ROWS * units + square + batch * inputs + 2 * batch;
-    T *memory = aligned_alloc(64, (numbers + (2 * depth + 16) * V) * sizeof(T) / 64 * 64 + 64);
+    const long layer_size = batch * units, square = units * units, each = whole(s->constants);
+    const long count = (inputs + 1) * units + (depth - 1) * (square + units) + units + LINE + depth * each;
+    const long numbers = 4 * count + ((2 + s->constants) * depth + 2) * layer_size + ROWS * units + square
+                         + batch * inputs + 2 * batch;
+    const size_t bytes = (whole(numbers) + (2 * depth + 16) * LINE) * sizeof(T);
+    T *memory = aligned_alloc(64, bytes);
     if (!memory) return 1;
-    memset(memory, 0, (numbers + (2 * depth + 16) * V) * sizeof(T) / 64 * 64 + 64);
+    memset(memory, 0, bytes);
     T *room = memory;
     T *p = taken(&room, count), *g = taken(&room, count), *m = taken(&room, count), *q = taken(&room, count);
     T *z = taken(&room, ROWS * units), *turned = taken(&room, square);
     T *bx = taken(&room, batch * inputs), *by = taken(&room, batch), *error = taken(&room, batch);
     T *delta = taken(&room, layer_size), *other = taken(&room, layer_size);
-    T *value[depth], *slope[depth];
+    T *value[depth], *slope[depth], *partials[depth];
     long at[depth + 1];
     at[0] = 0;
     for (long l = 0; l < depth; l++) {
         value[l] = taken(&room, layer_size), slope[l] = taken(&room, layer_size);
+        partials[l] = taken(&room, s->constants * layer_size);
         at[l + 1] = at[l] + (l ? square : inputs * units) + units;
     }
+    const long constants = at[depth] + units + LINE; /* the first layer's */
     memcpy(p, parameters, count * sizeof(T));
     for (long t = 0; t < steps; t++, index += batch) {
         for (long b = 0; b < batch; b++) {
@@ -173,7 +196,8 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
         for (long l = 0; l < depth; l++) {
             const long inner = l ? units : inputs;
             const T *w = p + at[l];
-            layer(act, s, z, value[l], slope[l], w + inner * units, l ? value[l - 1] : bx, inner, w, batch);
+            layer(act, s, p + constants + l * each, z, value[l], slope[l], partials[l], w + inner * units,
+                  l ? value[l - 1] : bx, inner, w, batch);
         }
         const T *w = p + at[depth];
         output(error, value[depth - 1], w, w[units], by, batch, units);
@@ -183,6 +207,11 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
             total += error[b] *= (T)2 / batch;
         }
         g[at[depth] + units] = total;
+        if (s->constants) {
+            for (long b = 0; b < batch; b++)
+                for (long c = 0; c < units; c += V) *(vec *)(other + b * units + c) = error[b] * *(const vec *)(w + c);
+            weigh(g + constants + (depth - 1) * each, other, partials[depth - 1], s->constants, layer_size);
+        }
         const T *h = value[depth - 1], *f = slope[depth - 1];
         for (long c = 0; c < units; c += V) {
             vec weights = {}, biases = {};
@@ -200,7 +229,11 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
             outer(g + at[l], l ? value[l - 1] : bx, inner, 1, batch, inner, delta, units);
             if (!l) break;
             turn(turned, p + at[l], units);
-            back(other, delta, batch, turned, units, slope[l - 1]);
+            back(other, delta, batch, turned, units, s->constants ? 0 : slope[l - 1]);
+            if (s->constants) {
+                weigh(g + constants + (l - 1) * each, other, partials[l - 1], s->constants, layer_size);
+                for (long i = 0; i < layer_size; i += V) *(vec *)(other + i) *= *(const vec *)(slope[l - 1] + i);
+            }
             for (long c = 0; c < units; c += V) {
                 vec biases = {};
                 for (long b = 0; b < batch; b++) biases += *(const vec *)(other + b * units + c);
@@ -228,19 +261,21 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
 /* Predictions [points] of a network at x [points, inputs]. */
 int predict(function *act, const shape *s, long points, const T *x, const T *parameters, T *out)
 {
-    const long units = s->units, inputs = s->inputs;
-    const long count = (inputs + 1) * units + (s->depth - 1) * (units + 1) * units + units + V;
-    T *memory = aligned_alloc(64, (count + (4 * ROWS + 4) * units + 2 * V + 64) * sizeof(T) / 64 * 64 + 64);
+    const long units = s->units, inputs = s->inputs, each = whole(s->constants), size = ROWS * units;
+    const long constants = (inputs + 1) * units + (s->depth - 1) * (units + 1) * units + units + LINE;
+    const long count = constants + s->depth * each;
+    T *memory = aligned_alloc(64, (count + (4 + s->constants) * size + 8 * LINE) * sizeof(T));
     if (!memory) return 1;
-    T *room = memory, *p = taken(&room, count), *z = taken(&room, ROWS * units), *slope = taken(&room, ROWS * units);
-    T *values[2] = {taken(&room, ROWS * units), taken(&room, ROWS * units)};
+    T *room = memory, *p = taken(&room, count), *z = taken(&room, size), *slope = taken(&room, size);
+    T *values[2] = {taken(&room, size), taken(&room, size)}, *partials = taken(&room, s->constants * size);
     memcpy(p, parameters, count * sizeof(T));
     for (long r = 0; r < points; r += ROWS) {
         const long rows = points - r < ROWS ? points - r : ROWS;
         const T *a = x + r * inputs, *w = p;
         for (long l = 0; l < s->depth; l++) {
             const long inner = l ? units : inputs;
-            layer(act, s, z, values[l % 2], slope, w + inner * units, a, inner, w, rows);
+            layer(act, s, p + constants + l * each, z, values[l % 2], slope, partials, w + inner * units, a, inner, w,
+                  rows);
             a = values[l % 2];
             w += (inner + 1) * units;
         }

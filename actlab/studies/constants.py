@@ -8,7 +8,7 @@ how the functions are then written, says `actlab.learnable`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,11 +19,11 @@ import torch
 
 from actlab.activations import zoo
 from actlab.activations.tables import CONSTANTS as FUNCTIONS
-from actlab.activations.trainable import LearnableActivation, learnable
+from actlab.activations.trainable import learnable
 from actlab.core import stats
 from actlab.core.config import FAMILIES, SUITES, FitnessConfig, LabConfig
 from actlab.core.jobs import Runner
-from actlab.lab import tasks, training
+from actlab.lab import backends, tasks, training
 from actlab.lab.tracing import Function
 from actlab.lab.training_view import TrainingView
 from actlab.scoring import summaries
@@ -50,30 +50,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Trained:
-    """A stack of networks, the function between their layers, and its constants."""
+    """A stack of networks, the constants of the function between their layers, and predictions [models, points]."""
 
-    module: LearnableActivation
     networks: training.Networks
     constants: Constants
-
-    @property
-    def functions(self) -> list[Function]:
-        """Of each hidden layer, for the whole stack."""
-
-        def of(layer: int) -> Function:
-            return lambda z: torch.func.functional_call(
-                self.module, {name: values[layer] for name, values in self.constants.items()}, (z,)
-            )
-
-        return [of(layer) for layer in range(len(self.networks.weights) - 1)]
-
-    def outputs(self, x: torch.Tensor) -> torch.Tensor:
-        """Predictions [models, points, 1] at x [models, points, features]."""
-        return self.networks.layers(self.functions, x)[-1]
+    predict: Callable[[torch.Tensor], torch.Tensor]  # at x [models, points, features]
 
 
 def train(name: str, learned: bool, data: TrainingView, config: LabConfig, seed: int, chosen: Sequence[int]) -> Trained:
-    """What `training.train` does for a zoo function, as one stack and by autograd, with its constants fixed or learned.
+    """What `training.train` does for a zoo function, with its constants fixed or learned.
+
+    Fixed ones, which are there to compare with the lab's, are always trained by torch's autograd.
 
     Args:
         name: of a pointwise function with constants, so that a whole stack of models may be its argument.
@@ -90,13 +77,31 @@ def train(name: str, learned: bool, data: TrainingView, config: LabConfig, seed:
     if not module.activation.pointwise:
         raise ValueError(f"wanted a pointwise function, to train a stack at once; got {name}, which sees its batch")
     start = training.Start.of(data, config, seed, chosen)
-    shape = (config.depth, len(start.x), 1, 1)
-    constants = {key: value.detach().expand(shape).clone() for key, value in module.named_parameters()}
-    trained = Trained(module, start.networks, constants)
+    names = [key for key, _ in module.named_parameters()]
+    values = torch.stack([*module.parameters()]).detach().expand(len(start.x), config.depth, -1).clone()
+
+    def function(x: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(module, dict(zip(names, given, strict=True)), (x,))
+
+    steps, why = backends.steps_of(function, config, start.x.shape[1], len(names)) if learned else (None, "fixed")
+    if why is None:
+        made = backends.by_steps(steps, start, config, constants=values.numpy())
+        return Trained(made.networks, _named(names, values), made.predict)
+    constants = _named(names, values)
+    functions = [_of_layer(function, constants, layer) for layer in range(config.depth)]
     parameters = [*start.networks.tensors, *(constants.values() if learned else ())]
-    losses = partial(trained.networks.losses, trained.functions)
+    losses = partial(start.networks.losses, functions)
     training.fit(parameters, training.by_autograd(parameters, losses), start, config)
-    return trained
+    return Trained(start.networks, constants, lambda x: start.networks.layers(functions, x)[-1].squeeze(-1))
+
+
+def _named(names: Sequence[str], values: torch.Tensor) -> Constants:
+    """Of values [models, layers, constants]."""
+    return {name: values[..., place].T[..., None, None].clone() for place, name in enumerate(names)}
+
+
+def _of_layer(function: Callable[..., torch.Tensor], constants: Constants, layer: int) -> Function:
+    return lambda z: function(z, *(value[layer] for value in constants.values()))
 
 
 def study(laboratory: Laboratory, names: Iterable[str] = FUNCTIONS, suite: str = "held-out", seed: int = 0) -> Found:
@@ -160,7 +165,7 @@ def _predicted(job: Job) -> tuple[np.ndarray, ...]:
     inputs = (torch.from_numpy(x[chosen]).to(config.device, getattr(torch, config.dtype))
               for x in (data.ood_x, data.train_x))  # fmt: skip
     values = torch.stack([value[..., 0, 0].T for value in trained.constants.values()], dim=-1)
-    made = (*(trained.outputs(x).squeeze(-1) for x in inputs), values)
+    made = (*(trained.predict(x) for x in inputs), values)
     return tuple(tensor.double().cpu().numpy() for tensor in made)
 
 

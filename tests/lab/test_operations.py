@@ -39,13 +39,13 @@ HOSTILE = {
     "a number where a truth is wanted": ([["not", 0], 1, 1], "wants a truth; got a number"),
     "a truth as a result": ([["lt", 0, 0.0], 1, 1], "wants a number; got a truth"),
     "a bool for a step": ([["neg", True], 1, 1], "earlier steps and constants"),
-    "a bool as a result": ([["neg", 0], True, 1], "two numbers of steps"),
+    "a bool as a result": ([["neg", 0], True, 1], "2 numbers of steps"),
     "a million steps": ([["neg", 0]] * 1_000_000 + [1, 1], f"1 to {MOST} steps"),
     "no steps": ([0, 0], "1 to"),
     "no list": ({"steps": 1}, "1 to"),
     "nothing": (None, "1 to"),
     "a step without a name": ([[], 1, 1], "an operation of the table"),
-    "results that are constants": ([["neg", 0], 1.0, 1], "two numbers of steps"),
+    "results that are constants": ([["neg", 0], 1.0, 1], "2 numbers of steps"),
 }
 
 
@@ -126,8 +126,9 @@ def test_compiled_values_and_slopes_are_those_of_torch(name, dtype):
     y = FUNCTIONS[name](x)
     (slope,) = torch.autograd.grad(y.sum(), x)
     arrays = [np.ascontiguousarray(x.detach().numpy())] + [np.empty((4, 16), dtype) for _ in range(2)]
-    act = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_long)(compiled.compiled(steps, dtype).value)
-    act(*(array.ctypes.data for array in arrays), x.numel())
+    kinds = [ctypes.c_void_p] * 2 + [ctypes.c_long] + [ctypes.c_void_p] * 3 + [ctypes.c_long]
+    act, (z, *made) = ctypes.CFUNCTYPE(None, *kinds)(compiled.compiled(steps, dtype).value), arrays
+    act(z.ctypes.data, None, x.numel(), *(array.ctypes.data for array in made), None, 0)
     for ours, theirs in zip(arrays[1:], (y, slope), strict=True):
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=near, atol=near)
 

@@ -134,7 +134,7 @@ def test_its_losses_and_values_are_those_of_the_networks(found):
     for arm in ARMS:
         trained = constants.train("gmtu", arm == "learned", SUITE.blind, SMALL, 0, [6])
         with torch.no_grad():
-            made = [trained.outputs(torch.from_numpy(x[[6]])).squeeze(-1).numpy()
+            made = [trained.predict(torch.from_numpy(x[[6]])).numpy()
                     for x in (SUITE.blind.ood_x, SUITE.blind.train_x)]  # fmt: skip
         targets = SUITE.ood_y[[6]], SUITE.blind.train_y[[6]]
         wanted = [evaluator.mse(*pair, SMOKE.fitness.clamp).item() for pair in zip(made, targets, strict=True)]
