@@ -43,6 +43,7 @@ VERBS = {
     "show": Verb("search.commands:show", "say what a run is and found"),
     "transfer": Verb("transfer.sweep", "train functions on images, molecules and algorithms", "laptop", True, True),
     "multiverse": Verb("studies.multiverse", "score functions in labs drawn at random", "laptop", True, True),
+    "generality": Verb("studies.generality", "search over labs, and judge in others", "laptop", True, True),
     "ablation": Verb("search.ablation", "search by five arms from several seeds", "laptop", True, True),
     "lab-records": Verb("studies.lab_records", "train with random constants, seeds and rates", "laptop", True, True),
     "gpu-lab": Verb("studies.gpu_lab", "train the zoo on a thousand data sets a suite", "paper", False, True),

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
+from typing import Any, ClassVar
 
 SUITES = ("calibration", "search", "held-out", "far")
 FAMILIES = ("polynomial", "harmonic", "harmonic2d", "feynman")
 DTYPES = ("float32", "float64")  # of networks
+SCHEDULES = ("cosine", "constant")  # of a learning rate: it falls to 0 along a cosine, or stays
 PASSES = (
     3  # forward passes that a step of training counts as: a backward pass costs about two, by the usual rule [ours]
 )
@@ -49,6 +52,8 @@ class LabConfig:
     chunk: int | None = None  # networks trained in one stack, or what suits the cache; changes rounding alone
     dtype: str = "float32"
     device: str = "cpu"  # the reference; on "cuda" all networks are one stack, and rounding differs
+    schedule: ClassVar[str] = "cosine"
+    gain: ClassVar[float] = 1.0  # on all initial weights, over torch's own initialisation
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "batch", "steps", *(["chunk"] if self.chunk is not None else [])):
@@ -61,6 +66,88 @@ class LabConfig:
         if self.device.startswith("cuda") and self.dtype != "float32":
             # There torch's fused Adam takes its count of steps for float32, whatever the type of the parameters.
             raise ValueError(f"dtype: wanted float32 with device {self.device}; got {self.dtype!r}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule: wanted one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+        if not 0 < self.gain < math.inf:
+            raise ValueError(f"gain: wanted a finite number above 0; got {self.gain}")
+
+    @property
+    def work(self) -> int:
+        """Values that a network computes in its training: steps, points and units."""
+        return self.steps * self.batch * self.width * self.depth
+
+    def parts(self, tasks: int, seed: int) -> Iterator[tuple[LabConfig, int, Sequence[int]]]:
+        """The labs of a suite of so many tasks, each with its seed and the places of its tasks: this one alone."""
+        yield self, seed, range(tasks)
+
+
+@dataclass(frozen=True)
+class LabsTaskConfig:
+    """How labs are drawn whose tasks make a suite: as many labs a suite as `size` says, in equal strata. All [ours].
+
+    No lab is one that another study drew: they have a seed of their own.
+    """
+
+    calibration: int = 48  # labs; they set the fitness; no claim rests on them
+    search: int = 24  # labs; 24 order functions well enough to choose, by the reliability on the calibration labs
+    held_out: int = 240  # labs; other draws, and Feynman equations kept for this and far alone
+    far: int = 84  # labs outside of the distribution, on purpose
+    each: int = 4  # tasks a lab; labs differ more than tasks within a lab
+    seed: int = 20261128
+
+    def size(self, suite: str) -> int:
+        """Number of labs of a suite."""
+        return int(getattr(self, suite.replace("-", "_")))
+
+
+@dataclass(frozen=True)
+class VariantConfig(LabConfig):
+    """A lab among others: it has a schedule, a gain and a seed of its own. [ours]"""
+
+    schedule: str = "cosine"
+    gain: float = 1.0
+    seed: int = 0  # of initial weights and batches
+
+
+@dataclass(frozen=True)
+class LabsConfig:
+    """Several labs in which a function is trained; the suite has the tasks of each in turn, equally many. [ours]"""
+
+    labs: tuple[VariantConfig, ...]
+
+    def __post_init__(self) -> None:
+        if not self.labs or len({(lab.device, lab.dtype) for lab in self.labs}) > 1:
+            raise ValueError(f"wanted labs of one device and type; got {len(self.labs)} labs")
+
+    @property
+    def device(self) -> str:
+        """Of all labs."""
+        return self.labs[0].device
+
+    @property
+    def dtype(self) -> str:
+        """Of all labs."""
+        return self.labs[0].dtype
+
+    @property
+    def work(self) -> int:
+        """The most of any lab."""
+        return max(lab.work for lab in self.labs)
+
+    def parts(self, tasks: int, seed: int) -> Iterator[tuple[LabConfig, int, Sequence[int]]]:
+        """The labs, each with its seed, to which `seed` is added, and the places of its tasks."""
+        if tasks % len(self.labs):
+            raise ValueError(f"wanted equally many tasks of {len(self.labs)} labs; got {tasks} in all")
+        each = tasks // len(self.labs)
+        for place, lab in enumerate(self.labs):
+            yield lab, lab.seed + seed, range(place * each, (place + 1) * each)
+
+
+def lab_config(data: Mapping[str, Any]) -> LabConfig | LabsConfig:
+    """The inverse of `asdict`, also after JSON."""
+    if "labs" in data:
+        return LabsConfig(tuple(VariantConfig(**lab) for lab in data["labs"]))
+    return LabConfig(**data)
 
 
 @dataclass(frozen=True)
@@ -72,6 +159,16 @@ class FitnessConfig:
     floor: float = 1e-3  # of a loss under the logarithm: what is below half of ReLU's training loss is fit, not shape
     level: float = 0.95  # of the interval over tasks
     resamples: int = 2000  # counts for nothing now; the keys of records hold it
+    each: ClassVar[int] = 1  # tasks that add one number to the fitness
+    clip: ClassVar[float] = math.inf
+
+
+@dataclass(frozen=True)
+class LabsFitnessConfig(FitnessConfig):
+    """A fitness over labs: the mean of what each lab adds, which is its mean log ratio, clipped. [ours]"""
+
+    each: int = 1  # tasks of a lab
+    clip: float = 1.0  # of what a lab adds, either way
 
 
 @dataclass(frozen=True)
@@ -92,9 +189,9 @@ class Limits:
         """
         return PASSES * self.flops
 
-    def seconds(self, lab: LabConfig, tasks: int) -> float:
+    def seconds(self, lab: LabConfig | LabsConfig, tasks: int) -> float:
         """Wall-clock time after which a training is ended."""
-        return self.start + self.step * lab.steps * tasks * lab.batch * lab.width * lab.depth
+        return self.start + self.step * lab.work * tasks
 
 
 @dataclass(frozen=True)
@@ -121,8 +218,8 @@ class Profile:
     """A named scale of the whole reproduction."""
 
     name: str
-    tasks: TaskConfig = field(default_factory=TaskConfig)
-    lab: LabConfig = field(default_factory=LabConfig)
+    tasks: TaskConfig | LabsTaskConfig = field(default_factory=TaskConfig)
+    lab: LabConfig = field(default_factory=LabConfig)  # of suites that are not drawn from labs
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     limits: Limits = field(default_factory=Limits)
@@ -150,6 +247,13 @@ _PAPER = Profile(
     sweep=21,
 )
 PROFILES = {profile.name: profile for profile in (_SMOKE, _LAPTOP, _PAPER)}
+
+
+def over_labs(given: Profile) -> Profile:
+    """The profile with fitness and suites over labs, in place of the default lab's; smoke has few labs."""
+    few = {"calibration": 6, "search": 6, "held_out": 12, "far": 7} if given.name == "smoke" else {}
+    fitness = LabsFitnessConfig(each=LabsTaskConfig.each)
+    return replace(given, tasks=LabsTaskConfig(**few), fitness=fitness)
 
 
 def profile(name: str) -> Profile:

@@ -145,6 +145,7 @@ PROTOCOLS = {
         Family("lab", 1, "studies/lab_canary"),
         Family("multiverse", 1, "studies/multiverse_canary"),
         Family("search", 1, "search/canary"),
+        Family("generality", 1, "studies/generality_canary"),
         Family("transfer", 1, "transfer/canary"),
     )
 }
@@ -169,12 +170,12 @@ INTERVALS = re.compile(r"(^| )(saved_)?(low|high)( True| False)?( size| sum)?$")
 
 
 def drift(then: Mapping[str, Any], now: Mapping[str, Any]) -> float:
-    """The largest relative difference between two runs of a canary; infinity where words or names differ.
+    """The largest relative difference between two runs of a canary; infinity where words differ or names have gone.
 
-    Names of `INTERVALS` do not count.
+    Names of `INTERVALS` do not count, nor those that came later, so that a canary may grow.
     """
-    then, now = ({name: values[name] for name in values if not INTERVALS.search(name)} for values in (then, now))
-    if then.keys() != now.keys():
+    then = {name: values for name, values in then.items() if not INTERVALS.search(name)}
+    if then.keys() - now.keys():
         return math.inf
     largest = 0.0
     for name, old in then.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from actlab.core.config import LabConfig
+from actlab.core.config import LabConfig, LabsConfig
 from actlab.lab import compiled, training
 from actlab.lab.operations import Unlisted
 from actlab.lab.tracing import Function, listed
 from actlab.lab.training import Networks, Start
+from actlab.lab.training_view import TrainingView
 
 LOG = logging.getLogger("actlab.lab.backends")
 BACKENDS = ("compiled", "torch")
 
 
-def excuse(config: LabConfig) -> str | None:
+def excuse(config: LabConfig | LabsConfig) -> str | None:
     """Why torch trains all functions here, whatever they are; None where what can be compiled is.
 
     Raises:
@@ -56,16 +57,22 @@ class Trained:
     why: str | None = None  # the networks are not compiled
 
 
-def shapes(config: LabConfig, points: int) -> list[tuple[int, int]]:
-    """The shapes [batch, features] at which a function is used: in training, and on all of so many points at once."""
-    return list(dict.fromkeys([(config.batch, config.width), (points, config.width)]))
+def shapes(config: LabConfig | LabsConfig, points: int) -> list[tuple[int, int]]:
+    """Shapes [batch, features] at which a function is used, in training and on all of so many points at once.
+
+    Of several labs they have each batch and each width, though not each with each.
+    """
+    labs = [lab for lab, *_ in config.parts(0, 0)]
+    counts, widths = (
+        list(dict.fromkeys(sizes)) for sizes in ([*(lab.batch for lab in labs), points], [lab.width for lab in labs])
+    )
+    return [(counts[i % len(counts)], widths[i % len(widths)]) for i in range(max(len(counts), len(widths)))]
 
 
 def train(
     function: Function,
     start: Start,
     config: LabConfig,
-    schedule: str = "cosine",
     by_torch: Callable[[Function], Networks] | None = None,
     notes: np.ndarray | None = None,
 ) -> Trained:
@@ -75,13 +82,12 @@ def train(
         function: of one model's [batch, features].
         start: points, their order and initial networks.
         config: the lab's settings.
-        schedule: one of `training.SCHEDULES`.
         by_torch: what torch's training is, given the function; by default `training.train_from`.
         notes: as `compiled.train` takes them; what `by_torch` notes is its own affair.
     """
     steps, why = steps_of(function, config, start.x.shape[1])
     if why is None:
-        return by_steps(steps, start, config, schedule, notes=notes)
+        return by_steps(steps, start, config, notes=notes)
     networks = training.train_from(function, start, config) if by_torch is None else by_torch(function)
     return Trained(networks, lambda *given: networks.predict(function, *given), "torch", why)
 
@@ -106,14 +112,7 @@ def steps_of(
         return None, str(error)
 
 
-def by_steps(
-    steps: Any,
-    start: Start,
-    config: LabConfig,
-    schedule: str = "cosine",
-    constants: np.ndarray | None = None,
-    **more: Any,
-) -> Trained:
+def by_steps(steps: Any, start: Start, config: LabConfig, constants: np.ndarray | None = None, **more: Any) -> Trained:
     """Trains a function that is given as a list of operations, which is checked; the rest is as in `compiled.train`.
 
     Raises:
@@ -121,8 +120,35 @@ def by_steps(
         Uncompiled: where it cannot be compiled here.
     """
     act = compiled.compiled(steps, config.dtype, 0 if constants is None else constants.shape[-1])
-    networks = compiled.train(act, start, config, schedule, constants=constants, **more)
+    networks = compiled.train(act, start, config, constants=constants, **more)
     return Trained(networks, lambda x, batch=None: compiled.predict(act, networks, x, constants), "compiled")
+
+
+Labs = list[tuple[LabConfig, Sequence[int], Start]]  # each with the places of its tasks, and where they begin
+
+
+def labs(data: TrainingView, config: LabConfig | LabsConfig, seed: int) -> Labs:
+    """Where the trainings of a suite begin, lab by lab: one where `config` is a lab's own."""
+    found = []
+    for lab, own, places in config.parts(len(data.dims), seed):
+        part = slice(places[0], places[-1] + 1)
+        view = TrainingView(data.dims[part], data.train_x[part], data.train_y[part], data.ood_x[part])
+        found.append((lab, places, Start.of(view, lab, own, range(len(places)))))
+    return found
+
+
+def in_labs(
+    given: Labs, chosen: Sequence[int] | None, ood_x: np.ndarray, train: Callable[[Start, LabConfig], Trained]
+) -> list[np.ndarray]:
+    """What `predictions` gives of a suite's chosen tasks, in their order, or of all; each lab is trained by itself."""
+    chosen = [place for _, places, _ in given for place in places] if chosen is None else list(chosen)
+    made: dict[int, tuple[np.ndarray, ...]] = {}
+    for lab, places, start in given:
+        if wanted := [place for place in chosen if place in places]:
+            start = start.at([place - places[0] for place in wanted])
+            parts = predictions(train(start, lab), start, ood_x[wanted], lab)
+            made |= zip(wanted, zip(*parts, strict=True), strict=True)
+    return [np.stack(part) for part in zip(*(made[place] for place in chosen), strict=True)]
 
 
 def predictions(trained: Trained, start: Start, ood_x: np.ndarray, config: LabConfig) -> list[np.ndarray]:

@@ -27,7 +27,7 @@ import torch
 from actlab.core.config import LabConfig
 from actlab.core.records import ROOT
 from actlab.lab.operations import c_source
-from actlab.lab.training import ADAM, SCHEDULES, Networks, Start
+from actlab.lab.training import ADAM, FACTORS, Networks, Start
 
 FLAGS = ["-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 SIZES = {"float32": 4, "float64": 8}
@@ -126,7 +126,6 @@ def train(
     act: ctypes.c_void_p,
     start: Start,
     config: LabConfig,
-    schedule: str = "cosine",
     ended: Callable[[], None] = lambda: None,
     notes: np.ndarray | None = None,
     constants: np.ndarray | None = None,
@@ -137,7 +136,6 @@ def train(
         act: of `compiled`, for the type of `config`.
         start: the points, their order, and initial networks.
         config: the lab's settings.
-        schedule: one of `SCHEDULES`.
         ended: called before each network; it may raise.
         notes: takes the gradient's L2 norm and the batch's loss, before each step is made; [models, steps, 2].
         constants: the function's learned constants [models, layers, constants], which are trained in place.
@@ -147,7 +145,7 @@ def train(
     library, packed = _trainer(config.dtype), _packed(start.networks, shape, constants)
     x, y = (np.ascontiguousarray(tensor.numpy()) for tensor in (start.x, start.y[..., 0]))
     index = np.ascontiguousarray(start.index.numpy(), dtype=np.int64)
-    rates = _rates(config, schedule, len(index))
+    rates = _rates(config, len(index))
     for model in range(len(x)):
         ended()
         arrays = x[model], y[model], index, rates, packed[model], None if notes is None else notes[model]
@@ -179,10 +177,10 @@ def predict(
     return torch.from_numpy(out)
 
 
-def _rates(config: LabConfig, schedule: str, steps: int) -> np.ndarray:
+def _rates(config: LabConfig, steps: int) -> np.ndarray:
     """Of each step, Adam's rate over the correction of its means, and 1 over the root of that of its squares."""
     count = np.arange(1, steps + 1)
-    factors = np.array([SCHEDULES[schedule](step, steps) for step in range(steps)])
+    factors = np.array([FACTORS[config.schedule](step, steps) for step in range(steps)])
     means, squares = (1 - ADAM[name] ** count for name in ("beta1", "beta2"))
     return np.ascontiguousarray(np.stack([config.learning_rate * factors / means, 1 / np.sqrt(squares)], axis=1))
 

@@ -16,13 +16,16 @@ from functools import partial
 
 import numpy as np
 from numpy.polynomial import chebyshev
+from scipy import special
+from scipy.interpolate import CubicSpline
 
-from actlab.core.config import FAMILIES, SUITES, TaskConfig
+from actlab.core.config import FAMILIES, SUITES, LabsConfig, TaskConfig
 from actlab.lab import feynman
 from actlab.lab.training_view import TrainingView
 
 INPUT_SCALE = 3.0**0.5  # a uniform variable on [-1, 1] has variance 1/3
 MAX_DIM = 4  # inputs are padded with zeros to this many features
+OTHERS = ("network", "spline")  # families that only labs far from the search's have [ours]
 INSIDE = "in-distribution"  # the search suite, judged on fresh points of the training box [ours]
 
 
@@ -44,7 +47,7 @@ class Suite:
     """A named set of sampled tasks: `blind` for those who train, `ood_y` [tasks, points] for those who judge.
 
     `ring` is the width of the OOD ring in half-ranges, 0 where the points to judge by lie in the training box;
-    `offset` and `scale` [tasks] standardise raw targets.
+    `offset` and `scale` [tasks] standardise raw targets. The targets of `blind` are standardised times `unit`.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Suite:
     ood_y: np.ndarray
     offset: np.ndarray
     scale: np.ndarray
+    unit: np.ndarray | float = 1.0  # [tasks], or of all
+    labs: LabsConfig | None = None  # in which its tasks are trained, whatever else is asked for
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -114,6 +119,8 @@ def draw(
         "harmonic": harmonics,
         "harmonic2d": harmonics_2d,
         "feynman": partial(feynman_tasks, feynman.equations(held_out)),
+        "network": smooth_networks,
+        "spline": splines,
     }
     return tuple(task for family in families for task in makers[family](per_family, generator))
 
@@ -153,6 +160,25 @@ def _waves(family: str, dim: int, most: float, count: int, generator: np.random.
         return Task(family, name, dim, lambda u: np.sin(u @ k.T + p) @ a)
 
     return [make(i) for i in range(count)]
+
+
+def smooth_networks(count: int, generator: np.random.Generator) -> list[Task]:
+    """Sums of 16 logistic sigmoids of random slopes and places, in one or two inputs. [ours]"""
+
+    def make(i: int) -> Task:
+        dim = 1 + i % 2
+        weights, shifts = generator.normal(0, 3, size=(16, dim)), generator.normal(0, 3, size=16)
+        heights = generator.normal(size=16)
+        return Task("network", f"16 sigmoids of {dim}", dim, lambda u: special.expit(u @ weights.T + shifts) @ heights)
+
+    return [make(i) for i in range(count)]
+
+
+def splines(count: int, generator: np.random.Generator) -> list[Task]:
+    """Natural cubic splines through 8 normal values at equal distances, a knot beyond the training range. [ours]"""
+    knots = np.linspace(-1.4, 1.4, 8)
+    made = [CubicSpline(knots, generator.normal(size=len(knots)), bc_type="natural") for _ in range(count)]
+    return [Task("spline", f"{len(knots)} knots", 1, lambda u, s=spline: s(u[:, 0])) for spline in made]
 
 
 def feynman_tasks(pool: Sequence[feynman.Equation], count: int, generator: np.random.Generator) -> list[Task]:

@@ -62,7 +62,9 @@ def _forward(function: Callable[..., torch.Tensor], like: torch.Tensor, constant
         with torch.enable_grad():
             return (mapped(*(tensor.detach().requires_grad_() for tensor in given)),)
 
-    return make_fx(value, decomposition_table=_simpler())(torch.ones_like(like), *(like.clone() for _ in range(1 + constants)))
+    return make_fx(value, decomposition_table=_simpler())(
+        torch.ones_like(like), *(like.clone() for _ in range(1 + constants))
+    )
 
 
 def _joint(
@@ -86,7 +88,9 @@ def _joint(
                 raise ValueError(f"wanted a result like x, {wanted}; got {got}")
             return value.detach(), *torch.autograd.grad(value, [z, *others], d)
 
-    return make_fx(both, decomposition_table=simpler)(torch.ones_like(like), *(like.clone() for _ in range(1 + constants)))
+    return make_fx(both, decomposition_table=simpler)(
+        torch.ones_like(like), *(like.clone() for _ in range(1 + constants))
+    )
 
 
 def _part(module: fx.GraphModule, inputs: list[fx.Node], body: list[fx.Node], outputs: Sequence[fx.Node]) -> Callable:

@@ -27,7 +27,7 @@ from actlab.lab.tracing import Backward, Forward, Function, record
 from actlab.lab.training_view import TrainingView
 
 STACK = 65_536  # values of one layer in one stack; the best of 16 to 200 thousand, whatever the width and the batch
-SCHEDULES: dict[str, Callable[[int, int], float]] = {  # factor of the learning rate, at a step of so many
+FACTORS: dict[str, Callable[[int, int], float]] = {  # of the learning rate, at a step of so many, by the schedule
     "cosine": lambda step, steps: 0.5 * (1 + math.cos(math.pi * step / steps)),
     "constant": lambda step, steps: 1.0,
 }
@@ -152,6 +152,7 @@ class Start:
         dtype, places = getattr(torch, config.dtype), list(chosen)
         x, y = (torch.from_numpy(a[places]).to(config.device, dtype) for a in (data.train_x, data.train_y[..., None]))
         networks = initial_networks(data.dims, x.shape[-1], config, seed).at(places)
+        networks = Networks(tuple(weight * config.gain for weight in networks.weights), networks.biases)
         return cls(x, y, batches(x.shape[1], config, seed).to(config.device), networks)
 
     def at(self, models: slice | Sequence[int]) -> Start:
@@ -215,7 +216,6 @@ def fit(
     gradients: Gradients,
     start: Start,
     config: LabConfig,
-    schedule: str = "cosine",
     hook: Callable[[Sequence[torch.Tensor]], None] = lambda gradients: None,
 ) -> None:
     """Trains one stack by Adam; the plain loop that judges this one is in `actlab.lab.reference`.
@@ -225,10 +225,9 @@ def fit(
         gradients: those of the models' batch losses, summed, by each parameter.
         start: the points, and their order.
         config: the lab's settings.
-        schedule: one of `SCHEDULES`.
         hook: called with the gradients at each step, before the parameters change.
     """
-    factor, steps = SCHEDULES[schedule], len(start.index)
+    factor, steps = FACTORS[config.schedule], len(start.index)
     means, squares = ([torch.zeros_like(tensor) for tensor in parameters] for _ in range(2))
     counts = [tensor.new_zeros(()) for tensor in parameters]
     step = 0

@@ -19,14 +19,13 @@ import torch
 
 from actlab.activations import zoo
 from actlab.core import stats
-from actlab.core.config import FAMILIES, LabConfig, TaskConfig
+from actlab.core.config import FAMILIES, TaskConfig, VariantConfig
 from actlab.lab import backends, tasks, training
 from actlab.lab.backends import Trained
 from actlab.lab.tasks import Suite
 from actlab.lab.tracing import Backward, Forward, Function, record
 from actlab.lab.training import Networks
 
-SCHEDULES = tuple(training.SCHEDULES)
 GELU = "gelu"  # whose form is a setting; functions that contain a GELU keep theirs
 OOD_POINTS = 256  # a task; a multiple of every batch
 COLUMNS = ["function", "task", "family", "ood_mse", "train_mse"]
@@ -53,32 +52,37 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        if not self.families or set(self.families) - set(FAMILIES):
+        if not self.families or set(self.families) - {*FAMILIES, *tasks.OTHERS}:
             came = ", ".join(self.families) or "none"
-            raise ValueError(f"families: wanted some of {', '.join(FAMILIES)}; got {came}")
+            raise ValueError(f"families: wanted some of {', '.join((*FAMILIES, *tasks.OTHERS))}; got {came}")
         if self.tasks % len(self.families):
             raise ValueError(f"tasks: wanted a multiple of {len(self.families)} families; got {self.tasks}")
-        if self.schedule not in SCHEDULES or self.gelu not in ("tanh", "erf"):
-            raise ValueError(f"wanted a schedule of {SCHEDULES}, tanh or erf; got {self.schedule!r}, {self.gelu!r}")
+        if self.gelu not in ("tanh", "erf"):
+            raise ValueError(f"gelu: wanted tanh or erf; got {self.gelu!r}")
+        _ = self.lab  # refuses what no lab can be set to
 
     @property
-    def lab(self) -> LabConfig:
-        """As far as the default lab knows them."""
-        return LabConfig(self.width, self.depth, self.batch, self.steps, self.learning_rate)
+    def lab(self) -> VariantConfig:
+        """How networks are trained."""
+        names = ("width", "depth", "batch", "steps", "learning_rate", "schedule", "gain", "seed")
+        return VariantConfig(**{name: getattr(self, name) for name in names})
 
 
-def suite(settings: Settings) -> Suite:
-    """A lab's tasks, families in turn; Feynman equations are those kept from calibration and search.
+def suite(settings: Settings, held_out: bool = True) -> Suite:
+    """A lab's tasks, families in turn; what is blind has scaled inputs and targets.
 
-    What is blind has scaled inputs and targets; `ood_y` is in standard deviations of the training target, as always.
+    Args:
+        settings: the lab's.
+        held_out: whether Feynman equations are those kept from calibration and search, or the others.
     """
     generator = np.random.default_rng([settings.seed, 0])
-    drawn = tasks.draw(settings.tasks // len(settings.families), True, generator, settings.families)
+    drawn = tasks.draw(settings.tasks // len(settings.families), held_out, generator, settings.families)
     config = TaskConfig(train_points=settings.samples, ood_points=OOD_POINTS)
     made = tasks.sample("variant", drawn, settings.ring, config, generator)
     scales = {"train_x": settings.input_scale, "ood_x": settings.input_scale, "train_y": settings.target_scale}
     scaled = {name: getattr(made.blind, name) * scale for name, scale in scales.items()}
-    return replace(made, blind=replace(made.blind, **scaled))
+    units = np.full(settings.tasks, settings.target_scale)
+    return replace(made, blind=replace(made.blind, **scaled), unit=units)
 
 
 class _Recorded(torch.autograd.Function):
@@ -103,17 +107,16 @@ def train(function: Function, given: Suite, settings: Settings, dtype: torch.dty
     """
     config = replace(settings.lab, dtype=str(dtype).removeprefix("torch."))
     start = training.Start.of(given.blind, config, settings.seed, range(len(given.tasks)))
-    networks = Networks(tuple(weight * settings.gain for weight in start.networks.weights), start.networks.biases)
-    start = replace(start, networks=networks)
+    networks = start.networks
 
     def by_torch(function: Function) -> Networks:
         passes = record(function, start.x.new_zeros(len(start.x), config.batch, config.width))
         layer = repeat(lambda z: _Recorded.apply(z, *passes))
         gradients = training.by_autograd(networks.tensors, lambda x, y: networks.losses(layer, x, y))
-        training.fit(networks.tensors, gradients, start, config, settings.schedule)
+        training.fit(networks.tensors, gradients, start, config)
         return networks
 
-    return backends.train(function, start, config, settings.schedule, by_torch)
+    return backends.train(function, start, config, by_torch)
 
 
 def losses(

@@ -22,7 +22,7 @@ from actlab.activations.zoo import program_source
 from actlab.candidates.profiling import Description
 from actlab.candidates.program import Refused, check
 from actlab.core import stats
-from actlab.core.config import FitnessConfig, LabConfig, Limits, TaskConfig
+from actlab.core.config import FitnessConfig, LabConfig, LabsConfig, Limits, TaskConfig
 from actlab.lab import backends
 from actlab.lab.operations import Unlisted, checked
 from actlab.lab.tasks import Suite
@@ -100,20 +100,22 @@ def mse(prediction: np.ndarray, target: np.ndarray, clamp: float) -> np.ndarray:
 
 
 def contributions(ood_mse: np.ndarray, reference: np.ndarray, config: FitnessConfig) -> np.ndarray:
-    """What each task adds to the fitness, [tasks]; the fitness is their mean.
+    """What each task adds to the fitness, [tasks], or each lab of `config.each` tasks, [labs]; their mean is it.
 
     The losses are clamped, `reference` is ReLU's with the same lab and seed, [tasks]. The aggregate log-ratio is
-    log(reference / mse), both floored; clamped-mean is -mse.
+    log(reference / mse), both floored; clamped-mean is -mse. A lab adds the mean of its tasks, clipped.
 
     Raises:
         ValueError: where the aggregate is not known.
     """
     if config.aggregate == "log-ratio":
         logs = [stats.mean_log(losses[:, None], config.clamp, config.floor) for losses in (reference, ood_mse)]
-        return logs[0] - logs[1]
-    if config.aggregate == "clamped-mean":
-        return -stats.clamped(ood_mse, config.clamp)
-    raise ValueError(f"unknown aggregate: wanted log-ratio or clamped-mean; got {config.aggregate!r}")
+        gains = logs[0] - logs[1]
+    elif config.aggregate == "clamped-mean":
+        gains = -stats.clamped(ood_mse, config.clamp)
+    else:
+        raise ValueError(f"unknown aggregate: wanted log-ratio or clamped-mean; got {config.aggregate!r}")
+    return gains.reshape(-1, config.each).mean(axis=1).clip(-config.clip, config.clip)
 
 
 class Pending:
@@ -193,7 +195,12 @@ class Evaluator:
         if backends.excuse(lab) is not None:
             return {}
         points = TaskConfig().ood_points if suite is None else self.suites[suite].ood_y.shape[1]
-        return {"shapes": backends.shapes(lab, points), "dtype": lab.dtype}
+        return {"shapes": backends.shapes(self._lab(suite, lab), points), "dtype": lab.dtype}
+
+    def _lab(self, suite: str | None, lab: LabConfig) -> LabConfig | LabsConfig:
+        """The labs of a suite that has its own, in place of the one that was asked for."""
+        own = None if suite is None else self.suites[suite].labs
+        return lab if own is None else own
 
     def listing(self, source: str, suite: str | None, lab: LabConfig) -> Listing | None:
         """How a program was, or is to be, trained; None where it was neither described for that nor trained yet."""
@@ -335,11 +342,12 @@ class Evaluator:
         target = self.suites[suite]
         tasks = len(target.tasks if chosen is None else chosen)
         shapes = [(tasks, points.shape[1]) for points in (target.blind.train_y, target.ood_y, target.ood_y)]
-        request = {"source": source, "suite": self._keys[suite], "lab": asdict(config), "seed": seed, "chosen": chosen}
+        request = {"source": source, "suite": self._keys[suite], "seed": seed, "chosen": chosen}
+        request["lab"] = asdict(self._lab(suite, config))
         known = self.listing(source, suite, config)
         if known is None:
             request |= self._asked(suite, config)
-        seconds, size = self.limits.seconds(config, tasks), 8 * sum(map(math.prod, shapes))
+        seconds, size = self.limits.seconds(self._lab(suite, config), tasks), 8 * sum(map(math.prod, shapes))
         steps = None if known is None else known.steps
 
         def read(outcome: Outcome) -> Predictions:
@@ -358,11 +366,12 @@ class Evaluator:
             raise RuntimeError(f"wanted ReLU's losses to compare with; it {reference.ended}: {reference.error}")
         target, clamp = self.suites[suite], self.config.clamp
         which = list(range(len(target.tasks)) if chosen is None else chosen)
+        units = np.broadcast_to(target.unit, len(target.tasks))[which, None]
         return self._summed(
-            mse(predictions.ood, target.ood_y[which], clamp),
-            mse(predictions.ood_whole, target.ood_y[which], clamp),
-            mse(predictions.train, target.blind.train_y[which], clamp),
-            mse(reference.ood[which], target.ood_y[which], clamp),
+            mse(predictions.ood / units, target.ood_y[which], clamp),
+            mse(predictions.ood_whole / units, target.ood_y[which], clamp),
+            mse(predictions.train / units, target.blind.train_y[which] / units, clamp),
+            mse(reference.ood[which] / units, target.ood_y[which], clamp),
             tuple(target.families[i] for i in which),
         )
 
@@ -374,8 +383,9 @@ class Evaluator:
         A family of one task has no known error, so that the interval is then without bounds.
         """
         gains, interval = contributions(ood, reference, self.config), (-math.inf, math.inf)
-        if min(map(families.count, families)) > 1:
-            found = stats.mean_interval(gains, np.array(families), self.config.level)
+        groups = families[:: self.config.each]
+        if min(map(groups.count, groups)) > 1:
+            found = stats.mean_interval(gains, np.array(groups), self.config.level)
             interval = (found.low, found.high)
         losses = (tuple(part.tolist()) for part in (ood, whole, train))
         return Score("scored", None, float(gains.mean()), interval, *losses, families)

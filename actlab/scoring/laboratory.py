@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from actlab.activations import zoo
 from actlab.candidates.program import check
-from actlab.core.config import FAMILIES, SUITES, LabConfig, Profile, cores
+from actlab.core.config import FAMILIES, SUITES, LabConfig, LabsTaskConfig, Profile, TaskConfig, cores
 from actlab.core.jobs import as_they_come
 from actlab.core.records import PROTOCOLS, Records, Store
-from actlab.lab import tasks
+from actlab.lab import labs, tasks
 from actlab.scoring.evaluator import Evaluator, Pending
 
 LONG = 10_000  # steps times tasks of a training that takes seconds
@@ -71,13 +71,16 @@ class Laboratory:
     @cached_property
     def suites(self) -> dict[str, tasks.Suite]:
         """The four suites by name."""
-        return {name: tasks.suite(name, self.profile.tasks) for name in SUITES}
+        drawn = labs.suite if isinstance(self.profile.tasks, LabsTaskConfig) else tasks.suite
+        return {name: drawn(name, self.profile.tasks) for name in SUITES}
 
     @property
     def evaluator(self) -> Evaluator:
         """The evaluator of this laboratory, with the four suites and the in-distribution one."""
         if self._evaluator is None:
-            suites = self.suites | {tasks.INSIDE: tasks.suite(tasks.INSIDE, self.profile.tasks)}
+            suites = dict(self.suites)
+            if isinstance(self.profile.tasks, TaskConfig):
+                suites[tasks.INSIDE] = tasks.suite(tasks.INSIDE, self.profile.tasks)
             limits, fitness = self.profile.limits, self.profile.fitness
             self._evaluator = Evaluator(suites, fitness, self.workers, limits, executor=self.executor)
         return self._evaluator

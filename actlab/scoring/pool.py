@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actlab.core import jobs
-from actlab.core.config import LabConfig, Limits
+from actlab.core.config import LabConfig, LabsConfig, Limits, lab_config
 from actlab.core.jobs import WorkerError
 from actlab.lab.training_view import TrainingView
 from actlab.scoring.sandbox import Outcome, Sandbox, SandboxError
 
 if TYPE_CHECKING:
-    from actlab.lab.training import Start
+    from actlab.lab.backends import Labs
 
 LOG = logging.getLogger("actlab.scoring.pool")
 HELD = 8  # suites that a process keeps for its sandboxes; an older one is sent again
@@ -83,7 +83,7 @@ class Pool:
     ) -> None:
         self.limits, self.without, self.data = limits, tuple(without), dict(data or {})
         self._lock, self._closed = threading.Lock(), False
-        self._latest: tuple[Any, Start] | None = None
+        self._latest: tuple[Any, Labs] | None = None
         self.sandboxes: list[Sandbox] = []
         self._idle = [self._made() for _ in range(size)][::-1]  # the last one used is the next one used
 
@@ -118,28 +118,30 @@ class Pool:
             if time.monotonic() > until:
                 raise TimeoutError
 
-        config, seed, chosen = LabConfig(**call.request["lab"]), call.request["seed"], call.request["chosen"]
-        places = list(range(len(data.dims)) if chosen is None else chosen)
-        start = self._start(call.suite, data, config, seed).at(places)
+        config, seed, chosen = lab_config(call.request["lab"]), call.request["seed"], call.request["chosen"]
         try:
-            trained = backends.by_steps(call.steps, start, config, ended=ended)
+            made = backends.in_labs(
+                self._labs(call.suite, data, config, seed),
+                chosen,
+                data.ood_x,
+                lambda start, lab: backends.by_steps(call.steps, start, lab, ended=ended),
+            )
         except Unlisted as error:
             return Outcome("killed", f"sent no list of operations: {error}")
         except TimeoutError:
             return Outcome("killed", f"ran longer than its {call.seconds:g} s")
         except Uncompiled as error:
             raise WorkerError(str(error)) from error
-        made = backends.predictions(trained, start, data.ood_x[places], config)
         return Outcome("answered", None, {"steps": call.steps}, made)
 
-    def _start(self, suite: str, data: TrainingView, config: LabConfig, seed: int) -> Start:
+    def _labs(self, suite: str, data: TrainingView, config: LabConfig | LabsConfig, seed: int) -> Labs:
         """Where trainings on a suite begin; the latest is kept, since a search asks for it again and again."""
         key = suite, config, seed
         latest = self._latest
         if latest is None or latest[0] != key:
-            from actlab.lab.training import Start
+            from actlab.lab import backends
 
-            self._latest = latest = key, Start.of(data, config, seed, range(len(data.dims)))
+            self._latest = latest = key, backends.labs(data, config, seed)
         return latest[1]
 
     def _sandboxed(self, call: Call) -> Outcome | None:

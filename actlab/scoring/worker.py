@@ -15,7 +15,7 @@ import torch
 from actlab.activations import zoo
 from actlab.candidates import profiling
 from actlab.candidates.program import check, compile_program
-from actlab.core.config import LabConfig
+from actlab.core.config import LabConfig, lab_config
 from actlab.lab import backends, training
 from actlab.lab.backends import Trained
 from actlab.lab.operations import Unlisted
@@ -52,21 +52,23 @@ def _listed(function: Function, request: Mapping[str, Any]) -> dict[str, Any]:
 def predict(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:
     """Trains a program on the tasks of a suite and predicts.
 
-    The request has `source`; `suite`, the name; `lab`, the fields of a LabConfig; `seed`; and `chosen`, the places of
-    some tasks, or none for all. Returns what `backends.predictions` does. Where the request has `shapes` and a `dtype`,
-    and the program can be listed, the answer has its `steps` instead, and the caller trains.
+    The request has `source`; `suite`, the name; `lab`, the fields of a LabConfig or LabsConfig; `seed`; and `chosen`,
+    the places of some tasks, or none for all. Returns what `backends.in_labs` does. Where the request has `shapes` and
+    a `dtype`, and the program can be listed, the answer has its `steps` instead, and the caller trains.
     """
     function, answer = compile_program(check(request["source"])), {}
     if request.get("shapes"):
         answer = _listed(function, request)
         if "steps" in answer:
             return answer, []
-    config, suite, chosen = LabConfig(**request["lab"]), data[request["suite"]], request.get("chosen")
-    places = range(len(suite.dims)) if chosen is None else chosen
-    start = Start.of(suite, config, request["seed"], places)
-    networks = training.train_from(function, start, config)
-    trained = Trained(networks, lambda *given: networks.predict(function, *given), "torch")
-    return answer, backends.predictions(trained, start, suite.ood_x[list(places)], config)
+    suite, config = data[request["suite"]], lab_config(request["lab"])
+    labs = backends.labs(suite, config, request["seed"])
+
+    def train(start: Start, lab: LabConfig) -> Trained:
+        networks = training.train_from(function, start, lab)
+        return Trained(networks, lambda *given: networks.predict(function, *given), "torch")
+
+    return answer, backends.in_labs(labs, request.get("chosen"), suite.ood_x, train)
 
 
 def values(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Mapping[str, TrainingView]) -> Answer:

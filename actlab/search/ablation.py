@@ -45,6 +45,7 @@ class Arm:
     settings: Mapping[str, Any] = field(default_factory=dict)  # of `SearchConfig`
     samples: bool = False  # whether programs are drawn from nothing, in place of changes to parents
     floor: float | None = None  # of a loss under the logarithm, in place of the profile's
+    labs: bool = False  # whether it selects over labs, in place of the default one
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ DESIGNS = {"smoke": Design(evaluations=12), "laptop": Design(), "paper": Design(
 
 def settings(profile: Profile, arm: Arm, evaluations: int) -> Profile:
     """The profile as an arm has it."""
+    profile = config.over_labs(profile) if arm.labs else profile
     own = replace(profile.search, evaluations=evaluations, **arm.settings)
     floor = profile.fitness.floor if arm.floor is None else arm.floor
     return replace(profile, search=own, fitness=replace(profile.fitness, floor=floor))

@@ -39,6 +39,8 @@ def search_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=commands.seed, default=0, help="of the proposals (default 0)")
     about = "populations that meet only by migration (default %(default)s)"
     add("--islands", type=int, metavar="N", default=usual.islands, help=about)
+    about = "what is maximised: the fitness in the default lab, or over labs drawn at random (default %(default)s)"
+    add("--fitness", choices=("default-lab", "labs"), default="default-lab", help=about)
     add("--pointwise", action="store_true", help="refuse functions that look across the tensor")
     add("--no-race", action="store_true", help="train every candidate on all tasks, even one that is surely behind")
     about = "grammar (default, offline) or claude; both with weights: grammar=0.5,claude=0.5"
@@ -97,6 +99,8 @@ def _worth(score: Score) -> dict[str, Any]:
 def _searched(options: argparse.Namespace) -> config.Profile:
     """The profile with what the options say of the search."""
     profile = commands.profile(options)
+    if options.fitness == "labs":
+        profile = config.over_labs(profile)
     if options.out.is_dir():
         raise ValueError(f"--out: wanted a file; got the folder {options.out}")
     if options.evaluations is not None and options.evaluations < 1:

@@ -126,9 +126,14 @@ def _race(config: SearchConfig, evaluator: Evaluator) -> Race | None:
             raise ValueError(f"wanted {words}; got {config}")
     if config.suite not in evaluator.suites:
         raise ValueError(f"unknown suite: wanted one of {', '.join(evaluator.suites)}; got {config.suite!r}")
-    families = evaluator.suites[config.suite].families
+    families = _units(evaluator, config)
     rungs = quarters(len(families), len(set(families)))
     return Race(rungs, config.delta) if config.race and len(rungs) > 1 else None
+
+
+def _units(evaluator: Evaluator, config: SearchConfig) -> tuple[str, ...]:
+    """The family of each task that adds to a fitness, or of each lab of several."""
+    return evaluator.suites[config.suite].families[:: evaluator.config.each]
 
 
 @dataclass
@@ -145,7 +150,7 @@ class _Run:
     race: Race | None
 
     def __post_init__(self) -> None:
-        self.families = self.evaluator.suites[self.config.suite].families
+        self.families = _units(self.evaluator, self.config)
         self.rounds = self.trained = self.size = self.barren = self.best = 0
         self.islands: tuple[islands.Island, ...] = ({},) * self.config.islands
         self.fitness: dict[int, float] = {}  # of all that are scored
@@ -355,7 +360,7 @@ class _Run:
         parts = [("full", None)]
         if race is not None:
             of = f"of round {self.rounds}"  # whose order says which tasks these are
-            parts = [(f"tasks {a} to {b} {of}", tuple(order[a:b].tolist())) for a, b in pairwise((0, *race.rungs))]
+            parts = [(f"tasks {a} to {b} {of}", self._tasks(order[a:b])) for a, b in pairwise((0, *race.rungs))]
         scores: dict[int, list[Score]] = {i: [] for i, row in enumerate(rows) if row.ended == OPEN}
         known = (row.fitness for row in rows if row.fitness is not None)
         best = max(self.fitness.get(self.best, -np.inf), *known, -np.inf)
@@ -392,15 +397,21 @@ class _Run:
                 pairs = list(zip(parts, scores, strict=True))
                 score = self.evaluator.joined(pairs, self.config.suite, self.relu)
             return replace(row, ended="scored", fitness=score.fitness, seen=seen, score=score.to_dict())
-        chosen = [task for part in parts[: len(scores)] for task in part]
+        each = self.evaluator.config.each
+        chosen = [part[i] // each for part in parts[: len(scores)] for i in range(0, len(part), each)]
         mine = np.concatenate([self._gains(score, part) for score, part in zip(scores, parts, strict=False)])
         theirs = self._gains_of(islands.rival(self.islands[row.island], row.cell))[chosen]
         if race.verdict(mine - theirs) == BEHIND:
             return replace(row, ended="dropped", seen=seen, early=float(mine.mean()))
         return row
 
+    def _tasks(self, units: np.ndarray) -> tuple[int, ...]:
+        """The places of the tasks of what adds to a fitness: tasks themselves, or labs of several."""
+        each = self.evaluator.config.each
+        return tuple((units[:, None] * each + np.arange(each)).ravel().tolist())
+
     def _gains_of(self, id: int) -> np.ndarray:
-        """What each task adds to a scored program's fitness; read from the archive once."""
+        """What each task, or lab, adds to a scored program's fitness; read from the archive once."""
         if id not in self.gains:
             self.gains[id] = self._gains(Score.from_dict(self.archive.entry(id).score))
         return self.gains[id]

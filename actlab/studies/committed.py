@@ -12,7 +12,7 @@ from actlab.core import config
 from actlab.core.jobs import Runner
 from actlab.core.records import PROTOCOLS, TOLERANCE, Records
 from actlab.search import ablation
-from actlab.studies import gpu_lab, lab_records, multiverse
+from actlab.studies import generality, gpu_lab, lab_records, multiverse
 from actlab.transfer import sweep
 
 
@@ -20,7 +20,7 @@ def every() -> dict[str, Records]:
     """The committed records of each long run, by the verb that makes them."""
     return {
         "lab-records": lab_records.kept(), "gpu-lab": gpu_lab.kept(), "multiverse": multiverse.kept(),
-        "ablation": ablation.kept(), "transfer": sweep.kept(),
+        "ablation": ablation.kept(), "generality": generality.kept(), "transfer": sweep.kept(),
     }  # fmt: skip
 
 
@@ -33,6 +33,8 @@ def asked(verb: str) -> set[str]:
         return {job.key for job in sweep.jobs("laptop", sweep.DESIGNS["laptop"])}
     if verb == "multiverse":
         return {job.key for job in multiverse.jobs(multiverse.DESIGNS["laptop"])}
+    if verb == "generality":
+        return {job.key for job in generality.jobs(config.profile("laptop"), generality.DESIGNS["laptop"])}
     if verb == "ablation":
         which, design = config.profile("laptop"), ablation.DESIGNS["laptop"]
         runs = ((arm, seed) for arm in ablation.ARMS for seed in range(design.seeds))

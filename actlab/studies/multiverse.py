@@ -27,8 +27,8 @@ from actlab.core.jobs import Runner, count
 from actlab.core.records import PROTOCOLS, Records, records_folder
 from actlab.core.sources import bare
 from actlab.lab import variant
+from actlab.lab.distribution import Distribution, Levels, Range
 from actlab.lab.variant import Settings
-from actlab.studies.distribution import Distribution, Levels, Range
 from actlab.transfer import sweep
 
 NAME = "multiverse"  # of the files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from actlab.studies.distribution import Distribution, Levels, Range
+from actlab.lab.distribution import Distribution, Levels, Range
 from actlab.studies.multiverse import Job, run
 
 TINY = Distribution(

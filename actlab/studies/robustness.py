@@ -18,8 +18,8 @@ import scipy.stats
 
 from actlab.core import paper, stats
 from actlab.core.config import FAMILIES, FitnessConfig
+from actlab.lab.distribution import Distribution
 from actlab.studies import claim_rules
-from actlab.studies.distribution import Distribution
 from actlab.studies.multiverse import Records
 
 TABLE_1 = tuple(sorted(paper.TABLE_1, key=lambda name: paper.TABLE_1[name].ood))  # best first

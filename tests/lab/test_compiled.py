@@ -12,15 +12,15 @@ import torch
 
 from actlab.activations import zoo
 from actlab.candidates.program import check, compile_program
-from actlab.core.config import LabConfig, TaskConfig
+from actlab.core.config import SCHEDULES, LabConfig, TaskConfig, VariantConfig
 from actlab.core.records import ROOT
 from actlab.lab import backends, compiled, tasks, training
+from actlab.lab.distribution import Distribution
 from actlab.lab.operations import Unlisted
 from actlab.lab.tracing import listed
 from actlab.lab.training import Networks, Start
 from actlab.search.proposers import Ask, Brief, Parent
 from actlab.search.proposers.grammar import RandomSampling
-from actlab.studies.distribution import Distribution
 
 pytestmark = pytest.mark.skipif(compiled.missing() is not None, reason=f"no compiler: {compiled.missing()}")
 
@@ -38,9 +38,9 @@ def start_of(config, chosen=range(8), seed=0):
     return Start.of(SUITE.blind, config, seed, chosen)
 
 
-def trained(function, config, start, schedule="cosine"):
+def trained(function, config, start):
     steps = listed(function, backends.shapes(config, start.x.shape[1]), getattr(torch, config.dtype))
-    return backends.by_steps(steps, start, config, schedule)
+    return backends.by_steps(steps, start, config)
 
 
 def worst(ours, theirs):
@@ -60,16 +60,16 @@ def test_every_pointwise_function_of_the_zoo_trains_as_the_reference_in_all_shap
     (1, 1, 1, "float32"), (7, 2, 32, "float64"), (20, 3, 4, "float32"), (50, 2, 64, "float64"), (33, 5, 16, "float32"),
 ])  # fmt: skip
 def test_any_width_depth_and_batch_will_do(width, depth, batch, dtype):
-    config = LabConfig(width, depth, batch, steps=30, dtype=dtype)
-    for schedule in training.SCHEDULES:
+    for schedule in SCHEDULES:
+        config = VariantConfig(width, depth, batch, steps=30, dtype=dtype, schedule=schedule, gain=1.5)
         start = start_of(config, [1, 2])
         networks = Networks.of(tensor.clone() for tensor in start.networks.tensors)
         # A cosine is not 0 at the padding's 0.
         gradients = training.by_autograd(
             networks.tensors, lambda x, y, n=networks: n.losses(itertools.repeat(torch.cos), x, y)
         )
-        training.fit(networks.tensors, gradients, replace(start, networks=networks), config, schedule)
-        ours = trained(torch.cos, config, start, schedule)
+        training.fit(networks.tensors, gradients, replace(start, networks=networks), config)
+        ours = trained(torch.cos, config, start)
         assert worst(ours.networks, networks) < {"float32": 1e-4, "float64": 1e-12}[dtype]
         x = torch.from_numpy(SUITE.blind.ood_x[:2]).to(start.x.dtype)
         near = {"float32": 1e-4, "float64": 1e-12}[dtype]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from actlab import activations
-from actlab.core.config import FAMILIES
+from actlab.core.config import FAMILIES, SCHEDULES
 from actlab.lab import training, variant
 from actlab.lab.variant import Settings
 
@@ -63,7 +63,7 @@ def test_losses_are_in_variances_of_the_target_whatever_its_scale():
 
 
 def test_the_rate_falls_to_zero_along_a_cosine_or_stays():
-    cosine, constant = ([training.SCHEDULES[name](step, 10) for step in (0, 5, 10)] for name in variant.SCHEDULES)
+    cosine, constant = ([training.FACTORS[name](step, 10) for step in (0, 5, 10)] for name in SCHEDULES)
     np.testing.assert_allclose(cosine, [1, 0.5, 0], atol=1e-12)
     assert constant == [1, 1, 1]
     assert not torch.equal(train("relu", TINY).weights[0], train("relu", replace(TINY, schedule="constant")).weights[0])
@@ -89,8 +89,8 @@ def test_the_ring_and_the_seed_are_the_settings():
         ({"families": ("harmonic", "images")}, r"wanted some of polynomial, .*; got harmonic, images"),
         ({"families": ()}, "got none"),
         ({"tasks": 5}, "wanted a multiple of 4 families; got 5"),
-        ({"schedule": "linear"}, "got 'linear', 'tanh'"),
-        ({"gelu": "relu"}, "got 'cosine', 'relu'"),
+        ({"schedule": "linear"}, "schedule: wanted one of cosine, constant; got 'linear'"),
+        ({"gelu": "relu"}, "gelu: wanted tanh or erf; got 'relu'"),
     ],
 )
 def test_settings_that_no_lab_can_have_are_refused(change, told):

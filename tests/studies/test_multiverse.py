@@ -9,8 +9,8 @@ from actlab import activations
 from actlab.__main__ import main
 from actlab.core import paper
 from actlab.core.jobs import Runner
+from actlab.lab.distribution import Levels, Range
 from actlab.studies import multiverse
-from actlab.studies.distribution import Levels, Range
 from actlab.studies.multiverse import DESIGNS, LabRecords, explore, jobs
 from actlab.transfer import sweep
 

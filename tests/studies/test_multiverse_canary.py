@@ -31,7 +31,7 @@ def test_the_committed_records_are_what_this_code_computes(family):
     [
         (training, "ADAM", training.ADAM | {"eps": 1.01e-8}),
         (training, "ADAM", training.ADAM | {"beta2": 0.999001}),
-        (training, "SCHEDULES", dict.fromkeys(training.SCHEDULES, training.SCHEDULES["constant"])),
+        (training, "FACTORS", dict.fromkeys(training.FACTORS, training.FACTORS["constant"])),
         (stats, "clamped", lambda losses, clamp: losses),
         (training, "batches", lambda points, config, seed, batches=training.batches: batches(points, config, seed + 1)),
     ],

@@ -8,8 +8,8 @@ import scipy.stats
 from actlab.core import paper
 from actlab.core.config import FitnessConfig
 from actlab.core.records import ROOT
+from actlab.lab.distribution import Distribution
 from actlab.studies import claim_rules, multiverse, robustness, trust
-from actlab.studies.distribution import Distribution
 from actlab.studies.multiverse import FUNCTIONS
 from actlab.studies.robustness import STATEMENTS, TABLE_1, Cube, Statement
 

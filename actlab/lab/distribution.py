@@ -1,4 +1,4 @@
-"""What the labs of the multiverse are drawn from: each setting by itself, from a stated range (ours)."""
+"""What labs are drawn from: each setting by itself, from a stated range (ours)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from actlab.core.config import FAMILIES
-from actlab.lab.variant import SCHEDULES, Settings
+from actlab.core.config import FAMILIES, SCHEDULES
+from actlab.lab.variant import Settings
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Distribution:
     batch: Levels = Levels((16, 32, 64, 128))
     samples: Levels = Levels((128, 256, 512, 1024))
     gelu: Levels = Levels(("tanh", "erf"))
-    tasks: int = 24  # one to four families share them equally
+    tasks: int = 24  # shared equally by the lab's families
+    counts: tuple[int, ...] = (1, 2, 3, 4)  # of families, equally likely
     seed: int = 20260205  # the paper's date
 
     @property
@@ -83,13 +84,14 @@ class Distribution:
     @property
     def words(self) -> dict[str, str]:
         """What each setting is drawn from, in words; the families are the last."""
-        several = f"one to {len(FAMILIES)} of {', '.join(FAMILIES)}, each number and then each choice as likely"
+        numbers = "one to four" if len(self.counts) == len(FAMILIES) else ", ".join(map(str, self.counts))
+        several = f"{numbers} of {', '.join(FAMILIES)}, each number and then each choice as likely"
         return {name.replace("_", " "): str(kind) for name, kind in self.drawn.items()} | {"families": several}
 
-    def draw(self, lab: int) -> Settings:
-        """The settings of lab number `lab`: one to four families, then which, then all others in order."""
-        generator = np.random.default_rng([self.seed, lab])
-        count = int(generator.integers(1, len(FAMILIES) + 1))
+    def draw(self, *lab: int) -> Settings:
+        """The settings of a lab by its number, or numbers: how many families, then which, then all others in order."""
+        generator = np.random.default_rng([self.seed, *lab])
+        count = self.counts[generator.integers(len(self.counts))]
         chosen = sorted(generator.choice(len(FAMILIES), count, replace=False))
         drawn = {name: kind.draw(generator) for name, kind in self.drawn.items()}
         drawn["steps"] = int(drawn["steps"])
@@ -101,4 +103,4 @@ class Distribution:
         """The inverse of `asdict`, also after JSON."""
         kinds = {k: v if not isinstance(v, dict) else Range(**v) if "low" in v else Levels(tuple(v["values"]))
                  for k, v in data.items()}  # fmt: skip
-        return cls(**kinds)
+        return cls(**kinds | {"counts": tuple(kinds.get("counts", cls.counts))})

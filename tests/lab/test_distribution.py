@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from actlab.core.config import FAMILIES
-from actlab.studies.distribution import Distribution, Levels, Range
+from actlab.lab.distribution import Distribution, Levels, Range
 from actlab.studies.multiverse import DESIGNS
 
 

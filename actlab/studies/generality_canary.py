@@ -1,0 +1,42 @@
+"""The canary of generality: tiny labs in float64, whose tasks and losses tell whether its code computes the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from actlab.activations import zoo
+from actlab.core.config import SUITES, LabConfig, LabsConfig, LabsFitnessConfig, LabsTaskConfig
+from actlab.lab import labs
+from actlab.scoring.in_process import InProcess, one_thread, summary
+from actlab.studies import generality
+
+TASKS = LabsTaskConfig(calibration=6, search=6, held_out=6, far=7)
+FITNESS = LabsFitnessConfig(each=TASKS.each, clip=0.2)  # so low that some labs are clipped
+PARTS = ((8, 9, 10, 11, 0, 1, 2, 3), (*range(4, 8), *range(12, 24)))
+
+
+def values() -> dict[str, float | int | str]:
+    """Settings and tasks of the labs of each suite, and scores in them, whole and in parts."""
+    found: dict[str, float | int | str] = {}
+    with one_thread():
+        suites = {}
+        for name in SUITES:
+            made = labs.suite(name, TASKS)
+            few = tuple(replace(lab, steps=8, width=8, dtype="float64") for lab in made.labs.labs)
+            suites[name] = replace(made, labs=LabsConfig(few))
+            found[f"{name} labs"] = "; ".join(map(repr, labs.settings(name, TASKS)))
+            found[f"{name} tasks"] = "; ".join(f"{task.family} {task.label}" for task in made.tasks)
+            arrays = {"train x": made.blind.train_x, "train y": made.blind.train_y, "ood x": made.blind.ood_x}
+            for part, array in (arrays | {"ood y": made.ood_y}).items():
+                found |= summary(f"{name} {part}", array)
+        with InProcess(suites, FITNESS, 1) as evaluator:
+            for name, suite in (("gelu", "search"), ("gelu", "far"), ("turbulent", "search")):  # which sees its batch
+                score = evaluator.submit(zoo.program_source(name), suite, LabConfig()).result()
+                found |= summary(f"{name} {suite}", np.array([*score.ood_mse, *score.train_mse, score.fitness]))
+            relu = evaluator.submit(zoo.program_source("relu"), "search", LabConfig()).result()
+            source = generality.tuned_source(generality.FORMS["snake"][0], 0.53, 1.7)
+            parts = [(part, evaluator.submit(source, "search", LabConfig(), 0, part).result()) for part in PARTS]
+            found["joined"] = evaluator.joined(parts, "search", relu).fitness
+    return found
