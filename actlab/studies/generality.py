@@ -11,7 +11,8 @@ Rules that were written before any of these searches was run:
 - the winner is, of the arm `over labs`, the final choice with the highest fitness over the search labs;
 - claim 2c, selecting over labs selects generality: supported if on the held-out labs the searches over labs have a
   lower mean log ratio to GELU than those in the default lab, and than random sampling, each with p below 0.05 after
-  Holm's correction over the six comparisons of `compared`; not supported if either is lower than they are; else undecided;
+  Holm's correction over the six comparisons of `compared`; not supported if either is lower than they are; else
+  undecided;
 - claims 3d and 3e, the winner is ahead of GELU, and of Snake, over held-out labs: supported if the 95 % Wilson interval
   of the share of labs in which its mean log loss is lower lies above one half, and the interval of the mean log ratio
   below 0; not supported if both lie on the other side; else undecided.
