@@ -149,7 +149,7 @@ lab: $(STAMP) candidates/explorer.ipynb ## open JupyterLab at the explorer: type
 	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb $(LAB_OPTIONS)
 
 # A copy, which git ignores, so that running it changes no committed file; an older copy is kept beside it.
-candidates/explorer.ipynb: notebooks/18_explorer.ipynb
+candidates/explorer.ipynb: notebooks/19_explorer.ipynb
 	mkdir -p $(@D)
 	test ! -e $@ || mv $@ $(@D)/explorer.before.ipynb
 	cp $< $@
@@ -197,5 +197,5 @@ $(addprefix $(OUT)/,10_images.ipynb 11_algorithms.ipynb 12_molecules.ipynb 13_tr
 	$(wildcard records/transfer/* records/transfer-paper/*)
 $(OUT)/11_algorithms.ipynb: $(wildcard data/clrs/*)
 $(OUT)/14_multiverse.ipynb: $(wildcard records/multiverse/*)
-$(OUT)/16_claims.ipynb: $(filter-out $(OUT)/16% $(OUT)/17% $(OUT)/18%,$(BUILT))
-$(OUT)/17_take_home.ipynb: $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb $(OUT)/14_multiverse.ipynb
+$(OUT)/17_claims.ipynb: $(filter-out $(OUT)/17% $(OUT)/18% $(OUT)/19%,$(BUILT))
+$(OUT)/18_take_home.ipynb: $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb $(OUT)/14_multiverse.ipynb

@@ -150,7 +150,7 @@ async function main(python) {
   const root = process.getuid() === 0; // as in a container, where neither starts by itself
   fs.mkdirSync(OUT, { recursive: true });
   fs.mkdirSync(path.join(folder, "lab"));
-  fs.copyFileSync(path.join(ROOT, "notebooks", "18_explorer.ipynb"), path.join(folder, "lab", "explorer.ipynb"));
+  fs.copyFileSync(path.join(ROOT, "notebooks", "19_explorer.ipynb"), path.join(folder, "lab", "explorer.ipynb"));
   const { server, page: address } = await serve(python, folder, root ? ["--allow-root"] : []);
   try {
     const window = await chromium.launch({ executablePath: CHROMIUM, args: root ? ["--no-sandbox"] : [] });

@@ -24,8 +24,8 @@ NOTEBOOKS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][
 # Whose figures a notebook reads, through others too.
 READ = {
     "06_lab_scores": {"05_search"},
-    "16_claims": set(NOTEBOOKS[: NOTEBOOKS.index("16_claims")]),
-    "17_take_home": {"05_search", "06_lab_scores", "13_transfer", "14_multiverse"},
+    "17_claims": set(NOTEBOOKS[: NOTEBOOKS.index("17_claims")]),
+    "18_take_home": {"05_search", "06_lab_scores", "13_transfer", "14_multiverse"},
 }
 
 NOT_INHERITED = {
@@ -197,7 +197,7 @@ def test_the_explorers_copy_is_made_anew_only_from_a_newer_notebook_and_an_edite
     touch(copy, 1)
     assert make(tree, "lab", "PY=true").returncode == 0
     assert copy.read_text() == "mine" and not before.exists()
-    (tree / "notebooks/18_explorer.ipynb").write_text("newer")
+    (tree / "notebooks/19_explorer.ipynb").write_text("newer")
     assert make(tree, "lab", "PY=true").returncode == 0
     assert (copy.read_text(), before.read_text()) == ("newer", "mine")
 
@@ -287,9 +287,9 @@ def test_a_second_reproduce_does_nothing(tree):
 @pytest.mark.parametrize(
     ("edited", "expected"),
     [
-        ("notebooks/01_quickstart.ipynb", ["01_quickstart", "16_claims"]),
-        ("notebooks/05_search.ipynb", ["05_search", "06_lab_scores", "16_claims", "17_take_home"]),
-        ("notebooks/18_explorer.ipynb", ["18_explorer"]),
+        ("notebooks/01_quickstart.ipynb", ["01_quickstart", "17_claims"]),
+        ("notebooks/05_search.ipynb", ["05_search", "06_lab_scores", "17_claims", "18_take_home"]),
+        ("notebooks/19_explorer.ipynb", ["19_explorer"]),
         ("constraints.txt", list(NOTEBOOKS)),
         ("README.md", []),
     ],

@@ -28,10 +28,10 @@ NOTEBOOKS = (
     "12_molecules",
     "13_transfer",
     "14_multiverse",
-    "15_why_periodicity",
-    "16_claims",
-    "17_take_home",
-    "18_explorer",
+    "16_why_periodicity",
+    "17_claims",
+    "18_take_home",
+    "19_explorer",
 )
 pytestmark = pytest.mark.parametrize("name", NOTEBOOKS)
 

@@ -42,7 +42,7 @@ RECORDS = {  # what a notebook reads
     "08_constants": "make lab-records", "09_search_arms": "make compare-search", "13_transfer": "make transfer",
     "14_multiverse": "make multiverse",
 }  # fmt: skip
-HERE = "16_claims"
+HERE = "17_claims"
 SEARCH_WITH_MODEL = (
     ".venv/bin/python -m actlab search --profile laptop --proposer grammar=0.5,claude=0.5 --cap 5 --out RUN"
 )

@@ -160,13 +160,13 @@ def _over_labs(folder: Path) -> tuple[str, str]:
 
 
 def _why_a_wave(folder: Path) -> str:
-    """The hypotheses of notebook 15 by what became of them; the first column of verdicts is against GELU."""
+    """The hypotheses of notebook 16 by what became of them; the first column of verdicts is against GELU."""
     waves = records.table(folder, "periodicity", index_col="claim").iloc[:, 0].str.split(" (", regex=False).str[0]
     holds, undecided, fails = (
         "; ".join(waves.index[waves == word]) or "none" for word in ("holds", "undecided", "fails")
     )
     return (
-        f"**Why a wave?** ({_notebook('15_why_periodicity', '../')}) Four functions with a wave were compared with "
+        f"**Why a wave?** ({_notebook('16_why_periodicity', '../')}) Four functions with a wave were compared with "
         f"GELU. Hypotheses that hold: {holds}. Undecided: {undecided}. Fail: {fails}."
     )
 

@@ -347,7 +347,7 @@ def test_a_claim_is_shown_with_its_rules_its_results_and_its_pictures(monkeypatc
     assert [type(picture) for picture in shown[2:]] == [Image, Image]
 
 
-@pytest.mark.parametrize("name", ["13_transfer", "16_claims"])
+@pytest.mark.parametrize("name", ["13_transfer", "17_claims"])
 def test_a_notebook_with_verdicts_says_when_the_rules_were_written_in_the_words_of_the_rules(name):
     cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
     assert "page.say(claim_rules.WRITTEN)" in [cell.source for cell in cells]

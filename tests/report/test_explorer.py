@@ -162,7 +162,7 @@ def test_where_nobody_could_move_a_slider_there_are_none(lab, said, monkeypatch)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     assert explorer.panel(lab) is None
     assert said == [explorer.STATIC]
-    monkeypatch.setenv("JPY_SESSION_NAME", "18_explorer.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "19_explorer.ipynb")
     assert explorer.panel(lab) is not None
 
 

@@ -167,7 +167,7 @@ def change(folder, name, where, **values):
 def test_the_findings_say_what_the_tables_say_of_the_multiverse_and_of_waves(folder):
     said = readme.findings(folder)
     assert "lower than that of Snake in few labs (17% [11%, 26%] by the mean loss, 22% [15%, 31%] by" in said
-    assert "is -0.04 [-0.10, 0.03] by the mean loss" in said and "[15](../notebooks/15_why_periodicity.ipynb)" in said
+    assert "is -0.04 [-0.10, 0.03] by the mean loss" in said and "[16](../notebooks/16_why_periodicity.ipynb)" in said
     first = pd.read_csv(folder / "periodicity.csv")["claim"][0]
     assert f"Hypotheses that hold: {first}" in said
     change(folder, "periodicity", "index == 0", **{"Four functions against GELU": "fails (0 for, 4 against, of 4)"})

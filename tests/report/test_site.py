@@ -109,7 +109,7 @@ def test_the_one_script_searches_a_small_index_of_words_and_reaches_nothing_else
     )
     assert [address for address, _ in pages] == sorted(one.name for one in site if one != path)
     assert len(json.dumps(words)) < 150_000
-    for word, notebook in (("holm", "16_claims"), ("gelusine", "06_lab_scores"), ("molecules", "12_molecules")):
+    for word, notebook in (("holm", "17_claims"), ("gelusine", "06_lab_scores"), ("molecules", "12_molecules")):
         assert [address for address, _ in pages].index(f"{notebook}.html") in words[word]
     assert all(re.fullmatch(r"[\w-]+", word) and word == word.lower() for word in words)
     code = re.sub(r"const (?:pages|words) = .*", "", page.script)
