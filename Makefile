@@ -26,7 +26,7 @@ endif
 ifeq ($(filter venv conda,$(ENV)),)
 $(error ENV: wanted venv or conda; came '$(ENV)')
 endif
-ifneq ($(filter reproduce compare-search transfer multiverse lab-records report build/%,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce compare-search transfer multiverse generality lab-records report build/%,$(MAKECMDGOALS)),)
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
 $(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
 endif
@@ -45,7 +45,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse lab-records paper-lab records report clrs-data clrs-all notebooks-refresh readme lab screenshots clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse generality lab-records paper-lab records report clrs-data clrs-all notebooks-refresh readme lab screenshots clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -108,6 +108,9 @@ transfer: $(STAMP) ## train functions on images, molecules and algorithms with P
 
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab multiverse --profile $(PROFILE)
+
+generality: $(STAMP) ## search over labs and by three other ways with PROFILE, for hours, into records/; goes on if cut off
+	$(PY) -m actlab generality --profile $(PROFILE)
 
 lab-records: $(STAMP) ## train with random constants, seeds and learning rates of PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab lab-records --profile $(PROFILE)
@@ -197,5 +200,6 @@ $(addprefix $(OUT)/,10_images.ipynb 11_algorithms.ipynb 12_molecules.ipynb 13_tr
 	$(wildcard records/transfer/* records/transfer-paper/*)
 $(OUT)/11_algorithms.ipynb: $(wildcard data/clrs/*)
 $(OUT)/14_multiverse.ipynb: $(wildcard records/multiverse/*)
+$(OUT)/15_generality.ipynb: $(wildcard records/generality/*)
 $(OUT)/17_claims.ipynb: $(filter-out $(OUT)/17% $(OUT)/18% $(OUT)/19%,$(BUILT))
 $(OUT)/18_take_home.ipynb: $(OUT)/06_lab_scores.ipynb $(OUT)/13_transfer.ipynb $(OUT)/14_multiverse.ipynb

@@ -109,6 +109,7 @@ ENDS = ENDS.assign(function=["gmtu", "gmtu", "snake", "snake"], start=[0.1, 0.1,
 SHARES = crossed("share", aggregate=["mean", "typical"], statement=["A < B", "A < C", "D < A"])
 SHARES = SHARES.assign(origin=["paper", "paper", "ours"] * 2, chance=0.5)
 SHARES = around(SHARES, "share", "both_low", "both_high")
+AHEAD = crossed("share", panel=["held-out", "far"], name=["over labs", "Snake"], kind=["a run", "another"])
 TAUS = pd.DataFrame({"lab": range(20), "tau": np.repeat([-1.0, 1 / 15, 1.0, 1 / 3], 5)})
 EFFECTS = crossed("difference", outcome=["tau", "A / B"], setting=["width > 32", "depth > 2", "ring > 0.0707"])
 EFFECTS = EFFECTS.assign(verdict=["undecided", "undecided", "raises"] * 2)
@@ -179,6 +180,7 @@ FIGURES = {
     "learned_ratio": Figure(LEARNED, 0, "ratio"),
     "learned_values": Figure(ENDS, 0, "median", wide=True),
     "shares": Figure(SHARES, 0, "share both", wide=True),
+    "ahead": Figure(AHEAD, 2, "share", wide=True),
     "taus": Figure(TAUS, options={"random": robustness.random_taus(), "mean": (0.2, 0.1, 0.3)}),
     "effects": Figure(EFFECTS, 2, "difference"),
     "beyond": Figure(PREDICTIONS, 2),

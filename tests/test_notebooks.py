@@ -28,6 +28,7 @@ NOTEBOOKS = (
     "12_molecules",
     "13_transfer",
     "14_multiverse",
+    "15_generality",
     "16_why_periodicity",
     "17_claims",
     "18_take_home",

@@ -1,7 +1,7 @@
 """Which function stands in which table: the one list to edit beside the zoo itself (ours where the paper has none).
 
-The whole zoo stands in what notebooks 04, 17 and 18 show, in Figure 1, and in the races and the thousand data sets of
-notebooks 03 and 06. The other tables and figures hold the functions below; each list says what trains them.
+The whole zoo stands in what notebooks 04, 15, 18 and 19 show, in Figure 1, and in the races and the thousand data sets
+of notebooks 03 and 06. The other tables and figures hold the functions below; each list says what trains them.
 """
 
 from actlab.core import paper

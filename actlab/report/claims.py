@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actlab.core import paper, records
+from actlab.core import paper, records, stats
 from actlab.core.records import ROOT
 from actlab.scoring import summaries
 from actlab.studies.claim_rules import (
@@ -37,16 +37,18 @@ from actlab.studies.claim_rules import (
 KINDS = ("images", "algorithms", "molecules")
 SPLITS = {"in-distribution": "in distribution", "ood": "OOD"}
 TRANSFER = ("downstream", "figure_6", "lab_transfer_agreement")
+GENERALITY = ("generality_compared", "generality_winner")
 RAW = "ours, raw scores"  # the panel of Figure 6
 RECORDS = {  # what a notebook reads
     "08_constants": "make lab-records", "09_search_arms": "make compare-search", "13_transfer": "make transfer",
-    "14_multiverse": "make multiverse",
+    "14_multiverse": "make multiverse", "15_generality": "make generality",
 }  # fmt: skip
 HERE = "17_claims"
 SEARCH_WITH_MODEL = (
     ".venv/bin/python -m actlab search --profile laptop --proposer grammar=0.5,claude=0.5 --cap 5 --out RUN"
 )
 LATER = "`make transfer`, then notebook 13"  # makes what is not there yet
+LATER_LABS = "`make generality`, then notebook 15"
 MULTIVERSE = ("multiverse_shares.png", "14_multiverse")  # stands beside a part's own picture and notebook
 OF = {"better": SUPPORTED, "worse": NOT, "undecided": UNDECIDED}  # where the first one is claimed to be better
 OF_OTHER = {"worse": SUPPORTED, "better": NOT, "undecided": UNDECIDED}  # where the other one is
@@ -69,14 +71,15 @@ def table(folder: Path = ROOT / "figures") -> pd.DataFrame:
         Columns number, part, text, paper (its number, where it gives one), ours (95 % intervals in brackets), n,
         verdict (one of `claim_rules.VERDICTS`), rule, change, figure (a file of `folder`, "" where it is not made yet),
         notebook, sources (names of tables of `folder`, spaces between them), statement (of the multiverse's; "" where
-        it has none), command. Without the tables of transfer, which take hours, what rests on them is not tested.
+        it has none), command. Without the tables of transfer, or of generality, which take hours, what rests on them
+        is not tested.
 
     Raises:
-        FileNotFoundError: where a table is missing; of transfer's, where some are there and others not.
+        FileNotFoundError: where a table is missing; of these, where some are there and others not.
         ValueError: where a table lacks a row that a rule asks for.
     """
     readings = {"1": Reading("claimed", "no language model was asked", "", UNTESTED)}
-    readings |= _search(folder) | _lab(folder) | _transfer(folder) | _constants(folder)
+    readings |= _search(folder) | _generality(folder) | _lab(folder) | _transfer(folder) | _constants(folder)
     rows = []
     for part in PARTS:
         row = asdict(part) | {"number": int(part.name[0]), "part": part.name, "command": command_of(part.notebook)}
@@ -155,6 +158,7 @@ def below(low: Any, high: Any, aim: float) -> str:
 
 
 BY_WORDS = {  # a part's verdict by those of its comparisons, which are read as a list
+    "2c": lambda words: decided(set(words) == {"better"}, "worse" in words),
     "4a": lambda words: decided(set(words) == {"better"}, "worse" in words),
     "5b": lambda words: decided(set(words) == {"worse"}, "worse" not in words),
     "5d": lambda words: decided("worse" in words, "better" in words),
@@ -208,6 +212,26 @@ def _search(folder: Path) -> dict[str, Reading]:
     words, count, labs = _labs(folder, "3a")
     verdict = found_elsewhere(relu["verdict"], gelu["verdict"], kinds, labs)
     return parts | {"3a": Reading("claimed", ours + words, f"{n}, {count} labs", verdict)}
+
+
+def _generality(folder: Path) -> dict[str, Reading]:
+    """Parts on labs that no search has seen; not tested where nothing of them is there yet."""
+    if not _there(folder, GENERALITY):
+        return {part: Reading("not given", LATER_LABS, "", UNTESTED) for part in ("2c", "3d", "3e")}
+    compared, winner = (records.table(folder, name) for name in GENERALITY)
+    rows = pd.DataFrame([_one(compared, suite="held-out", against=arm) for arm in ("default lab", "random sampling")])
+    words = zip(summaries.intervals(rows, "difference", form="+.2f"), rows["against"], strict=True)
+    ours = ", ".join(f"{value} ({arm})" for value, arm in words)
+    verdict = BY_WORDS["2c"](list(rows["verdict"]))
+    parts = {"2c": Reading("not given", ours, f"{rows['n'].iloc[0]} runs an arm", verdict)}
+    for part, name in (("3d", "gelu"), ("3e", "snake")):
+        row = _one(winner, reference=name, suite="held-out", stratum="all")
+        share = stats.bracketed(row["share"], row["low"], row["high"], ".0%")
+        ratio = stats.bracketed(*np.exp(row[["log_ratio", "ratio_low", "ratio_high"]].astype(float)))
+        sides = np.array([row["low"] > 0.5, row["ratio_high"] < 0]), np.array([row["high"] < 0.5, row["ratio_low"] > 0])
+        ours = f"ahead in {share} of labs; typical ratio {ratio}"
+        parts[part] = Reading("not given", ours, f"{row['n']} labs", decided(*map(np.all, sides)))
+    return parts
 
 
 def _lab(folder: Path) -> dict[str, Reading]:
@@ -362,9 +386,14 @@ def _paper_agreement() -> float:
 # --- reading and writing --------------------------------------------------------------------------
 
 
+def _there(folder: Path, names: Sequence[str]) -> bool:
+    """Whether any of these tables is there."""
+    return any((folder / f"{name}.csv").is_file() for name in names)
+
+
 def _downstream(folder: Path) -> pd.DataFrame | None:
     """Planned comparisons with ReLU; None where nothing of transfer is there yet."""
-    if not any((folder / f"{name}.csv").is_file() for name in TRANSFER):
+    if not _there(folder, TRANSFER):
         return None
     compared, *_ = (records.table(folder, name) for name in TRANSFER)
     return compared[compared["planned"].astype(bool) & (compared["other"] == "relu")]

@@ -21,7 +21,7 @@ Rules that were written before any of these searches was run:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -55,12 +55,14 @@ ARMS = (
     Arm("random sampling", "programs drawn from the same grammar's tables, over labs", POINTWISE, True, labs=True),
 )
 TUNED = "tuned constants"
+ARM_NAMES = (*(arm.name for arm in ARMS), TUNED)
 FORMS = {  # of two constants each, with their bounds: those within which notebook 08 draws, and wider
     "snake": ("x + a * torch.sin(b * x) ** 2", ((0.05, 4.0), (0.2, 5.0))),
     "gelu-sine": ("F.gelu(x, approximate='tanh') + a * torch.sin(b * x)", ((-1.0, 1.0), (0.2, 5.0))),
 }
 POPULATION = 10  # of differential evolution, a form
 REFERENCES = ("relu", "gelu", "silu", "snake")
+AGAINST = ("gelu", "snake")  # the safest function of the zoo in earlier labs, and the one that was best most often
 JUDGED = ("held-out", "far")
 CLIPS = (0.5, 1.0, 2.0, np.inf)
 
@@ -120,7 +122,7 @@ def _arm(name: str) -> Arm | None:
 def jobs(profile: Profile, design: Design) -> list[Run]:
     """The functions of the zoo, then all arms of a seed before the next one's."""
     every = [Run(profile, name, 0, 0) for name in design.functions]
-    pairs = product(range(design.seeds), [*(arm.name for arm in ARMS), TUNED])
+    pairs = product(range(design.seeds), ARM_NAMES)
     return every + [Run(profile, arm, seed, design.evaluations) for seed, arm in pairs]
 
 
@@ -162,7 +164,7 @@ def reliability(laboratory: Laboratory, drawn: int, halves: int = 100, seed: int
             programs[name] = source
     logs = _logs(laboratory, programs, "calibration")["log_ood"].unstack("function")
     strata = np.array(laboratory.suites["calibration"].families)[:: laboratory.profile.tasks.each]
-    orders = [_half(strata, generator) for _ in range(halves)]
+    orders = [half(strata, generator) for _ in range(halves)]
     rows = []
     for reference, clip in product(("relu", "gelu", "the best of four"), CLIPS):
         base = logs[list(REFERENCES)].min(axis=1) if reference == "the best of four" else logs[reference]
@@ -187,7 +189,7 @@ def _drawn(number: int, generator: np.random.Generator) -> dict[str, str]:
     return {f"drawn {i}": made.source for i, made in enumerate(RandomSampling().propose(brief, generator))}
 
 
-def _half(strata: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def half(strata: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Whether each lab is in the first of two random halves, which have equally many of each stratum."""
     first = np.zeros(len(strata), dtype=bool)
     for stratum in dict.fromkeys(strata):
@@ -325,6 +327,18 @@ def judged(records: Records, profile: Profile) -> pd.DataFrame:
     return records.table("losses").merge(pd.concat(parts), on=["suite", "lab"], how="left")
 
 
+def gaps(losses: pd.DataFrame, arm: str, seed: int, reference: str) -> pd.DataFrame:
+    """The log ratios of a run's choice to a function of the zoo, a row a lab.
+
+    Returns:
+        Columns suite, lab, stratum, gap (of OOD losses: below 0 it is ahead) and fit (of training losses).
+    """
+    names = {"log_ood": "gap", "log_train": "fit"}
+    logs = losses.set_index(["arm", "seed", "suite", "lab"])[list(names)].rename(columns=names).sort_index()
+    strata = losses.drop_duplicates(["suite", "lab"]).set_index(["suite", "lab"])["stratum"]
+    return strata.to_frame().join(logs.loc[arm, seed] - logs.loc[reference, 0], how="inner").reset_index()
+
+
 def ahead(losses: pd.DataFrame, arm: str, seed: int, reference: str) -> pd.DataFrame:
     """What a run's choice does against a function of the zoo, over labs.
 
@@ -333,11 +347,8 @@ def ahead(losses: pd.DataFrame, arm: str, seed: int, reference: str) -> pd.DataF
         its mean log loss is lower) with low and high (Wilson), log_ratio (the mean over labs) with ratio_low and
         ratio_high (`stats.mean_interval` within strata), worst (the mean of the tenth of labs where it is highest).
     """
-    logs = losses.set_index(["arm", "seed", "suite", "lab"])["log_ood"]
-    strata = losses.drop_duplicates(["suite", "lab"]).set_index(["suite", "lab"])["stratum"]
-    gap = (logs.loc[arm, seed] - logs.loc[reference, 0]).rename("gap").to_frame().join(strata).reset_index()
     rows = []
-    for suite, part in gap.groupby("suite", sort=False):
+    for suite, part in gaps(losses, arm, seed, reference).groupby("suite", sort=False):
         groups = {"all": part}
         if suite == "held-out":
             groups["two layers or more"] = part[~part["stratum"].str.startswith("one layer")]
@@ -355,14 +366,38 @@ def _against(group: pd.DataFrame) -> dict[str, float]:
     return {"n": n} | share.columns("share", "") | mean.columns("log_ratio", "ratio_") | {"worst": worst}
 
 
-def by_run(losses: pd.DataFrame, design: Design, reference: str) -> pd.DataFrame:
-    """`ahead` of every run of every arm, with columns arm and seed."""
-    pairs = product([*(arm.name for arm in ARMS), TUNED], range(design.seeds))
-    parts = [ahead(losses, arm, seed, reference).assign(arm=arm, seed=seed) for arm, seed in pairs]
-    return pd.concat(parts, ignore_index=True)
+def by_run(losses: pd.DataFrame, references: Sequence[str] = AGAINST) -> pd.DataFrame:
+    """`ahead` of every run of every arm, and of the functions of the zoo: columns arm, seed, reference, and its own."""
+    pairs, parts = losses[["arm", "seed"]].drop_duplicates().itertuples(index=False), []
+    for (arm, seed), reference in product(pairs, references):
+        about = {"arm": arm, "seed": seed, "reference": reference}
+        parts.append(ahead(losses, arm, seed, reference).assign(**about))
+    columns = ["arm", "seed", "reference"]
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*columns, *table.columns.drop(columns)]]
 
 
-def compared(losses: pd.DataFrame, design: Design) -> pd.DataFrame:
+def by_arm(losses: pd.DataFrame, references: Sequence[str] = AGAINST) -> pd.DataFrame:
+    """What the runs of an arm come to together, against functions of the zoo, over all labs of a suite.
+
+    Returns:
+        Columns suite, reference, arm, n (runs), log_ratio (the mean) with low and high (`stats.crossed_difference`,
+        over runs and labs), and the means over runs of share and worst, as `ahead` has them.
+    """
+    runs, rows = by_run(losses, references).query("stratum == 'all'"), []
+    for suite, part in losses.groupby("suite", sort=False):
+        strata = part.drop_duplicates("lab").set_index("lab")["stratum"]
+        logs = part.pivot(index=["arm", "seed"], columns="lab", values="log_ood")[strata.index]
+        for reference, arm in product(references, ARM_NAMES):
+            own, base = logs.loc[arm].to_numpy(), logs.loc[reference, 0].to_numpy()
+            found = stats.crossed_difference(own, base, strata.to_numpy())
+            of_arm = runs.query("suite == @suite and reference == @reference and arm == @arm")
+            row = {"suite": suite, "reference": reference, "arm": arm, "n": found.n} | found.columns("log_ratio")
+            rows.append(row | of_arm[["share", "worst"]].mean().to_dict())
+    return pd.DataFrame(rows)
+
+
+def compared(losses: pd.DataFrame) -> pd.DataFrame:
     """The planned comparisons: the search over labs against each other arm, by seed, on held-out and far labs.
 
     What is compared is the mean log ratio to GELU over a suite's labs, a number a run. Both arms' runs have seeds of
@@ -372,9 +407,10 @@ def compared(losses: pd.DataFrame, design: Design) -> pd.DataFrame:
         Columns suite, against, n (runs an arm), difference (of the means, over labs minus the other), low, high, p,
         p_holm, verdict.
     """
-    found, rows = by_run(losses, design, "gelu").query("stratum == 'all'"), []
+    chosen = losses[losses["arm"].isin([*ARM_NAMES, "gelu"])]
+    found, rows = by_run(chosen, ["gelu"]).query("stratum == 'all'").groupby(["suite", "arm"])["log_ratio"], []
     for suite, other in product(JUDGED, ["default lab", "random sampling", TUNED]):
-        ours, theirs = (found.query("suite == @suite and arm == @arm")["log_ratio"] for arm in ("over labs", other))
+        ours, theirs = (found.get_group((suite, arm)) for arm in ("over labs", other))
         test = scipy_stats.ttest_ind(ours, theirs, equal_var=False)
         low, high = test.confidence_interval()
         row = {"suite": suite, "against": other, "n": len(ours), "difference": ours.mean() - theirs.mean()}
@@ -385,7 +421,44 @@ def compared(losses: pd.DataFrame, design: Design) -> pd.DataFrame:
 def winner(records: Records) -> pd.Series:
     """The run that the rule in this module's first lines names."""
     own = records.table("runs").query("arm == 'over labs'")
-    return own.loc[own["fitness"].idxmax()]
+    return own.loc[own["fitness"].astype(float).idxmax()]  # functions of the zoo have none there, so these are words
+
+
+# --- a part, made again --------------------------------------------------------------------------
+
+
+def first_labs(profile: Profile) -> dict[str, list[int]]:
+    """By judged suite, the places of the tasks of the first lab of each stratum."""
+    tasks, places = config.over_labs(profile).tasks, {}
+    for suite in JUDGED:
+        strata = [stratum for stratum, _ in labs.settings(suite, tasks)]
+        first = [strata.index(stratum) * tasks.each for stratum in dict.fromkeys(strata)]
+        places[suite] = [place + task for place in first for task in range(tasks.each)]
+    return places
+
+
+def verify(records: Records, laboratory: Laboratory, wanted: Sequence[Run]) -> float:
+    """The largest difference of a lab's mean log loss, computed again, from its record: 0.01 is one per cent.
+
+    Args:
+        records: which hold all that is wanted.
+        laboratory: over labs; its `only` names the tasks that are trained again, whole labs, by judged suite.
+        wanted: whose choices; of one seed.
+
+    Raises:
+        ValueError: where the records lack a run, or have it of other settings.
+    """
+    if lacking := records.missing(wanted):
+        raise ValueError(f"wanted records of {lacking[0]} as settings are now; `make {NAME}` makes them")
+    runs, losses = (records.table(name).set_index(["arm", "seed"]) for name in ("runs", "losses"))
+    programs = {run.arm: runs.loc[(run.arm, run.seed), "source"] for run in wanted}
+    each, worst = laboratory.profile.tasks.each, 0.0
+    for suite, places in laboratory.only.items():
+        numbers = np.array(places[::each]) // each
+        for arm, fresh in _logs(laboratory, programs, suite)["log_ood"].groupby("function"):
+            part = losses.loc[(arm, wanted[0].seed)].query("suite == @suite").set_index("lab")
+            worst = max(worst, float(np.abs(fresh.to_numpy() - part.loc[numbers, "log_ood"]).max()))
+    return worst
 
 
 # --- the verb ------------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ def test_every_numbered_figure_and_table_is_there_with_its_csv_and_linked():
 
 def test_the_account_of_the_claims_says_when_the_rules_were_written():
     text = " ".join(CLAIMS.split())
+    assert "the rules on generality (2c, 3d, 3e) were written before its searches were run" in text
     assert "the rules on transfer were written before its records were complete" in text
     assert "The rules on the lab and the search were written when their numbers were known" in text
     assert "The rule that the random labs have to agree came last" in text

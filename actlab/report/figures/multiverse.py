@@ -1,4 +1,4 @@
-"""Figures of the multiverse [ours]: shares of labs, agreement of orders, effects of settings. See `draw`."""
+"""Figures of labs drawn at random [ours]: shares of labs, agreement of orders, effects of settings. See `draw`."""
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,33 @@ def shares(ax: Axes, table: pd.DataFrame) -> Axes:
     ax.set(xlabel="share of labs in which it holds", xlim=(-0.02, 1.02))
     ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
     return draw.legend_above(ax, handles)
+
+
+def ahead(axes: Axes | np.ndarray, table: pd.DataFrame) -> np.ndarray:
+    """Draw Figure 10 [ours]: in what share of labs functions are ahead, a row a name, a panel a suite and reference.
+
+    Dots of one row, such as the runs of an arm, are side by side.
+
+    Args:
+        axes: one a panel, about 0.25 inches a row; names are at the left of each row of panels.
+        table: panel, name, kind (a marker each), share, low, high.
+    """
+    axes, groups = draw.panels("ahead", axes, table, ["panel"], "name", "kind", "share", "low", "high")
+    names, kinds = list(table["name"].unique()), draw.series("ahead", table["kind"])
+    for ax, (panel,), rows in groups:
+        draw.name_rows(ax, names, guides=True, shown=ax.get_subplotspec().is_first_col())
+        ax.axvline(0.5, color=INK, lw=0.8, ls=":", zorder=0)
+        of_row = rows.groupby("name")["share"]
+        beside = (of_row.cumcount() - (of_row.transform("size") - 1) / 2) / of_row.transform("size").clip(lower=2)
+        place = draw.places(names, rows["name"], 0.8 * beside.to_numpy())
+        for kind, _, marker, ink in kinds:
+            of_kind = (rows["kind"] == kind).to_numpy()
+            draw.dots(ax, rows[of_kind], place[of_kind], "share", ink=ink, width=0.8, marker=marker, s=7, lw=0)
+        ax.set(title=panel, xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
+        ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
+    axes[len(axes) // 2].set_xlabel("share of labs in which it is ahead")
+    handles = [draw.handle(color=ink, marker=marker, ms=4, lw=1.2, label=kind) for kind, _, marker, ink in kinds]
+    return draw.legend_outside(axes, "upper right", handles)
 
 
 def taus(ax: Axes, table: pd.DataFrame, random: pd.Series, mean: tuple[float, float, float]) -> Axes:

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from samples import EFFECTS, drawn, names, segments, texts
+from samples import AHEAD, EFFECTS, dots, drawn, names, segments, texts
 
 from actlab.studies import robustness
 
@@ -18,6 +18,16 @@ def test_shares_have_a_row_a_statement_with_both_intervals_and_part_the_papers_f
     assert first == {((0.06, -0.13), (0.15, -0.13)), ((0.09, -0.13), (0.12, -0.13))}
     assert [(0.0, 1.5), (1.0, 1.5)] in segments(ax)  # between the origins
     assert {"by the mean loss", "by the typical loss", "a random order"} <= texts(ax)
+
+
+def test_dots_of_one_row_lie_side_by_side_in_it_and_one_alone_in_its_middle():
+    panels = drawn("ahead")
+    assert names(panels[0]) == ["over labs", "Snake"] and [ax.get_title() for ax in panels] == ["held-out", "far"]
+    first, other = (dict(part) for part in dots(panels[0]))
+    assert (first[0.1], other[0.2]) == (-0.2, 0.2) and (first[0.3], other[0.4]) == (0.8, 1.2)
+    assert {text.get_text() for text in panels[0].figure.legends[0].get_texts()} == {"a run", "another"}
+    alone = drawn("ahead", AHEAD[AHEAD["kind"] == "a run"])
+    assert [y for part in dots(*alone) for _, y in part] == [0.0, 1.0] * 2
 
 
 def test_taus_count_every_lab_and_show_what_random_orders_give():
