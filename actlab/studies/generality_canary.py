@@ -9,6 +9,7 @@ import numpy as np
 from actlab.activations import zoo
 from actlab.core.config import SUITES, LabConfig, LabsConfig, LabsFitnessConfig, LabsTaskConfig
 from actlab.lab import labs
+from actlab.lab.tasks import Suite
 from actlab.scoring.in_process import InProcess, one_thread, summary
 from actlab.studies import generality
 
@@ -17,15 +18,19 @@ FITNESS = LabsFitnessConfig(each=TASKS.each, clip=0.2)  # so low that some labs 
 PARTS = ((8, 9, 10, 11, 0, 1, 2, 3), (*range(4, 8), *range(12, 24)))
 
 
+def small(name: str, tasks: LabsTaskConfig = TASKS, dtype: str = "float64") -> Suite:
+    """A suite of labs whose networks are narrow and trained for a few steps."""
+    made = labs.suite(name, tasks)
+    few = tuple(replace(lab, steps=8, width=8, dtype=dtype) for lab in made.labs.labs)
+    return replace(made, labs=LabsConfig(few))
+
+
 def values() -> dict[str, float | int | str]:
     """Settings and tasks of the labs of each suite, and scores in them, whole and in parts."""
     found: dict[str, float | int | str] = {}
     with one_thread():
-        suites = {}
-        for name in SUITES:
-            made = labs.suite(name, TASKS)
-            few = tuple(replace(lab, steps=8, width=8, dtype="float64") for lab in made.labs.labs)
-            suites[name] = replace(made, labs=LabsConfig(few))
+        suites = {name: small(name) for name in SUITES}
+        for name, made in suites.items():
             found[f"{name} labs"] = "; ".join(map(repr, labs.settings(name, TASKS)))
             found[f"{name} tasks"] = "; ".join(f"{task.family} {task.label}" for task in made.tasks)
             arrays = {"train x": made.blind.train_x, "train y": made.blind.train_y, "ood x": made.blind.ood_x}
