@@ -84,7 +84,7 @@ def test_a_search_that_was_cut_off_goes_on_to_the_same_digest(run, tmp_path, lef
 
 
 def test_a_race_looks_at_whole_labs_as_many_of_each_stratum(run):
-    path, result, asked = run
+    path, _, asked = run
     parts = [chosen for _, chosen in asked if chosen is not None]
     assert len(parts) > 12 and {len(part) for part in parts} == {6 * EACH}
     for part in parts:
@@ -136,7 +136,7 @@ def test_fewer_labs_than_a_race_has_looks_for_are_trained_at_once(tmp_path):
 
 
 def test_a_parent_is_shown_with_its_mean_in_each_stratum(run):
-    path, result, _ = run
+    path, _, _ = run
     briefs = []
 
     class Keeps(Told):
