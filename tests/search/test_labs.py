@@ -41,7 +41,7 @@ class Told(Grammar):
 
     def __init__(self, stops=-1):
         super().__init__(batch_statistics=False)
-        self.name, self.stops = Grammar(batch_statistics=False).name, stops
+        self.stops = stops
 
     def propose(self, brief, generator):
         if brief.left <= self.stops:

@@ -165,7 +165,9 @@ def test_tuning_spends_the_evaluations_that_it_is_given_and_as_many_on_either_fo
     assert found.network_steps == spent * 24 * 10
     relu, *generations = laboratory.asked
     assert relu == ["relu"]
-    assert {len(asked) for asked in generations} == {min(10, evaluations // 2)}
+    size = min(10, evaluations // 2)
+    assert len(generations) == evaluations / size
+    assert {len(asked) for asked in generations} <= {size, size - 1}  # where two come to the same digits
     forms = [constants(asked[0])[2] for asked in generations]
     assert forms == sorted(forms, reverse=True) and 2 * sum(forms) == len(forms)
     assert all(low <= value <= high for asked in generations for source in asked
@@ -350,7 +352,7 @@ def losses_of(gaps, strata):
             values = base + of.get(suite, np.zeros(len(groups)))
             parts.append(pd.DataFrame({"arm": arm, "seed": seed, "suite": suite, "lab": range(len(groups)),
                                        "log_ood": values, "stratum": groups}))  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts).sort_values(["arm", "seed"], kind="stable", ignore_index=True)  # as records are
 
 
 def test_what_is_ahead_is_counted_in_labs_by_stratum_and_in_deep_ones_together():
