@@ -26,7 +26,7 @@ endif
 ifeq ($(filter venv conda,$(ENV)),)
 $(error ENV: wanted venv or conda; came '$(ENV)')
 endif
-ifneq ($(filter reproduce compare-search transfer multiverse lab-records report build/%,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce compare-search transfer multiverse generality lab-records report build/%,$(MAKECMDGOALS)),)
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(PROFILE))
 $(error PROFILE: wanted smoke, laptop or paper; came '$(PROFILE)')
 endif
@@ -45,7 +45,7 @@ export MKL_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse lab-records paper-lab records report clrs-data clrs-all notebooks-refresh readme lab screenshots clean
+.PHONY: help env lock test lint reproduce bench compare-search transfer multiverse generality lab-records paper-lab records report clrs-data clrs-all notebooks-refresh readme lab screenshots clean
 
 help: ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -108,6 +108,9 @@ transfer: $(STAMP) ## train functions on images, molecules and algorithms with P
 
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab multiverse --profile $(PROFILE)
+
+generality: $(STAMP) ## search in one lab and over many with PROFILE, judged in others, into records/; goes on if cut off
+	$(PY) -m actlab generality --profile $(PROFILE)
 
 lab-records: $(STAMP) ## train with random constants, seeds and learning rates of PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab lab-records --profile $(PROFILE)

@@ -17,8 +17,8 @@ from actlab.transfer import sweep
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = (
     "help", "env", "lock", "test", "lint", "reproduce", "bench", "compare-search", "transfer", "multiverse",
-    "lab-records", "paper-lab", "records", "clrs-data", "clrs-all", "notebooks-refresh", "report", "readme", "lab",
-    "screenshots", "clean",
+    "generality", "lab-records", "paper-lab", "records", "clrs-data", "clrs-all", "notebooks-refresh", "report",
+    "readme", "lab", "screenshots", "clean",
 )  # fmt: skip
 NOTEBOOKS = tuple(sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb") if "." not in path.stem))
 # Whose figures a notebook reads, through others too.
@@ -243,6 +243,7 @@ def test_reproduce_never_measures_times_since_its_tables_are_the_same_bytes_each
         ("compare-search", "ablation"),
         ("transfer", "transfer"),
         ("multiverse", "multiverse"),
+        ("generality", "generality"),
         ("lab-records", "lab-records"),
     ],
 )

@@ -59,7 +59,7 @@ FORMS = {  # of two constants each, with their bounds: those within which notebo
     "snake": ("x + a * torch.sin(b * x) ** 2", ((0.05, 4.0), (0.2, 5.0))),
     "gelu-sine": ("F.gelu(x, approximate='tanh') + a * torch.sin(b * x)", ((-1.0, 1.0), (0.2, 5.0))),
 }
-POPULATION = 10  # of differential evolution, a form
+POPULATION = 10  # of differential evolution, a form; fewer where its evaluations are fewer
 REFERENCES = ("relu", "gelu", "silu", "snake")
 JUDGED = ("held-out", "far")
 CLIPS = (0.5, 1.0, 2.0, np.inf)
@@ -197,7 +197,11 @@ def _half(strata: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _logs(laboratory: Laboratory, programs: Mapping[str, str], suite: str) -> pd.DataFrame:
-    """The mean over each lab's tasks of log_ood and log_train, by function and lab; programs that fail have no rows."""
+    """The mean over each lab's tasks of log_ood and log_train, by function and lab.
+
+    Raises:
+        ValueError: where a program is refused or fails.
+    """
     fitness, each = laboratory.profile.fitness, laboratory.profile.tasks.each
     losses = laboratory.scores(programs, suite)
     logs = {
@@ -253,7 +257,8 @@ def _tuned(laboratory: Laboratory, seed: int, evaluations: int) -> Chosen:
     """The best constants of each form by scipy's differential evolution over the search labs, and the better form."""
     fitness, best = laboratory.profile.fitness, (-np.inf, "")
     relu = laboratory.scores(["relu"], "search")["ood_mse"].to_numpy()
-    spent = 0
+    spent, own = 0, evaluations // len(FORMS)
+    population = min(POPULATION, own)
     for place, (form, bounds) in enumerate(FORMS.values()):
 
         def losses(points: np.ndarray, form: str = form) -> np.ndarray:
@@ -268,8 +273,8 @@ def _tuned(laboratory: Laboratory, seed: int, evaluations: int) -> Chosen:
             return np.array([-values[source] for source in sources])
 
         optimize.differential_evolution(
-            losses, bounds, rng=np.random.default_rng([seed, place]), popsize=POPULATION // 2, init="sobol", tol=0,
-            maxiter=evaluations // len(FORMS) // POPULATION - 1, polish=False, updating="deferred", vectorized=True,
+            losses, bounds, rng=np.random.default_rng([seed, place]), popsize=population // len(bounds), tol=0,
+            maxiter=own // population - 1, polish=False, updating="deferred", vectorized=True,
         )  # fmt: skip
     steps = spent * network_steps(laboratory.suites["search"], laboratory.profile)
     return Chosen(best[1], best[0], spent, float(steps), "")
@@ -374,7 +379,8 @@ def compared(losses: pd.DataFrame, design: Design) -> pd.DataFrame:
     """
     found, rows = by_run(losses, design, "gelu").query("stratum == 'all'"), []
     for suite, other in product(JUDGED, ["default lab", "random sampling", TUNED]):
-        ours, theirs = (found.query("suite == @suite and arm == @arm")["log_ratio"] for arm in ("over labs", other))
+        part = found[found["suite"] == suite].set_index("arm")["log_ratio"]
+        ours, theirs = part.loc[["over labs"]], part.loc[[other]]
         test = scipy_stats.ttest_ind(ours, theirs, equal_var=False)
         low, high = test.confidence_interval()
         row = {"suite": suite, "against": other, "n": len(ours), "difference": ours.mean() - theirs.mean()}
