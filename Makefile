@@ -109,7 +109,7 @@ transfer: $(STAMP) ## train functions on images, molecules and algorithms with P
 multiverse: $(STAMP) ## score functions in a hundred random labs with PROFILE, into records/; goes on if cut off
 	$(PY) -m actlab multiverse --profile $(PROFILE)
 
-generality: $(STAMP) ## search over labs and by three other ways with PROFILE, for hours, into records/; goes on if cut off
+generality: $(STAMP) ## search in one lab and over many with PROFILE, judged in others, into records/; goes on if cut off
 	$(PY) -m actlab generality --profile $(PROFILE)
 
 lab-records: $(STAMP) ## train with random constants, seeds and learning rates of PROFILE, into records/; goes on if cut off

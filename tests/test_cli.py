@@ -17,7 +17,7 @@ import messages_server as service
 import pytest
 
 from actlab.__main__ import VERBS, main
-from actlab.core import jobs, records
+from actlab.core import config, jobs, records
 from actlab.scoring.evaluator import Evaluator, Score
 from actlab.scoring.laboratory import Laboratory
 from actlab.search import archive
@@ -120,6 +120,25 @@ def test_a_search_ends_with_one_line_of_json_and_has_the_same_digest_at_one_and_
     assert reports[0]["held_out"]["tasks"] == 16
     assert "def activation(x)" in reports[0]["best"]["source"]
     assert reports[0]["final"]["fitness"] <= reports[0]["best"]["fitness"]
+
+
+def test_a_search_over_labs_ends_with_one_line_of_json_and_is_shown_and_goes_on_in_no_other_lab(tmp_path, capsys):
+    out = str(tmp_path / "run.sqlite")
+    options = ["search", "--profile", "smoke", "--evaluations", "6", "--pointwise", "--out", out]
+    assert main([*options, "--fitness", "labs"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    tasks = config.over_labs(config.profile("smoke")).tasks
+    assert report["held_out"]["tasks"] == tasks.held_out * tasks.each
+    assert report["evaluations"] == 6
+    assert main(["show", out, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["settings"]["about"]["fitness"]["each"] == tasks.each
+    assert shown["final"]["id"] == report["final"]["id"]
+    assert shown["digest"] == report["digest"]
+    assert main(["show", out]) == 0 and main(["show", out, "--program", str(report["final"]["id"])]) == 0
+    capsys.readouterr()
+    assert main(options) == 2
+    assert "wanted a run with about." in capsys.readouterr().err.splitlines()[-1]
 
 
 class Terminal(io.StringIO):
@@ -606,7 +625,8 @@ def test_a_verb_is_given_the_runner_that_the_options_ask_for(monkeypatch, capsys
      (["gpu-lab", "--scheduler", "x"], "unrecognized arguments: --scheduler x"),
      (["score", "relu", "--status"], "unrecognized arguments: --status"),
      *((([verb, option, count]), f"wanted a whole number from 1; got '{count}'")
-       for verb, option in (("transfer", "--seeds"), ("multiverse", "--labs"), ("ablation", "--evaluations"))
+       for verb, option in (("transfer", "--seeds"), ("multiverse", "--labs"), ("ablation", "--evaluations"),
+                            ("generality", "--seeds"))
        for count in ("0", "two"))],
 )  # fmt: skip
 def test_what_no_verb_takes_is_status_2(arguments, said, capsys):

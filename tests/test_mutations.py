@@ -58,7 +58,7 @@ NOTICED = {
     "the schedule": ("lab", "lab/training.py", "math.pi * step / steps", "math.pi * (step + 1) / steps"),
     "the clamp": ("lab", "core/stats.py", "return np.where(np.isfinite", "return 2 * np.where(np.isfinite"),
     "a task's formula": ("lab", "lab/feynman.py", "pr * V / (gamma - 1)", "pr * V / (gamma - 0.9)"),
-    "a setting of random labs": ("multiverse", "lab/variant.py", "settings.gain", "1.01 * settings.gain"),
+    "a setting of random labs": ("multiverse", "lab/training.py", "* config.gain", "* 1.01 * config.gain"),
     "the seed in the job runner": ("transfer", "transfer/sweep.py", "rng(job.seed)", "rng(job.seed + 1)"),
     "an augmentation": ("transfer", "transfer/image_data.py", "(2 * most + 1, size=2)", "(2 * most, size=2)"),
     "a rule of placement on islands": (

@@ -171,6 +171,11 @@ class LabsFitnessConfig(FitnessConfig):
     clip: float = 1.0  # of what a lab adds, either way
 
 
+def fitness_config(data: Mapping[str, Any]) -> FitnessConfig:
+    """The inverse of `asdict`, also after JSON."""
+    return LabsFitnessConfig(**data) if "clip" in data else FitnessConfig(**data)
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a candidate may cost, and when it is ended. All [ours]; far above what an honest one needs."""
@@ -251,7 +256,7 @@ PROFILES = {profile.name: profile for profile in (_SMOKE, _LAPTOP, _PAPER)}
 
 def over_labs(given: Profile) -> Profile:
     """The profile with fitness and suites over labs, in place of the default lab's; smoke has few labs."""
-    few = {"calibration": 6, "search": 6, "held_out": 12, "far": 7} if given.name == "smoke" else {}
+    few = {"calibration": 12, "search": 6, "held_out": 12, "far": 14} if given.name == "smoke" else {}
     fitness = LabsFitnessConfig(each=LabsTaskConfig.each)
     return replace(given, tasks=LabsTaskConfig(**few), fitness=fitness)
 

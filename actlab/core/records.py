@@ -428,7 +428,7 @@ class Records:
             table = pd.read_parquet(data)
             return table.astype(dict.fromkeys(table.select_dtypes("float32").columns, "float64"))
         words = {"key": str, "mark": str}  # some digests read as a number, such as 3e4971315396
-        return pd.read_csv(data, keep_default_na=False, na_values={"value": [""]}, dtype=words)
+        return pd.read_csv(data, keep_default_na=False, na_values={"value": [""], "fitness": [""]}, dtype=words)
 
     def _whole(self, path: Path) -> bytes:
         return files.read(path, f"{_restored(path)}; without {self.folder} the same run makes all of it anew")

@@ -9,7 +9,9 @@
 - `compiled`: the same training by compiled C;
 - `backends`: which of the two trains what;
 - `reference`: the same training as a reader would write it first;
-- `variant`: a lab with settings of its own.
+- `variant`: a lab with settings of its own;
+- `distribution`: what labs are drawn from;
+- `labs`: suites whose tasks lie in many labs.
 """
 
 from actlab import face

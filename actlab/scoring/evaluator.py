@@ -195,7 +195,8 @@ class Evaluator:
         if backends.excuse(lab) is not None:
             return {}
         points = TaskConfig().ood_points if suite is None else self.suites[suite].ood_y.shape[1]
-        return {"shapes": backends.shapes(self._lab(suite, lab), points), "dtype": lab.dtype}
+        own = self._lab(suite, lab)
+        return {"shapes": backends.shapes(own, points), "dtype": own.dtype}
 
     def _lab(self, suite: str | None, lab: LabConfig) -> LabConfig | LabsConfig:
         """The labs of a suite that has its own, in place of the one that was asked for."""
@@ -244,7 +245,8 @@ class Evaluator:
             suite: its name.
             config: of the training.
             seed: of initial weights and batches, common to all programs.
-            chosen: places of the tasks on which alone it is trained and scored, in this order; all by default.
+            chosen: places of the tasks on which alone it is trained and scored, in this order; all by default. A
+                fitness over labs takes `config.each` of them after another as one lab.
 
         Raises:
             ValueError: where the suite is not one of this evaluator's, or the device is not the CPU.

@@ -20,7 +20,7 @@ from actlab.activations import zoo
 from actlab.candidates.program import check
 from actlab.core.config import FAMILIES, SUITES, LabConfig, LabsTaskConfig, Profile, TaskConfig, cores
 from actlab.core.jobs import as_they_come
-from actlab.core.records import PROTOCOLS, Records, Store
+from actlab.core.records import PROTOCOLS, Family, Records, Store
 from actlab.lab import labs, tasks
 from actlab.scoring.evaluator import Evaluator, Pending
 
@@ -98,16 +98,16 @@ class Laboratory:
             programs: source by name, or names of the zoo.
             suite: calibration, search, held-out, far or in-distribution.
             seeds: of initial weights and batches.
-            learning_rates: in place of the profile's own; none for that.
+            learning_rates: in place of the profile's own; none for that, nor over labs, which have rates of their own.
 
         Returns:
             The columns `COLUMNS`.
 
         Raises:
-            ValueError: where a program is refused or fails; says which and why.
+            ValueError: where a program is refused or fails; says which and why. Or where labs are given rates.
         """
         asked = self.asked(programs, suite, seeds, learning_rates)
-        keys = {ask: PROTOCOLS["lab"].key(description) for ask, description in asked.items()}
+        keys = {ask: self._family.key(description) for ask, description in asked.items()}
         tables = {keys[ask]: self.found(description) for ask, description in asked.items()}
         missing = {keys[ask]: (ask[0], description) for ask, description in asked.items() if tables[keys[ask]] is None}
         tables.update(self._compute(missing))
@@ -122,6 +122,8 @@ class Laboratory:
         learning_rates: Sequence[float] = (),
     ) -> dict[tuple[str, int, float], dict[str, Any]]:
         """By function, seed and rate, all that determines the losses that `scores` of the same arguments looks for."""
+        if learning_rates and isinstance(self.profile.tasks, LabsTaskConfig):
+            raise ValueError(f"wanted no learning rates over labs, which have their own; got {learning_rates}")
         rates = learning_rates or (self.profile.lab.learning_rate,)
         return {
             (name, seed, rate): self._description(source, suite, seed, replace(self.profile.lab, learning_rate=rate))
@@ -130,9 +132,14 @@ class Laboratory:
             for seed in seeds
         }
 
+    @property
+    def _family(self) -> Family:
+        """Of records: the one whose canary runs what makes these losses."""
+        return PROTOCOLS["generality" if isinstance(self.profile.tasks, LabsTaskConfig) else "lab"]
+
     def found(self, description: Mapping[str, Any]) -> pd.DataFrame | None:
         """The losses, committed or in the store, also as a part of all tasks' losses; None where there are none."""
-        table = self._recorded.get(PROTOCOLS["lab"].key(description))
+        table = self._recorded.get(self._family.key(description))
         if table is None:
             table = self.store.load(description)
         if table is None and "only" in description:
@@ -153,7 +160,7 @@ class Laboratory:
         """All that determines a program's losses; the size of a stack, which changes rounding alone, does not count."""
         limited = {"only": list(self.only[suite])} if suite in self.only else {}
         return limited | {
-            "family": "lab",
+            "family": self._family.name,
             "kind": "losses",
             "source": check(source).source,
             "suite": suite,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actlab.core import stats
-from actlab.core.config import FitnessConfig, Profile
+from actlab.core.config import Profile, fitness_config
 from actlab.scoring.commands import command
 from actlab.search import runs, selection
 from actlab.search.archive import ENDED, ArchiveError, Entry
@@ -33,7 +33,7 @@ def run(path: Path, bills: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
         return finite({"run": str(path), "settings": meta, "candidates": 0})
     ended = [entry.ended for entry in found.entries[1:]]
     briefs, fitness = {entry.id: _brief(entry) for entry in found.entries}, meta.get("about", {}).get("fitness")
-    final = fitness and selection.final(found.entries, found.moves, FitnessConfig(**fitness))
+    final = fitness and selection.final(found.entries, found.moves, fitness_config(fitness))
     authors = runs.authors_of(found, bills, replayed)
     report = {
         "run": str(path),

@@ -145,10 +145,10 @@ def verdicts(laboratory: Laboratory, found: Entry) -> pd.DataFrame:
 def _gains_on(
     laboratory: Laboratory, programs: Iterable[Entry], suite: str
 ) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """What each task of a suite adds to the programs' fitness there, [tasks] by id; and the tasks' families."""
+    """What each task or lab of a suite adds to the programs' fitness there, by id; and the family of each."""
     relu = laboratory.scores(["relu"], suite)
     losses = laboratory.scores({str(entry.id): entry.source for entry in programs}, suite)
     reference, config = relu["ood_mse"].to_numpy(), laboratory.profile.fitness
     parts = losses.groupby("function", sort=False)["ood_mse"]
     found = {int(name): contributions(part.to_numpy(), reference, config) for name, part in parts}
-    return found, relu["family"].to_numpy()
+    return found, relu["family"].to_numpy()[:: config.each]

@@ -6,14 +6,15 @@
 - `constants`: learned against fixed constants;
 - `spectra`: what networks learn by frequency;
 - `bands`: statistics of that;
-- `distribution`: what labs are drawn from;
 - `multiverse`: many such labs: the verb multiverse;
 - `robustness`: claims over them;
+- `generality`: searches over labs, and what they find: the verb generality;
 - `coverage`: how often intervals hold the mean;
 - `claim_rules`: the rule of each claim's verdict;
 - `committed`: the verb records;
 - `lab_canary`: notices code that trains or scores otherwise;
-- `multiverse_canary`: notices a multiverse of other code.
+- `multiverse_canary`: notices a multiverse of other code;
+- `generality_canary`: notices other labs, or another score over them.
 """
 
 from actlab import face

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
 
 from actlab.activations import zoo
 from actlab.core import stats
@@ -49,6 +50,7 @@ def values() -> dict[str, float | int | str]:
             | _descriptions(given)
             | _networks(search)
             | (_learned(held_out) | _observed(search))
+            | _by_torch(search)
         )
 
 
@@ -161,6 +163,16 @@ def _observed(suite: tasks.Suite) -> dict[str, float]:
     for part, table in spectra._observed(function, suite, replace(LAB, depth=2), 1).items():
         found |= _columns(part, table)
     return found
+
+
+def _by_torch(suite: tasks.Suite) -> dict[str, float]:
+    """What torch trains where C would do: GELU by its passes as they are rewritten, and gradients that are noted."""
+    found: dict[str, float] = {}
+    for layer, weight in enumerate(training.train(zoo.gelu, suite.blind, LAB, 3, (7, 2)).weights):
+        found |= summary(f"GELU's weight {layer}", weight)
+    start = training.Start.of(suite.blind, LAB, 1, (0, 5))
+    networks, norms, losses = spectra._by_autograd(torch.tanh, start, LAB)
+    return found | summary("noted norms", norms) | summary("noted losses", losses) | summary("last", networks.biases[0])
 
 
 def _columns(name: str, table: pd.DataFrame) -> dict[str, float]:

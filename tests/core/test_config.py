@@ -1,9 +1,23 @@
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from actlab.core.config import PROFILES, LabConfig, profile
+from actlab.core.config import (
+    PROFILES,
+    FitnessConfig,
+    LabConfig,
+    LabsConfig,
+    LabsFitnessConfig,
+    LabsTaskConfig,
+    Limits,
+    VariantConfig,
+    fitness_config,
+    lab_config,
+    over_labs,
+    profile,
+)
 from actlab.core.records import digest
 
 
@@ -43,3 +57,28 @@ def test_a_profile_is_the_same_plain_data_as_ever_so_that_kept_records_are_found
     }  # fmt: skip
     found = {name: digest({"lab": one.lab})[:12] for name, one in PROFILES.items()}
     assert found == {"smoke": "827c3919f5b9", "laptop": "ba25c05c26b3", "paper": "ba25c05c26b3"}
+
+
+def test_settings_of_labs_and_of_fitness_come_back_from_json_as_what_they_were():
+    one, many = LabConfig(steps=7), LabsConfig((VariantConfig(gain=2.0, seed=5), VariantConfig(schedule="constant")))
+    for lab in (one, many):
+        assert lab_config(json.loads(json.dumps(asdict(lab)))) == lab
+    for fitness in (FitnessConfig(floor=1e-5), LabsFitnessConfig(each=4, clip=0.5)):
+        found = fitness_config(json.loads(json.dumps(asdict(fitness))))
+        assert found == fitness and type(found) is type(fitness)
+
+
+def test_a_profile_over_labs_has_another_fitness_and_other_suites_and_nothing_else():
+    for name, one in PROFILES.items():
+        over = over_labs(one)
+        assert replace(over, tasks=one.tasks, fitness=one.fitness) == one
+        assert over.fitness.each == over.tasks.each == 4
+        assert over.fitness.floor == one.fitness.floor and over.fitness.clamp == one.fitness.clamp
+        few = LabsTaskConfig(calibration=12, search=6, held_out=12, far=14)
+        assert over.tasks == (few if name == "smoke" else LabsTaskConfig())
+
+
+def test_the_work_of_several_labs_is_the_most_of_any_so_that_none_is_ended_too_soon():
+    small, large = VariantConfig(steps=10, width=4), VariantConfig(steps=1000, width=64)
+    assert LabsConfig((small, large, small)).work == large.work
+    assert Limits().seconds(LabsConfig((small, large)), 8) == Limits().seconds(large, 8)

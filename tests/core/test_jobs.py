@@ -151,6 +151,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_interrupted_or_killed_leaves_what_is_done_and_no_worker(tmp_path, by):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it runs in the background ignore it
     (tmp_path / "main.py").write_text(SCRIPT)
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
     process = subprocess.Popen(

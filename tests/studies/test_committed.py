@@ -10,11 +10,15 @@ from actlab.core.records import PROTOCOLS, ROOT, Family
 from actlab.studies import committed
 from actlab.transfer import sweep
 
+TO_COME = {"generality"}  # runs whose records may not be there yet
+
 
 @pytest.fixture
 def canaries(monkeypatch):
     """By family, the canary's numbers: those beside its records, for a test to change; and code that made none."""
-    files = {name: next((ROOT / "records" / "canaries").glob(f"{name}-*.json")) for name in PROTOCOLS}
+    names = {records.family for records in committed.every().values() if len(records.jobs)}
+    assert names >= PROTOCOLS.keys() - TO_COME
+    files = {name: next((ROOT / "records" / "canaries").glob(f"{name}-*.json")) for name in names}
     values = {name: json.loads(path.read_text())["values"] for name, path in files.items()}
     monkeypatch.setattr(Family, "values", lambda self: dict(values[self.name]))
     monkeypatch.setattr(Family, "mark", lambda self: "0" * 12)
@@ -23,13 +27,15 @@ def canaries(monkeypatch):
 
 def test_every_record_is_there_and_would_be_made_again_where_the_canaries_are_equal(canaries, capsys):
     table = committed.summary().set_index("verb")
-    assert table["canary"].eq("equal").all() and table["anew"].eq(0).all()
+    there = table[table["records"] > 0]
+    assert set(table.index) - set(there.index) <= TO_COME
+    assert table["canary"].eq("equal").all() and there["anew"].eq(0).all()
     assert table["family"].to_dict() == {
         "lab-records": "lab", "gpu-lab": "lab", "multiverse": "multiverse", "ablation": "search",
-        "transfer": "transfer",
+        "generality": "generality", "transfer": "transfer",
     }  # fmt: skip
     assert table["records"].to_dict() == {name: len(records.jobs) for name, records in committed.every().items()}
-    assert table["made"].str.match(r"code [0-9a-f]{8}, numpy \S+ python \S+ scipy \S+ torch \S+$").all()
+    assert there["made"].str.match(r"code [0-9a-f]{8}, numpy \S+ python \S+ scipy \S+ torch \S+$").all()
     assert main(["records"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(table) and lines[0].split() == (
@@ -51,5 +57,5 @@ def test_what_a_verb_is_asked_for_beyond_its_records_is_counted(canaries, monkey
     laptop = sweep.DESIGNS["laptop"]
     more = replace(laptop, seeds=dict(laptop.seeds, images=12))
     monkeypatch.setitem(sweep.DESIGNS, "laptop", more)
-    anew = committed.summary().set_index("verb")["anew"]
+    anew = committed.summary().set_index("verb").query("records > 0")["anew"]
     assert anew["transfer"] == 2 * len(laptop.functions) and anew.drop("transfer").eq(0).all()

@@ -29,7 +29,7 @@ def gaps(drawn, ahead):
 
 def test_settings_are_those_of_every_judged_lab_and_of_its_stratum(drawn):
     table = correlates.settings(SMOKE)
-    assert Counter(table["suite"]) == {"held-out": 12, "far": 7}
+    assert Counter(table["suite"]) == {"held-out": 12, "far": 14}
     of_one = drawn["stratum"].str.startswith("one layer")
     assert len(drawn) == 240 and drawn.loc[of_one, "depth"].eq(1).all() and drawn.loc[~of_one, "depth"].gt(1).all()
 

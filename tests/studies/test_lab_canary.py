@@ -22,13 +22,13 @@ COVERED = {
     "lab.feynman": Counted(left_out="_equations"),
     "lab.tasks": Counted(left_out="smooth_networks splines"),  # in the canary of generality
     # What torch's operations become is held against torch, one by one, in the tests of `lab.operations`.
-    "lab.tracing": Counted(left_out="_Steps _single _simpler _rewrite_gelu _gelu _gelu_backward"),
+    "lab.tracing": Counted(left_out="_Steps _single"),
     "lab.training": Counted(left_out=""),
     "scoring.worker": Counted(left_out="warm_up"),
     "scoring.evaluator": Counted(left_out="Score Evaluator._send"),
     "core.stats": Counted(only="clamped log_losses mean_log"),
     "studies.constants": Counted(only="Trained train _predicted _tables"),
-    "studies.spectra": Counted(left_out="study train _by_autograd _train_stack"),
+    "studies.spectra": Counted(left_out="study"),
     "studies.trust": Counted(only="_histograms"),
 }
 
