@@ -8,8 +8,11 @@ import pytest
 
 from actlab.activations import zoo
 from actlab.core import config
+from actlab.core.records import Store
 from actlab.scoring.laboratory import Laboratory
 from actlab.studies import correlates, generality
+
+pytestmark = pytest.mark.usefixtures("quick_canaries")
 
 SMOKE = config.profile("smoke")
 
@@ -93,9 +96,9 @@ def test_a_hypothesis_fails_where_the_other_half_goes_the_other_way():
     assert (found["hypothesis"], found["spearman"], found["verdict"]) == ("more", -1.0, "fails")
 
 
-def test_properties_are_those_of_known_functions_and_of_pointwise_ones_alone(warm_sandboxes):
+def test_properties_are_those_of_known_functions_and_of_pointwise_ones_alone(warm_sandboxes, tmp_path):
     programs = {name: zoo.program_source(name) for name in ("relu", "gelu", "snake", "tanh", "turbulent")}
-    with Laboratory(SMOKE, 1) as laboratory:
+    with Laboratory(SMOKE, 1, Store(tmp_path)) as laboratory:
         found = correlates.properties(laboratory, programs).set_index("function")
     assert list(found.index) == ["relu", "gelu", "snake", "tanh"]
     assert found.loc["gelu", "slope at 0"] == pytest.approx(0.5, abs=1e-6)
