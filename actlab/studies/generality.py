@@ -4,8 +4,8 @@
 
 The paper selects in one lab. Here searches select in that lab or over 24 labs drawn at random (`actlab.lab.labs`), and
 beside them stand random sampling of the same grammar and tuned constants of two published forms. The final choice of
-each run is scored in held-out labs and in far ones, which no arm has seen, beside the zoo's pointwise functions. One run after
-another is entered into the records, and a search that was cut off is resumed.
+each run is scored in held-out labs and in far ones, which no arm has seen, beside the zoo's pointwise functions. One
+run after another is entered into the records, and a search that was cut off is resumed.
 
 Rules that were written before any of these searches was run:
 - the winner is, of the arm `over labs`, the final choice with the highest fitness over the search labs;
