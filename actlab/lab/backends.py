@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from actlab.core.config import LabConfig, LabsConfig
-from actlab.lab import compiled, training
-from actlab.lab.operations import Unlisted
-from actlab.lab.tracing import Function, listed
+from actlab.lab import batch_statistics, compiled, training
+from actlab.lab.operations import Unlisted, checked
+from actlab.lab.tracing import Function, listed, listed_with_sums
 from actlab.lab.training import Networks, Start
 from actlab.lab.training_view import TrainingView
 
@@ -107,9 +107,30 @@ def steps_of(
     if why is not None:
         return None, why
     try:
-        return listed(function, shapes(config, points), getattr(torch, config.dtype), constants), None
+        return lists(function, shapes(config, points), getattr(torch, config.dtype), constants), None
     except Unlisted as error:
         return None, str(error)
+
+
+def lists(
+    function: Callable[..., torch.Tensor], given: Sequence[tuple[int, int]], dtype: torch.dtype, constants: int = 0
+) -> Any:
+    """A function's list of operations, or, where it sees its batch, its lists; plain data. See `tracing.listed`.
+
+    Raises:
+        Unlisted: where it has neither.
+    """
+    try:
+        return listed(function, given, dtype, constants)
+    except Unlisted:
+        if constants:
+            raise
+        return listed_with_sums(function, given, dtype)
+
+
+def checked_lists(steps: Any) -> Any:
+    """What `lists` gives, if it is such; raises Unlisted else."""
+    return batch_statistics.checked_lists(steps) if isinstance(steps, dict) else checked(steps)
 
 
 def by_steps(steps: Any, start: Start, config: LabConfig, constants: np.ndarray | None = None, **more: Any) -> Trained:
@@ -121,7 +142,7 @@ def by_steps(steps: Any, start: Start, config: LabConfig, constants: np.ndarray 
     """
     act = compiled.compiled(steps, config.dtype, 0 if constants is None else constants.shape[-1])
     networks = compiled.train(act, start, config, constants=constants, **more)
-    return Trained(networks, lambda x, batch=None: compiled.predict(act, networks, x, constants), "compiled")
+    return Trained(networks, lambda x, batch=None: compiled.predict(act, networks, x, constants, batch), "compiled")
 
 
 Labs = list[tuple[LabConfig, Sequence[int], Start]]  # each with the places of its tasks, and where they begin

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import torch
 
 from actlab.core.config import LabConfig
 from actlab.core.records import ROOT
+from actlab.lab import batch_statistics
 from actlab.lab.operations import c_source
 from actlab.lab.training import ADAM, FACTORS, Networks, Start
 
@@ -38,7 +40,20 @@ class Uncompiled(RuntimeError):
 
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in ("inputs", "units", "used", "depth", "batch", "constants")]
+    _fields_ = [(name, ctypes.c_long) for name in ("inputs", "units", "used", "depth", "batch", "constants", "sums")]
+
+
+class _Functions(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("act", "forward", "backward")]
+
+
+@dataclass(frozen=True)
+class Act:
+    """A compiled function: for batches, and for all points as one, which differ where it sees its batch."""
+
+    batch: _Functions
+    whole: _Functions
+    sums: int = 0  # that it keeps as arrays
 
 
 @cache
@@ -64,9 +79,9 @@ def _text(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _function(dtype: str, source: str) -> ctypes.c_void_p:
+def _functions(dtype: str, source: str, *names: str) -> _Functions:
     library = _library(dtype, source, "-O2")
-    return ctypes.cast(library.act, ctypes.c_void_p)
+    return _Functions(**{name: ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in names})
 
 
 def _library(dtype: str, source: str, *flags: str) -> ctypes.CDLL:
@@ -107,11 +122,11 @@ def _machine() -> tuple[str, ...]:
     return compiler, version, *sorted(set(kinds))
 
 
-def compiled(steps: Any, dtype: str, constants: int = 0) -> ctypes.c_void_p:
-    """The address of a function's value and slope, and partial derivatives.
+def compiled(steps: Any, dtype: str, constants: int = 0) -> Act:
+    """A function's value and slope, and partial derivatives; or value and derivative of one that sees its batch.
 
     Args:
-        steps: its list of operations, which is checked.
+        steps: its list of operations, or lists, which are checked.
         dtype: float32 or float64.
         constants: how many it learns.
 
@@ -119,11 +134,16 @@ def compiled(steps: Any, dtype: str, constants: int = 0) -> ctypes.c_void_p:
         Unlisted: where the list is none.
         Uncompiled: where it cannot be compiled here.
     """
-    return _function(dtype, c_source(steps, constants))
+    if not isinstance(steps, dict):
+        return Act(*[_functions(dtype, c_source(steps, constants), "act")] * 2)
+    steps = batch_statistics.checked_lists(steps)
+    batch, whole = (_functions(dtype, batch_statistics.c_source(steps[part]), "forward", "backward")
+                    for part in batch_statistics.PARTS)  # fmt: skip
+    return Act(batch, whole, max(map(batch_statistics.sums, steps.values())))
 
 
 def train(
-    act: ctypes.c_void_p,
+    act: Act,
     start: Start,
     config: LabConfig,
     ended: Callable[[], None] = lambda: None,
@@ -141,7 +161,9 @@ def train(
         constants: the function's learned constants [models, layers, constants], which are trained in place.
     """
     units = _padded(config.width, config.dtype)
-    shape = _Shape(start.x.shape[-1], units, config.width, config.depth, start.index.shape[1], _count(constants))
+    shape = _Shape(
+        start.x.shape[-1], units, config.width, config.depth, start.index.shape[1], _count(constants), act.sums
+    )
     library, packed = _trainer(config.dtype), _packed(start.networks, shape, constants)
     x, y = (np.ascontiguousarray(tensor.numpy()) for tensor in (start.x, start.y[..., 0]))
     index = np.ascontiguousarray(start.index.numpy(), dtype=np.int64)
@@ -149,7 +171,9 @@ def train(
     for model in range(len(x)):
         ended()
         arrays = x[model], y[model], index, rates, packed[model], None if notes is None else notes[model]
-        status = library.train(act, ctypes.byref(shape), ctypes.c_long(len(index)), *map(_address, arrays))
+        status = library.train(
+            ctypes.byref(act.batch), ctypes.byref(shape), ctypes.c_long(len(index)), *map(_address, arrays)
+        )
         if status:
             raise MemoryError("wanted memory for a network's training; got none")
     if constants is not None:
@@ -158,11 +182,15 @@ def train(
 
 
 def predict(
-    act: ctypes.c_void_p, networks: Networks, x: torch.Tensor, constants: np.ndarray | None = None
+    act: Act, networks: Networks, x: torch.Tensor, constants: np.ndarray | None = None, batch: int | None = None
 ) -> torch.Tensor:
-    """Predictions [models, points] at x [models, points, features] of networks of the same type; else as `train`."""
-    depth = len(networks.weights) - 1
-    shape = _Shape(x.shape[-1], 0, networks.weights[0].shape[2], depth, 1, _count(constants))
+    """Predictions [models, points] at x [models, points, features] of networks of the same type; else as `train`.
+
+    A function that sees its batch is given `batch` points at a time, as its list wants them, or all at once.
+    """
+    depth, size = len(networks.weights) - 1, batch or x.shape[1]
+    shape = _Shape(x.shape[-1], 0, networks.weights[0].shape[2], depth, size, _count(constants), act.sums)
+    functions = act.batch if batch else act.whole
     dtype = str(x.dtype).removeprefix("torch.")
     shape.units = _padded(shape.used, dtype)
     packed, points = _packed(networks, shape, constants), np.ascontiguousarray(x.numpy())
@@ -170,7 +198,7 @@ def predict(
     for model in range(len(points)):
         arrays = points[model], packed[model], out[model]
         status = _trainer(dtype).predict(
-            act, ctypes.byref(shape), ctypes.c_long(points.shape[1]), *map(_address, arrays)
+            ctypes.byref(functions), ctypes.byref(shape), ctypes.c_long(points.shape[1]), *map(_address, arrays)
         )
         if status:
             raise MemoryError("wanted memory for a network's predictions; got none")

@@ -12,7 +12,7 @@ partial derivatives by them are further results.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,8 +94,14 @@ class Unlisted(ValueError):
     """A function that is no list of the table's operations; says why."""
 
 
-def checked(steps: Any, constants: int = 0) -> list[list[Any]]:
-    """The list, if it is one, of a function of so many learned constants.
+def checked(steps: Any, constants: int = 0, inputs: int = 1, table: Mapping[str, Operation] = TABLE) -> list[list[Any]]:
+    """The list, if it is one.
+
+    Args:
+        steps: what should be one.
+        constants: how many the function learns.
+        inputs: how many it has besides.
+        table: of what its steps may be.
 
     Raises:
         Unlisted: where it has another form, is too long, or has a step that is none of the table's.
@@ -105,11 +111,11 @@ def checked(steps: Any, constants: int = 0) -> list[list[Any]]:
         raise Unlisted(f"wanted 1 to {MOST} steps, and {results} numbers of steps")
     if not all(type(i) is int for i in steps[-results:]):
         raise Unlisted(f"wanted {results} numbers of steps as the last entries")
-    kinds = [NUMBER] * (1 + constants)
+    kinds = [NUMBER] * (inputs + constants)
     for place, step in enumerate(steps[:-results], 1):
-        if not isinstance(step, list) or not step or not isinstance(step[0], str) or step[0] not in TABLE:
+        if not isinstance(step, list) or not step or not isinstance(step[0], str) or step[0] not in table:
             raise Unlisted(f"step {place}: wanted an operation of the table")
-        operation = TABLE[step[0]]
+        operation = table[step[0]]
         if len(step) - 1 != len(operation.arguments):
             raise Unlisted(f"step {place}: {step[0]} wants {len(operation.arguments)} arguments; got {len(step) - 1}")
         for argument, wanted in zip(step[1:], operation.arguments, strict=True):
@@ -145,16 +151,9 @@ def c_source(steps: Any, constants: int = 0) -> str:
         Unlisted: where the list is none.
     """
     given = [f"        const vec s{place} = (vec){{}} + constants[{place - 1}];" for place in range(1, constants + 1)]
-    body, used = [_OPENING, *given], set()
-    for place, (name, *arguments) in enumerate(checked(steps, constants)[: -2 - constants], 1 + constants):
-        operation = TABLE[name]
-        used.add(name)
-        kind = "vec" if operation.result == NUMBER else "lanes"
-        body.append(f"        const {kind} s{place} = {operation.text.format(*map(_text, arguments))};")
-    declared = [
-        _declared(name, count) for count in (1, 2) for name in sorted(used & {*VECTOR[count], *ELEMENTS[count]})
-    ]
-    value, slope, *partials = map(_text, steps[-2 - constants :])
+    listed = checked(steps, constants)[: -2 - constants]
+    body = [_OPENING, *given, *(f"        {step_text(i, step)}" for i, step in enumerate(listed, 1 + constants))]
+    value, slope, *partials = map(argument_text, steps[-2 - constants :])
     ending = [
         f"        *(loose *)(value + i) = {value};",
         f"        *(loose *)(slope + i) = {slope};",
@@ -163,7 +162,20 @@ def c_source(steps: Any, constants: int = 0) -> str:
         "}",
         "",
     ]
-    return "\n".join([*declared, *body, *ending])
+    return "\n".join([*declarations(listed), *body, *ending])
+
+
+def step_text(place: int, step: Sequence[Any]) -> str:
+    """The C of a step of the table that is not a sum."""
+    name, *arguments = step
+    kind = "vec" if TABLE[name].result == NUMBER else "lanes"
+    return f"const {kind} s{place} = {TABLE[name].text.format(*map(argument_text, arguments))};"
+
+
+def declarations(steps: Sequence[Sequence[Any]]) -> list[str]:
+    """What stands before functions that call the C library as these steps do."""
+    used = {name for name, *_ in steps}
+    return [_declared(name, count) for count in (1, 2) for name in sorted(used & {*VECTOR[count], *ELEMENTS[count]})]
 
 
 def _declared(name: str, count: int) -> str:
@@ -181,5 +193,6 @@ void act(const T *z, const T *constants, long n, T *value, T *slope, T *partials
         const vec s0 = *(const loose *)(z + i);"""
 
 
-def _text(argument: int | float) -> str:
+def argument_text(argument: int | float) -> str:
+    """The C of an argument of a step."""
     return f"s{argument}" if isinstance(argument, int) else f"K({argument!r})"

@@ -19,6 +19,7 @@ from torch import fx
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from actlab.lab.batch_statistics import PARTS, SUMS
 from actlab.lab.operations import MOST, TABLE, TRUTH, Unlisted
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -161,8 +162,30 @@ def listed(
     return both
 
 
-def _listed(module: fx.GraphModule, like: torch.Tensor, constants: int) -> list[Any]:
-    steps = _Steps(like, constants)
+def listed_with_sums(function: Function, shapes: Sequence[tuple[int, int]], dtype: torch.dtype) -> dict[str, list[Any]]:
+    """A function that sees its batch as `actlab.lab.batch_statistics` has it; the arguments are those of `listed`.
+
+    Args:
+        function: of one model's [batch, features].
+        shapes: of a batch in training, and of all points.
+        dtype: of what it is given.
+
+    Raises:
+        Unlisted: where it has an operation that the table lacks, or the shapes are not such.
+    """
+    if len(shapes) != 2 or shapes[1][0] % shapes[0][0]:
+        raise Unlisted(f"wanted sums over batches of one lab that make up all points; got the shapes {shapes}")
+    found = {}
+    for part, shape in zip(PARTS, shapes, strict=True):
+        if shape[0] == shape[1]:
+            raise Unlisted(f"wanted sums whose axes can be told apart; got the shape {shape}")
+        like = torch.zeros(1, *shape, dtype=dtype)
+        found[part] = _listed(_joint(function, like, _simpler()), like, 0, _StepsWithSums)
+    return found
+
+
+def _listed(module: fx.GraphModule, like: torch.Tensor, constants: int, kind: type[_Steps] | None = None) -> list[Any]:
+    steps = (kind or _Steps)(like, constants)
     for node in module.graph.nodes:
         steps.take(node)
     return steps.made
@@ -183,7 +206,7 @@ _NAMES = {"sgn": "sign", "round": "rint"} | {
     f"{kind}_{name}": name for kind in ("logical", "bitwise") for name in ("and", "or", "xor", "not")
 }
 _OF_TRUTHS = {"mul": "and", "add": "or"}
-_POWERS = {1.0: (), 2.0: ("mul",), 3.0: ("mul", "mul")}
+_SUMS = ("sum", "mean", "var")
 
 Ref = int | float | bool
 
@@ -204,13 +227,17 @@ class _Steps:
             Unlisted: where that is not in the table.
         """
         if node.op == "placeholder":
-            self._refs[node] = len(self._refs) - 1 if self._refs else 1.0  # d comes first
+            self._refs[node] = self._input(len(self._refs))
         elif node.op == "output":
             self.made += [self._held(self.number(self._of(result))) for result in node.args[0]]
         elif node.op == "get_attr":
             self._refs[node] = _single(getattr(node.graph.owning_module, node.target))
         else:
             self._call(node)
+
+    def _input(self, place: int) -> Ref:
+        """What a placeholder stands for; d, which comes first, is 1, so that the gradient is the slope."""
+        return place - 1 if place else 1.0
 
     def _call(self, node: fx.Node) -> None:
         if not isinstance(node.target, torch._ops.OpOverload):
@@ -219,7 +246,7 @@ class _Steps:
         name, made = full.removesuffix("_"), node.meta["val"]
         if not isinstance(made, torch.Tensor):
             raise Unlisted(f"{name} is not in the table")
-        if made.numel() > 1 and (made.shape != self.like.shape or not self._fits(made.dtype)):
+        if made.numel() > 1 and not (self._has_axes(made.shape) and self._fits(made.dtype)):
             raise Unlisted(
                 f"{name} makes {made.dtype} of {tuple(made.shape[1:])}, where x is {tuple(self.like.shape[1:])}"
             )
@@ -230,6 +257,9 @@ class _Steps:
         if full.endswith("_"):  # into its first argument's memory
             self._same[node] = self._first(node.args[0])
         self._refs[self._first(node)] = ref
+
+    def _has_axes(self, shape: torch.Size) -> bool:
+        return shape == self.like.shape
 
     def _fits(self, dtype: torch.dtype) -> bool:
         return dtype in (self.like.dtype, torch.bool, torch.int64)
@@ -288,12 +318,15 @@ class _Steps:
             return _FILLED_WITH[name]
         if name == "gelu_backward" or name == "gelu":
             return self._gelu(name, node)
-        if any(isinstance(argument, list | tuple) for argument in node.args):  # axes
-            raise Unlisted(f"{name} is not in the table")
+        if any(isinstance(argument, list | tuple) for argument in node.args) or name in _SUMS:  # axes
+            return self._summed(name, node)
         args = [None if argument is None else self._of(argument) for argument in node.args]
         if name in _COPIES or name == "copy":
             return self.truth(args[-1]) if truth else self.number(args[-1])
         return self._arithmetic(name, args, node.kwargs, truth)
+
+    def _summed(self, name: str, node: fx.Node) -> Ref:
+        raise Unlisted(f"{name} is not in the table")
 
     def _arithmetic(self, name: str, args: list[Any], kwargs: Mapping[str, Any], truth: bool) -> Ref:
         match name, args:
@@ -391,6 +424,64 @@ class _Steps:
         density = self.add("exp", self.add("mul", self.add("mul", x, x), -0.5))
         rest = self.add("mul", self.add("mul", x, density), 1 / math.sqrt(2 * math.pi))
         return self.add("mul", *d, self.add("add", normal, rest))
+
+
+class _StepsWithSums(_Steps):
+    """The same as the lists of `actlab.lab.batch_statistics`: d is an input, and there are sums."""
+
+    def __init__(self, like: torch.Tensor, constants: int) -> None:
+        super().__init__(like, constants)
+        self._kinds = ["n", "n"]
+
+    def _input(self, place: int) -> Ref:
+        return 1 - place  # d comes first
+
+    def add(self, name: str, *arguments: Ref) -> int:
+        if name not in SUMS:
+            return super().add(name, *arguments)
+        self.made.append([name, *map(self.number, arguments)])
+        self._kinds.append("n")
+        return len(self._kinds) - 1
+
+    def _has_axes(self, shape: torch.Size) -> bool:
+        rows, columns = self.like.shape[1:]
+        return shape in ((1, rows, columns), (1, 1, columns), (1, columns), (1, rows, 1), (1, rows))
+
+    def _call(self, node: fx.Node) -> None:
+        target = node.target
+        if isinstance(target, torch._ops.OpOverload) and target._schema.name == "aten::select":
+            if node.args[0].meta["val"].numel() > 1:
+                raise Unlisted("select of more than one number is not in the table")
+            self._same[node] = self._first(node.args[0])
+            return
+        super()._call(node)
+
+    def _summed(self, name: str, node: fx.Node) -> Ref:
+        """A sum, a mean or a variance over axes."""
+        if name not in _SUMS:
+            return super()._summed(name, node)
+        source = node.args[0].meta["val"]
+        given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        asked = range(source.ndim) if given is None or given == [] else given
+        axes = {axis % source.ndim for axis in asked}
+        axes = {axis for axis in axes if source.shape[axis] > 1}
+        ref = self.number(self._of(node.args[0]))
+        if axes and source.shape != self.like.shape:
+            raise Unlisted(f"{name} over what was summed before is not in the table")
+        kind = {frozenset((1, 2)): "sum", frozenset((1,)): "sum_rows", frozenset((2,)): "sum_columns"}
+        count = float(math.prod(source.shape[axis] for axis in axes))
+
+        def mean(of: Ref, divisor: float) -> Ref:
+            total = self.add(kind[frozenset(axes)], of) if axes else of
+            return total if divisor == 1 else self.add("div", total, divisor)
+
+        if name == "sum":
+            return mean(ref, 1.0)
+        if name == "mean":
+            return mean(ref, count)
+        correction = node.kwargs.get("correction")
+        distance = self.add("sub", ref, mean(ref, count))
+        return mean(self.add("mul", distance, distance), count - (1.0 if correction is None else float(correction)))
 
 
 def _single(tensor: torch.Tensor) -> float | bool:

@@ -13,7 +13,10 @@
 #define HOT static inline __attribute__((always_inline))
 
 typedef void function(const T *z, const T *constants, long n, T *value, T *slope, T *partials, long apart);
-typedef struct { long inputs, units, used, depth, batch, constants; } shape;
+/* Of a function that sees its batch [rows, units]: its value, or, given d by the value, that by z; d may be out. */
+typedef void whole_function(const T *z, const T *d, long rows, long units, long used, T *out, T *room, long most);
+typedef struct { function *act; whole_function *forward, *backward; } functions; /* forward: it sees its batch */
+typedef struct { long inputs, units, used, depth, batch, constants, sums; } shape;
 
 /* So many rows, and vectors of columns, of out = bias + a w, times scale where there is one. */
 HOT void block(const long rows, const long columns, T *out, const T *bias, const T *a, long row, long inner, long along,
@@ -70,15 +73,20 @@ static void back(T *out, const T *a, long rows, const T *w, long units, const T 
 }
 
 /* Value, slope and partial derivatives [rows, units] of the function at bias + a w; what is beyond the units in use
-   stays 0. */
-static void layer(function *act, const shape *s, const T *constants, T *z, T *value, T *slope, T *partials,
-                  const T *bias, const T *a, long inner, const T *w, long rows)
+   stays 0. Of a function that sees its batch the slope's place takes z. */
+static void layer(const functions *f, const shape *s, const T *constants, T *z, T *value, T *slope, T *partials,
+                  const T *bias, const T *a, long inner, const T *w, long rows, T *room, long most)
 {
     const long units = s->units, apart = rows * units;
+    if (f->forward) {
+        product(rows, slope, bias, a, inner, inner, 1, w, units, 0);
+        f->forward(slope, 0, rows, units, s->used, value, room, most);
+        return;
+    }
     for (long r = 0; r < rows; r += ROWS) {
         const long n = rows - r < ROWS ? rows - r : ROWS;
         product(n, z, bias, a + r * inner, inner, inner, 1, w, units, 0);
-        act(z, constants, n * units, value + r * units, slope + r * units, partials + r * units, apart);
+        f->act(z, constants, n * units, value + r * units, slope + r * units, partials + r * units, apart);
         if (s->used < units)
             for (long i = r; i < r + n; i++)
                 for (long j = s->used; j < units; j++) {
@@ -161,14 +169,15 @@ static T *taken(T **room, long numbers)
 /* Trains a network in place; rates are of each step: Adam's rate over the correction of means, and 1 over the root of
    that of squares. Notes, if wanted, are of each step before it is made: the gradient's L2 norm, and the batch's loss.
    Returns 0, or 1 where memory lacks. */
-int train(function *act, const shape *s, long steps, const T *x, const T *y, const long *index, const double *rates,
+int train(const functions *f, const shape *s, long steps, const T *x, const T *y, const long *index, const double *rates,
           T *parameters, double *notes)
 {
     const long units = s->units, depth = s->depth, batch = s->batch, inputs = s->inputs;
     const long layer_size = batch * units, square = units * units, each = whole(s->constants);
+    const long most = whole(batch > units ? batch : units);
     const long count = (inputs + 1) * units + (depth - 1) * (square + units) + units + LINE + depth * each;
     const long numbers = 4 * count + ((2 + s->constants) * depth + 2) * layer_size + ROWS * units + square
-                         + batch * inputs + 2 * batch;
+                         + batch * inputs + 2 * batch + s->sums * most;
     const size_t bytes = (whole(numbers) + (2 * depth + 16) * LINE) * sizeof(T);
     T *memory = aligned_alloc(64, bytes);
     if (!memory) return 1;
@@ -177,7 +186,7 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
     T *p = taken(&room, count), *g = taken(&room, count), *m = taken(&room, count), *q = taken(&room, count);
     T *z = taken(&room, ROWS * units), *turned = taken(&room, square);
     T *bx = taken(&room, batch * inputs), *by = taken(&room, batch), *error = taken(&room, batch);
-    T *delta = taken(&room, layer_size), *other = taken(&room, layer_size);
+    T *delta = taken(&room, layer_size), *other = taken(&room, layer_size), *kept = taken(&room, s->sums * most);
     T *value[depth], *slope[depth], *partials[depth];
     long at[depth + 1];
     at[0] = 0;
@@ -196,8 +205,8 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
         for (long l = 0; l < depth; l++) {
             const long inner = l ? units : inputs;
             const T *w = p + at[l];
-            layer(act, s, p + constants + l * each, z, value[l], slope[l], partials[l], w + inner * units,
-                  l ? value[l - 1] : bx, inner, w, batch);
+            layer(f, s, p + constants + l * each, z, value[l], slope[l], partials[l], w + inner * units,
+                  l ? value[l - 1] : bx, inner, w, batch, kept, most);
         }
         const T *w = p + at[depth];
         output(error, value[depth - 1], w, w[units], by, batch, units);
@@ -207,16 +216,19 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
             total += error[b] *= (T)2 / batch;
         }
         g[at[depth] + units] = total;
-        if (s->constants) {
-            for (long b = 0; b < batch; b++)
-                for (long c = 0; c < units; c += V) *(vec *)(other + b * units + c) = error[b] * *(const vec *)(w + c);
+        for (long b = 0; b < batch && (s->constants || f->forward); b++)
+            for (long c = 0; c < units; c += V) *(vec *)(other + b * units + c) = error[b] * *(const vec *)(w + c);
+        if (f->forward)
+            f->backward(slope[depth - 1], other, batch, units, s->used, other, kept, most);
+        else if (s->constants) {
             weigh(g + constants + (depth - 1) * each, other, partials[depth - 1], s->constants, layer_size);
         }
-        const T *h = value[depth - 1], *f = slope[depth - 1];
+        const T *h = value[depth - 1], *slopes = slope[depth - 1];
         for (long c = 0; c < units; c += V) {
             vec weights = {}, biases = {};
             for (long b = 0; b < batch; b++) {
-                const vec d = error[b] * *(const vec *)(w + c) * *(const vec *)(f + b * units + c);
+                const vec d = f->forward ? *(const vec *)(other + b * units + c)
+                                         : error[b] * *(const vec *)(w + c) * *(const vec *)(slopes + b * units + c);
                 weights += error[b] * *(const vec *)(h + b * units + c);
                 biases += d;
                 *(vec *)(delta + b * units + c) = d;
@@ -229,8 +241,10 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
             outer(g + at[l], l ? value[l - 1] : bx, inner, 1, batch, inner, delta, units);
             if (!l) break;
             turn(turned, p + at[l], units);
-            back(other, delta, batch, turned, units, s->constants ? 0 : slope[l - 1]);
-            if (s->constants) {
+            back(other, delta, batch, turned, units, s->constants || f->forward ? 0 : slope[l - 1]);
+            if (f->forward)
+                f->backward(slope[l - 1], other, batch, units, s->used, other, kept, most);
+            else if (s->constants) {
                 weigh(g + constants + (l - 1) * each, other, partials[l - 1], s->constants, layer_size);
                 for (long i = 0; i < layer_size; i += V) *(vec *)(other + i) *= *(const vec *)(slope[l - 1] + i);
             }
@@ -259,23 +273,25 @@ int train(function *act, const shape *s, long steps, const T *x, const T *y, con
 }
 
 /* Predictions [points] of a network at x [points, inputs]. */
-int predict(function *act, const shape *s, long points, const T *x, const T *parameters, T *out)
+int predict(const functions *f, const shape *s, long points, const T *x, const T *parameters, T *out)
 {
-    const long units = s->units, inputs = s->inputs, each = whole(s->constants), size = ROWS * units;
+    const long units = s->units, inputs = s->inputs, each = whole(s->constants), part = f->forward ? s->batch : ROWS;
+    const long size = part * units, most = whole(part > units ? part : units);
     const long constants = (inputs + 1) * units + (s->depth - 1) * (units + 1) * units + units + LINE;
     const long count = constants + s->depth * each;
-    T *memory = aligned_alloc(64, (count + (4 + s->constants) * size + 8 * LINE) * sizeof(T));
+    T *memory = aligned_alloc(64, (count + (4 + s->constants) * size + s->sums * most + 16 * LINE) * sizeof(T));
     if (!memory) return 1;
     T *room = memory, *p = taken(&room, count), *z = taken(&room, size), *slope = taken(&room, size);
     T *values[2] = {taken(&room, size), taken(&room, size)}, *partials = taken(&room, s->constants * size);
+    T *kept = taken(&room, s->sums * most);
     memcpy(p, parameters, count * sizeof(T));
-    for (long r = 0; r < points; r += ROWS) {
-        const long rows = points - r < ROWS ? points - r : ROWS;
+    for (long r = 0; r < points; r += part) {
+        const long rows = points - r < part ? points - r : part;
         const T *a = x + r * inputs, *w = p;
         for (long l = 0; l < s->depth; l++) {
             const long inner = l ? units : inputs;
-            layer(act, s, p + constants + l * each, z, values[l % 2], slope, partials, w + inner * units, a, inner, w,
-                  rows);
+            layer(f, s, p + constants + l * each, z, values[l % 2], slope, partials, w + inner * units, a, inner, w,
+                  rows, kept, most);
             a = values[l % 2];
             w += (inner + 1) * units;
         }

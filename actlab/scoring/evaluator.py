@@ -24,7 +24,7 @@ from actlab.candidates.program import Refused, check
 from actlab.core import stats
 from actlab.core.config import FitnessConfig, LabConfig, LabsConfig, Limits, TaskConfig
 from actlab.lab import backends
-from actlab.lab.operations import Unlisted, checked
+from actlab.lab.operations import Unlisted
 from actlab.lab.tasks import Suite
 from actlab.scoring.pool import Answer, Call, Pool, data_key, perform
 from actlab.scoring.sandbox import Outcome
@@ -213,7 +213,11 @@ class Evaluator:
         if not request.get("shapes"):
             return
         try:
-            found = Listing(checked(head["steps"])) if "steps" in head else Listing(why=_words(head.get("unlisted")))
+            found = (
+                Listing(backends.checked_lists(head["steps"]))
+                if "steps" in head
+                else Listing(why=_words(head.get("unlisted")))
+            )
         except Unlisted as error:
             found = Listing(why=f"its process sent no list of operations: {error}")
         while len(self._listings) >= LISTINGS:

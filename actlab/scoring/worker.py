@@ -19,7 +19,7 @@ from actlab.core.config import LabConfig, lab_config
 from actlab.lab import backends, training
 from actlab.lab.backends import Trained
 from actlab.lab.operations import Unlisted
-from actlab.lab.tracing import Function, listed
+from actlab.lab.tracing import Function
 from actlab.lab.training import Start
 from actlab.lab.training_view import TrainingView
 
@@ -42,7 +42,7 @@ def describe(request: Mapping[str, Any], arrays: Sequence[np.ndarray], data: Map
 def _listed(function: Function, request: Mapping[str, Any]) -> dict[str, Any]:
     """A function's `steps`, or why it is `unlisted`. What raises here raises again where torch trains it."""
     try:
-        return {"steps": listed(function, request["shapes"], getattr(torch, request["dtype"]))}
+        return {"steps": backends.lists(function, request["shapes"], getattr(torch, request["dtype"]))}
     except Unlisted as error:
         return {"unlisted": str(error)[:200]}
     except Exception as raised:

@@ -1,0 +1,149 @@
+"""Functions that see their batch, as lists of operations with sums over a tensor's axes, written as C (ours).
+
+Such a function has no slope. Its list computes from the input (0) and from the derivative by its value (1) the value
+and the derivative by its input. A sum ends a pass over the tensor [rows, units]; a pass computes anew what it needs of
+elements, and keeps sums alone. Means and variances are written with sums, whose divisors belong to a shape: a function
+has a list for batches, and one for all points at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from actlab.lab.operations import NUMBER, TABLE, Operation, Unlisted, checked, declarations, step_text
+
+SUMS = {"sum": "", "sum_rows": "c", "sum_columns": "r"}  # along which axes the result varies, of columns and rows
+WITH_SUMS = TABLE | {name: Operation(NUMBER, NUMBER, "") for name in SUMS}
+PARTS = ("batch", "whole")  # the lists of a function: for batches of the training size, and for all points as one
+
+
+def checked_lists(steps: Any) -> dict[str, Any]:
+    """The lists, if they are such.
+
+    Raises:
+        Unlisted: where they have another form, or one of them is no list.
+    """
+    if not isinstance(steps, dict) or sorted(steps) != sorted(PARTS):
+        raise Unlisted(f"wanted lists for {' and '.join(PARTS)}")
+    for part in PARTS:
+        checked(steps[part], inputs=2, table=WITH_SUMS)
+    return steps
+
+
+def c_source(steps: Any) -> str:
+    """The C of `forward` and `backward`, (z, d, rows, units, used, out, room, most): one list, which is checked.
+
+    Both read z [rows, units] and write `out`, of the same shape: the value, or the derivative by z where d is that by
+    the value. Units beyond those in use count for nothing, and stay 0. There is room for `sums` numbers of at least the
+    larger of rows and units, `most`.
+
+    Raises:
+        Unlisted: where the list is none.
+    """
+    listed = checked(steps, inputs=2, table=WITH_SUMS)[:-2]
+    value, derivative = steps[-2:]
+    functions = _function("forward", listed, value), _function("backward", listed, derivative)
+    return "\n".join([*declarations(listed), _ALL, *functions])
+
+
+def sums(steps: Sequence[Any]) -> int:
+    """How many sums a list keeps as arrays."""
+    return sum(step[0] in ("sum_rows", "sum_columns") for step in steps[:-2])
+
+
+_ALL = """\
+static inline T all(vec a)
+{
+    T total = 0;
+    for (long j = 0; j < V; j++) total += a[j];
+    return total;
+}"""
+
+
+def _function(name: str, listed: Sequence[Any], result: int) -> str:
+    steps = dict(enumerate(listed, 2))
+    axes: dict[int, set[str]] = {0: {"c", "r"}, 1: {"c", "r"}}
+    level = {0: 0, 1: 0}
+    for place, (operation, *arguments) in steps.items():
+        before = [argument for argument in arguments if type(argument) is int]
+        level[place] = max((level[i] for i in before), default=0) + (operation in SUMS)
+        axes[place] = set(SUMS[operation]) if operation in SUMS else set().union(*(axes[i] for i in before))
+    needed = _needed([result], steps, set())
+    kept = [place for place in sorted(needed) if place in steps and steps[place][0] in ("sum_rows", "sum_columns")]
+    lines = [f"void {name}(const T *z, const T *d, long rows, long units, long used, T *out, T *room, long most)", "{"]
+    lines += [f"    T *const a{place} = room + {i} * most;" for i, place in enumerate(kept)]
+    for now in range(level[result] + 1):
+        lines += [
+            f"    {step_text(place, steps[place])}"
+            for place in sorted(needed & steps.keys())
+            if level[place] == now and not axes[place] and steps[place][0] not in SUMS
+        ]
+        ended = [i for i in sorted(needed & steps.keys()) if steps[i][0] in SUMS and level[i] == now + 1]
+        final = result if now == level[result] else None
+        if ended or final is not None:
+            lines += _pass(steps, axes, ended, final)
+    return "\n".join([*lines, "}", ""])
+
+
+def _pass(steps: dict[int, Any], axes: dict[int, set[str]], ended: Sequence[int], final: int | None) -> list[str]:
+    """One pass over the tensor, after which some sums are known, or the result is written."""
+    seen = [steps[i][1] for i in ended] + ([] if final is None else [final])
+    inside = sorted(
+        _needed([i for i in seen if type(i) is int], steps, {i for i in axes if not axes[i]} | _kept(steps))
+    )
+    columns = [f"const vec s{i} = *(const vec *)(a{i} + c);" for i in inside if _is(steps, i, "sum_rows")]
+    columns += [step_text(i, steps[i]) for i in inside if axes[i] == {"c"} and i in steps and steps[i][0] not in SUMS]
+    rows = [f"const vec s{i} = *(const vec *)({'zd'[i]} + r * units + c);" for i in inside if i < 2]
+    rows += [f"const vec s{i} = (vec){{}} + a{i}[r];" for i in inside if _is(steps, i, "sum_columns")]
+    rows += [step_text(i, steps[i]) for i in inside if "r" in axes[i] and i in steps and steps[i][0] not in SUMS]
+    opening, opened, closed, after = [], [], [], []
+    for i in ended:
+        (argument,) = steps[i][1:]
+        part = f"s{argument}" if type(argument) is int else f"K({argument!r})"
+        if steps[i][0] == "sum":
+            opening.append(f"vec t{i} = {{}};")
+            rows.append(f"t{i} += PICK(on, {part}, K(0));")
+            after.append(f"const vec s{i} = (vec){{}} + all(t{i});")
+        elif steps[i][0] == "sum_rows":
+            opened.append(f"vec t{i} = {{}};")
+            rows.append(f"t{i} += {part};")
+            closed.append(f"*(vec *)(a{i} + c) = t{i};")
+        else:
+            opening.append(f"for (long r = 0; r < rows; r++) a{i}[r] = 0;")
+            rows.append(f"a{i}[r] += all(PICK(on, {part}, K(0)));")
+    if final is not None:
+        rows.append(f"*(vec *)(out + r * units + c) = PICK(on, s{final}, K(0));")
+    return [
+        *(f"    {line}" for line in opening),
+        "    for (long c = 0; c < units; c += V) {",
+        "        lanes on;",
+        "        for (long j = 0; j < V; j++) on[j] = -(c + j < used);",
+        *(f"        {line}" for line in (*columns, *opened)),
+        "        for (long r = 0; r < rows; r++) {",
+        *(f"            {line}" for line in rows),
+        "        }",
+        *(f"        {line}" for line in closed),
+        "    }",
+        *(f"    {line}" for line in after),
+    ]
+
+
+def _is(steps: dict[int, Any], place: int, name: str) -> bool:
+    return place in steps and steps[place][0] == name
+
+
+def _kept(steps: dict[int, Any]) -> set[int]:
+    return {place for place, step in steps.items() if step[0] in SUMS}
+
+
+def _needed(results: Sequence[int], steps: dict[int, Any], known: set[int]) -> set[int]:
+    """The steps and inputs from which results are computed; no further back than what is known, which is among them."""
+    found, open_ = set(), list(results)
+    while open_:
+        place = open_.pop()
+        if place not in found:
+            found.add(place)
+            if place in steps and place not in known:
+                open_ += [argument for argument in steps[place][1:] if type(argument) is int]
+    return found
