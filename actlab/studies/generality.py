@@ -145,7 +145,9 @@ def kept(profile: str = "laptop") -> Records:
 # --- the fitness: chosen by its reliability ------------------------------------------------------
 
 
-def reliability(laboratory: Laboratory, drawn: int, halves: int = 100, seed: int = 0) -> pd.DataFrame:
+def reliability(
+    laboratory: Laboratory, drawn: int, halves: int = 100, seed: int = 0, functions: Sequence[str] = POINTWISE_ZOO
+) -> pd.DataFrame:
     """How well an order of functions on half of the calibration labs agrees with that on the other half.
 
     Args:
@@ -153,13 +155,14 @@ def reliability(laboratory: Laboratory, drawn: int, halves: int = 100, seed: int
         drawn: programs of the grammar beside the zoo.
         halves: random halves, within strata.
         seed: of the programs and of the halves.
+        functions: of the zoo, the references among them.
 
     Returns:
         A row a reference and clip: reference, clip, spearman (the mean over the halves, of all functions), low, high
         (quantiles of 5 and 95 % over the halves), best_half (the mean, of the better half of the functions).
     """
     generator = np.random.default_rng(seed)
-    programs = {name: zoo.program_source(name) for name in POINTWISE_ZOO}
+    programs = {name: zoo.program_source(name) for name in functions}
     for name, source in _drawn(drawn, generator).items():
         if laboratory.evaluator.describe(check(source).source).result().ended == "open":
             programs[name] = source
@@ -172,14 +175,17 @@ def reliability(laboratory: Laboratory, drawn: int, halves: int = 100, seed: int
         gains = logs.rsub(base, axis=0).clip(-clip, clip).drop(columns=list(REFERENCES)).to_numpy()
         better = gains[:, gains.mean(axis=0) >= np.median(gains.mean(axis=0))]
         found = {
-            name: [
-                scipy_stats.spearmanr(part[half].mean(axis=0), part[~half].mean(axis=0)).statistic for half in orders
-            ]
+            name: [_spearman(part[first].mean(axis=0), part[~first].mean(axis=0)) for first in orders]
             for name, part in (("all", gains), ("best", better))
         }
         low, high = np.quantile(found["all"], [0.05, 0.95])
         rows.append((reference, clip, np.mean(found["all"]), low, high, np.mean(found["best"])))
     return pd.DataFrame(rows, columns=["reference", "clip", "spearman", "low", "high", "best_half"])
+
+
+def _spearman(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's correlation; NaN where all of one tie, as a few programs may."""
+    return scipy_stats.spearmanr(one, other).statistic if np.ptp(one) and np.ptp(other) else np.nan
 
 
 def _drawn(number: int, generator: np.random.Generator) -> dict[str, str]:
@@ -303,7 +309,8 @@ def explore(profile: Profile, design: Design, records: Records, runner: Runner, 
 
         over, default = opens(config.over_labs(profile)), opens(profile)
         if records.table("reliability").empty:
-            records.add([], {"reliability": reliability(over, design.drawn)})
+            table = reliability(over, design.drawn, functions=design.functions)
+            records.add([], {"reliability": table})
         for run in tqdm(wanted, desc="runs", disable=None):
             arm = _arm(run.arm)
             found = chosen(run, default if arm is not None and not arm.labs else over)
@@ -383,27 +390,27 @@ def by_run(losses: pd.DataFrame, references: Sequence[str] = AGAINST) -> pd.Data
     return table[[*columns, *table.columns.drop(columns)]]
 
 
-def by_arm(losses: pd.DataFrame, references: Sequence[str] = AGAINST) -> pd.DataFrame:
-    """What the runs of an arm come to together, against functions of the zoo, over all labs of a suite.
+def by_arm(losses: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """What the runs of an arm come to together over all labs of a suite, against the references of `by_run`'s table.
 
     Returns:
         Columns suite, reference, arm, n (runs), log_ratio (the mean) with low and high (`stats.crossed_difference`,
         over runs and labs), and the means over runs of share and worst, as `ahead` has them.
     """
-    runs, rows = by_run(losses, references).query("stratum == 'all'"), []
+    whole, rows = runs[runs["stratum"] == "all"], []
     for suite, part in losses.groupby("suite", sort=False):
         strata = part.drop_duplicates("lab").set_index("lab")["stratum"]
         logs = part.pivot(index=["arm", "seed"], columns="lab", values="log_ood")[strata.index]
-        for reference, arm in product(references, ARM_NAMES):
+        for reference, arm in product(whole["reference"].unique(), ARM_NAMES):
             own, base = logs.loc[arm].to_numpy(), logs.loc[reference, 0].to_numpy()
             found = stats.crossed_difference(own, base, strata.to_numpy())
-            of_arm = runs.query("suite == @suite and reference == @reference and arm == @arm")
+            of_arm = whole.query("suite == @suite and reference == @reference and arm == @arm")
             row = {"suite": suite, "reference": reference, "arm": arm, "n": found.n} | found.columns("log_ratio")
             rows.append(row | of_arm[["share", "worst"]].mean().to_dict())
     return pd.DataFrame(rows)
 
 
-def compared(losses: pd.DataFrame) -> pd.DataFrame:
+def compared(runs: pd.DataFrame) -> pd.DataFrame:
     """The planned comparisons: the search over labs against each other arm, by seed, on held-out and far labs.
 
     What is compared is the mean log ratio to GELU over a suite's labs, a number a run. Both arms' runs have seeds of
@@ -413,8 +420,8 @@ def compared(losses: pd.DataFrame) -> pd.DataFrame:
         Columns suite, against, n (runs an arm), difference (of the means, over labs minus the other), low, high, p,
         p_holm, verdict.
     """
-    chosen = losses[losses["arm"].isin([*ARM_NAMES, "gelu"])]
-    found, rows = by_run(chosen, ["gelu"]).query("stratum == 'all'").groupby(["suite", "arm"])["log_ratio"], []
+    to_gelu = runs[(runs["stratum"] == "all") & (runs["reference"] == "gelu")]
+    found, rows = to_gelu.groupby(["suite", "arm"])["log_ratio"], []
     for suite, other in product(JUDGED, ["default lab", "random sampling", TUNED]):
         ours, theirs = (found.get_group((suite, arm)) for arm in ("over labs", other))
         test = scipy_stats.ttest_ind(ours, theirs, equal_var=False)

@@ -271,11 +271,14 @@ def fake(monkeypatch, tmp_path):
         values = -1 + 0.1 * np.arange(size)
         return pd.DataFrame({"log_ood": np.tile(values, len(programs)), "log_train": -2.0}, index=index)
 
+    def reliability(laboratory, drawn, functions):
+        chosen.ran.append(("reliability", drawn))
+        return pd.DataFrame({"reference": ["relu"], "clip": [np.inf], "spearman": [0.9]})
+
     chosen.ran, chosen.stops = [], set()
     monkeypatch.setattr(generality, "chosen", chosen)
     monkeypatch.setattr(generality, "_logs", logs)
-    monkeypatch.setattr(generality, "reliability", lambda laboratory, drawn: chosen.ran.append(("reliability", drawn))
-                        or pd.DataFrame({"reference": ["relu"], "clip": [np.inf], "spearman": [0.9]}))  # fmt: skip
+    monkeypatch.setattr(generality, "reliability", reliability)
     monkeypatch.setattr(generality, "records_folder", lambda *_: tmp_path / "records" / "generality")
     return chosen
 
@@ -410,7 +413,7 @@ def test_arms_are_compared_by_seed_with_welchs_t_and_holms_correction_over_all_s
         gaps[arm, seed] = {suite: mean[suite] + np.linspace(-1, 1, len(of)) for suite, of in strata.items()}
         for suite in JUDGED:
             means.setdefault((suite, arm), []).append(mean[suite])
-    table = generality.compared(losses_of(gaps, strata))
+    table = generality.compared(generality.by_run(losses_of(gaps, strata), ["gelu"]))
     assert table[["suite", "against"]].apply(tuple, axis=1).tolist() == [
         (suite, arm) for suite in JUDGED for arm in ("default lab", "random sampling", TUNED)
     ]

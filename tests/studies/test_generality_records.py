@@ -56,9 +56,10 @@ def test_every_run_and_function_is_read_with_its_seed(losses):
 
 
 def test_an_arms_mean_has_an_interval_over_runs_and_labs(losses):
-    found = generality.by_arm(losses, ["gelu"]).set_index(["suite", "arm"])
+    runs = generality.by_run(losses, ["gelu"])
+    found = generality.by_arm(losses, runs).set_index(["suite", "arm"])
     assert len(found) == 8 and found["n"].eq(4).all() and found["log_ratio"].between(found["low"], found["high"]).all()
-    runs = generality.by_run(losses, ["gelu"]).query("stratum == 'all' and suite == 'far' and arm == 'over labs'")
+    runs = runs.query("stratum == 'all' and suite == 'far' and arm == 'over labs'")
     assert found.loc[("far", "over labs"), "share"] == pytest.approx(runs["share"].mean())
     assert found.loc[("far", "over labs"), "log_ratio"] == pytest.approx(runs["log_ratio"].mean())
     width = found.loc[("far", "over labs"), "high"] - found.loc[("far", "over labs"), "low"]
