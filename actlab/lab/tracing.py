@@ -177,8 +177,6 @@ def listed_with_sums(function: Function, shapes: Sequence[tuple[int, int]], dtyp
         raise Unlisted(f"wanted sums over batches of one lab that make up all points; got the shapes {shapes}")
     found = {}
     for part, shape in zip(PARTS, shapes, strict=True):
-        if shape[0] == shape[1]:
-            raise Unlisted(f"wanted sums whose axes can be told apart; got the shape {shape}")
         like = torch.zeros(1, *shape, dtype=dtype)
         found[part] = _listed(_joint(function, like, _simpler()), like, 0, _StepsWithSums)
     return found
@@ -432,16 +430,21 @@ class _StepsWithSums(_Steps):
     def __init__(self, like: torch.Tensor, constants: int) -> None:
         super().__init__(like, constants)
         self._kinds = ["n", "n"]
+        self._along = {0: {"c", "r"}, 1: {"c", "r"}}  # the axes along which a step varies
 
     def _input(self, place: int) -> Ref:
         return 1 - place  # d comes first
 
     def add(self, name: str, *arguments: Ref) -> int:
-        if name not in SUMS:
-            return super().add(name, *arguments)
-        self.made.append([name, *map(self.number, arguments)])
-        self._kinds.append("n")
-        return len(self._kinds) - 1
+        if name in SUMS:
+            self.made.append([name, *map(self.number, arguments)])
+            self._kinds.append("n")
+            self._along[place := len(self._kinds) - 1] = set(SUMS[name])
+        else:
+            place = super().add(name, *arguments)
+            steps = [argument for argument in self.made[-1][1:] if type(argument) is int]
+            self._along[place] = set().union(*(self._along[step] for step in steps))
+        return place
 
     def _has_axes(self, shape: torch.Size) -> bool:
         rows, columns = self.like.shape[1:]
@@ -455,6 +458,13 @@ class _StepsWithSums(_Steps):
             self._same[node] = self._first(node.args[0])
             return
         super()._call(node)
+        # As many rows as columns: a shape alone does not tell along which of them a sum varies.
+        made, ref = node.meta["val"], self._of(node)
+        along = self._along[ref] if type(ref) is int else set()
+        if made.shape != self.like.shape and made.numel() > 1:
+            asked = [{"c"}, {"r"}] if made.ndim == 2 else [{"c"} if made.shape[1] == 1 else {"r"}]
+            if not any(along <= axis for axis in asked):
+                raise Unlisted(f"{target} on sums along different axes is not in the table")
 
     def _summed(self, name: str, node: fx.Node) -> Ref:
         """A sum, a mean or a variance over axes."""

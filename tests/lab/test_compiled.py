@@ -135,7 +135,7 @@ def test_notes_are_the_gradients_norm_and_the_batchs_loss_before_each_step():
     first = start.index[0]
     loss = networks.losses(itertools.repeat(torch.sin), start.x[:, first], start.y[:, first]).sum()
     norm = sum(g.square().sum() for g in torch.autograd.grad(loss, networks.tensors)).sqrt()
-    np.testing.assert_allclose(notes[0, 0], [float(norm), float(loss)], rtol=1e-12)
+    np.testing.assert_allclose(notes[0, 0], [float(norm), float(loss.detach())], rtol=1e-12)
 
 
 def run(code, **environment):
