@@ -10,8 +10,8 @@ from actlab.activations import zoo
 from actlab.candidates.program import check, compile_program
 from actlab.core.config import LabConfig, TaskConfig
 from actlab.lab import backends, batch_statistics, compiled, tasks, training
+from actlab.lab.listing import listed_with_sums
 from actlab.lab.operations import MOST, Unlisted
-from actlab.lab.tracing import listed_with_sums
 from actlab.lab.training import Start
 from actlab.search.proposers.grammar import STATISTICS
 

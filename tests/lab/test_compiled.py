@@ -16,8 +16,8 @@ from actlab.core.config import SCHEDULES, LabConfig, TaskConfig, VariantConfig
 from actlab.core.records import ROOT
 from actlab.lab import backends, compiled, tasks, training
 from actlab.lab.distribution import Distribution
+from actlab.lab.listing import listed
 from actlab.lab.operations import Unlisted
-from actlab.lab.tracing import listed
 from actlab.lab.training import Networks, Start
 from actlab.search.proposers import Ask, Brief, Parent
 from actlab.search.proposers.grammar import RandomSampling

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from actlab.lab import compiled
+from actlab.lab.listing import listed
 from actlab.lab.operations import MOST, TABLE, Unlisted, c_source, checked
-from actlab.lab.tracing import listed
 
 needs_compiler = pytest.mark.skipif(compiled.missing() is not None, reason=f"no compiler: {compiled.missing()}")
 
