@@ -9,6 +9,8 @@ PARAMS ?=
 BENCH ?=
 # Passed to JupyterLab, for example --no-browser, or --allow-root in a container.
 LAB_OPTIONS ?=
+# JupyterLab shall ask the network for nothing: neither for its news, with a question over the page, nor for its updates.
+LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
 # How pytest spreads the tests' files over the cores; a worker of its own may hold 2 GB.
@@ -146,7 +148,8 @@ readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md
 	$(PY) -m actlab readme
 
 lab: $(STAMP) candidates/explorer.ipynb ## open JupyterLab at the explorer: type a function, see its plot, cost and score
-	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb $(LAB_OPTIONS)
+	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb \
+		$(LAB_OFFLINE) $(LAB_OPTIONS)
 
 # A copy, which git ignores, so that running it changes no committed file; an older copy is kept beside it.
 candidates/explorer.ipynb: notebooks/18_explorer.ipynb
@@ -155,7 +158,7 @@ candidates/explorer.ipynb: notebooks/18_explorer.ipynb
 	cp $< $@
 
 screenshots: $(STAMP) ## look at the explorer in Debian's chromium, by npm's playwright-core: build/screenshots/
-	@if command -v node >/dev/null; then node tests/screenshots.cjs $(abspath $(PREFIX))/bin/python; \
+	@if command -v node >/dev/null; then node tests/screenshots.cjs $(abspath $(PREFIX))/bin/python $(LAB_OFFLINE); \
 		else echo "make screenshots: skipped: wanted node on the PATH; came none"; fi
 
 # The paper profile's records and checkpoints, hours of a GPU, lie in records/ and checkpoints/, which stay.

@@ -1,5 +1,5 @@
 // Looks at the explorer in a real browser: pictures in build/screenshots, and an error where it is not legible.
-// `make screenshots` calls it with the environment's Python; it is skipped, with the reason, where something lacks.
+// `make screenshots` calls it with the environment's Python and options of JupyterLab; it is skipped, with the reason, where something lacks.
 const { spawn } = require("child_process");
 const { randomUUID } = require("crypto");
 const fs = require("fs");
@@ -9,6 +9,7 @@ const path = require("path");
 
 const ROOT = path.dirname(__dirname);
 const OUT = path.join(ROOT, "build", "screenshots");
+const NPM = path.join("build", "npm"); // where npm may install without a change that git sees
 const WIDTHS = [1000, 1200, 1400]; // pixels; legible from the first on
 const CHROMIUM = process.env.CHROMIUM || "/usr/bin/chromium";
 const FORMULA = "x*g + 0.1*maximum(0, sin(2*x)); g = sigmoid(2*x)";
@@ -26,9 +27,9 @@ function demand(holds, what) {
 function browser() {
   if (!fs.existsSync(CHROMIUM)) skip(`wanted ${CHROMIUM} (apt install chromium, or CHROMIUM=/path/to/it); came none`);
   try {
-    return require("playwright-core").chromium;
+    return require(require.resolve("playwright-core", { paths: [path.join(ROOT, NPM), __dirname] })).chromium;
   } catch {
-    skip("wanted the package playwright-core (npm install playwright-core, NODE_PATH=that node_modules); came none");
+    skip(`wanted the package playwright-core (npm install --prefix ${NPM} playwright-core); came none`);
   }
 }
 
@@ -41,11 +42,8 @@ const freePort = () => new Promise((done) => {
 
 async function serve(python, folder, options) {
   const [port, token] = [await freePort(), randomUUID()];
-  const [settings, quiet] = [path.join(folder, "settings"), '{"fetchNews": "false", "checkForUpdates": false}'];
-  fs.mkdirSync(path.join(settings, "@jupyterlab", "apputils-extension"), { recursive: true });
-  fs.writeFileSync(path.join(settings, "@jupyterlab/apputils-extension/notification.jupyterlab-settings"), quiet);
   const own = { JUPYTER_CONFIG_DIR: path.join(folder, "config"), JUPYTER_DATA_DIR: path.join(folder, "data"),
-    JUPYTERLAB_SETTINGS_DIR: settings };
+    JUPYTERLAB_SETTINGS_DIR: path.join(folder, "settings") };
   const server = spawn(python, ["-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", `--port=${port}`,
     "--ServerApp.port_retries=0", `--ServerApp.root_dir=${path.join(folder, "lab")}`, `--IdentityProvider.token=${token}`, ...options],
     { env: { ...process.env, ...own }, stdio: ["ignore", "ignore", fs.openSync(path.join(OUT, "server.log"), "w")] });
@@ -104,6 +102,7 @@ async function look(page) {
       const save = await page.locator("button:text-is('Save')").boundingBox();
       demand(save && save.y > 0 && save.y + save.height < 870, `Save on the screen at ${width} pixels, ${state}`);
     }
+    console.log(`${state}: legible, and in the pictures build/screenshots/${state}_*.png`);
   };
 
   const isIdle = () => page.evaluate(() => /Idle/.test(document.querySelector("#jp-main-statusbar").textContent));
@@ -124,7 +123,8 @@ async function look(page) {
   await page.waitForTimeout(2000);
   await page.click(".lm-MenuBar-itemLabel:text('Run')");
   await page.click(".lm-Menu-itemLabel:text-is('Run All Cells')");
-  await text.waitFor({ timeout: 3 * MINUTES });
+  console.log("Run All Cells was clicked; the panel comes within a minute or two");
+  await text.waitFor({ timeout: 10 * MINUTES });
   await until(/Waiting until no cell runs; now runs: \w/);
   await pictures("waiting");
   await idle();
@@ -145,18 +145,21 @@ async function look(page) {
   await pictures("refused");
 }
 
-async function main(python) {
+async function main(python, ...offline) {
   const chromium = browser(), folder = fs.mkdtempSync(path.join(os.tmpdir(), "explorer-"));
   const root = process.getuid() === 0; // as in a container, where neither starts by itself
   fs.mkdirSync(OUT, { recursive: true });
   fs.mkdirSync(path.join(folder, "lab"));
   fs.copyFileSync(path.join(ROOT, "notebooks", "18_explorer.ipynb"), path.join(folder, "lab", "explorer.ipynb"));
-  const { server, page: address } = await serve(python, folder, root ? ["--allow-root"] : []);
+  const { server, page: address } = await serve(python, folder, root ? [...offline, "--allow-root"] : offline);
   try {
     const window = await chromium.launch({ executablePath: CHROMIUM, args: root ? ["--no-sandbox"] : [] });
     const page = await window.newPage({ viewport: { width: WIDTHS[0], height: 900 } });
     await page.goto(address);
-    await look(page);
+    await look(page).catch(async (error) => {
+      await page.screenshot({ path: path.join(OUT, "failed.png") });
+      throw new Error(`${error.message.split("\n")[0]} (build/screenshots/failed.png shows it)`);
+    });
     await window.close();
   } finally {
     server.kill();
@@ -166,7 +169,7 @@ async function main(python) {
   console.log(`the explorer is legible at ${WIDTHS.join(", ")} pixels; pictures in build/screenshots`);
 }
 
-main(process.argv[2]).catch((error) => {
+main(...process.argv.slice(2)).catch((error) => {
   console.error(`make screenshots: ${error.message}`);
   process.exit(1);
 });
