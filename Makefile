@@ -9,7 +9,7 @@ PARAMS ?=
 BENCH ?=
 # Passed to JupyterLab, for example --no-browser, or --allow-root in a container.
 LAB_OPTIONS ?=
-# JupyterLab shall ask the network for nothing: neither for its news, with a question over the page, nor for its updates.
+# JupyterLab fetches neither its news, whatever one answers to its question about them, nor looks for its updates.
 LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
@@ -158,7 +158,7 @@ candidates/explorer.ipynb: notebooks/18_explorer.ipynb
 	cp $< $@
 
 screenshots: $(STAMP) ## look at the explorer in Debian's chromium, by npm's playwright-core: build/screenshots/
-	@if command -v node >/dev/null; then node tests/screenshots.cjs $(abspath $(PREFIX))/bin/python $(LAB_OFFLINE); \
+	@if command -v node >/dev/null; then node tests/screenshots.cjs $(abspath $(PREFIX))/bin/python; \
 		else echo "make screenshots: skipped: wanted node on the PATH; came none"; fi
 
 # The paper profile's records and checkpoints, hours of a GPU, lie in records/ and checkpoints/, which stay.

@@ -1,5 +1,5 @@
 // Looks at the explorer in a real browser: pictures in build/screenshots, and an error where it is not legible.
-// `make screenshots` calls it with the environment's Python and options of JupyterLab; it is skipped, with the reason, where something lacks.
+// `make screenshots` calls it with the environment's Python; it is skipped, with the reason, where something lacks.
 const { spawn } = require("child_process");
 const { randomUUID } = require("crypto");
 const fs = require("fs");
@@ -42,8 +42,11 @@ const freePort = () => new Promise((done) => {
 
 async function serve(python, folder, options) {
   const [port, token] = [await freePort(), randomUUID()];
+  const [settings, quiet] = [path.join(folder, "settings"), '{"fetchNews": "false", "checkForUpdates": false}'];
+  fs.mkdirSync(path.join(settings, "@jupyterlab", "apputils-extension"), { recursive: true });
+  fs.writeFileSync(path.join(settings, "@jupyterlab/apputils-extension/notification.jupyterlab-settings"), quiet);
   const own = { JUPYTER_CONFIG_DIR: path.join(folder, "config"), JUPYTER_DATA_DIR: path.join(folder, "data"),
-    JUPYTERLAB_SETTINGS_DIR: path.join(folder, "settings") };
+    JUPYTERLAB_SETTINGS_DIR: settings };
   const server = spawn(python, ["-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", `--port=${port}`,
     "--ServerApp.port_retries=0", `--ServerApp.root_dir=${path.join(folder, "lab")}`, `--IdentityProvider.token=${token}`, ...options],
     { env: { ...process.env, ...own }, stdio: ["ignore", "ignore", fs.openSync(path.join(OUT, "server.log"), "w")] });
@@ -145,13 +148,13 @@ async function look(page) {
   await pictures("refused");
 }
 
-async function main(python, ...offline) {
+async function main(python) {
   const chromium = browser(), folder = fs.mkdtempSync(path.join(os.tmpdir(), "explorer-"));
   const root = process.getuid() === 0; // as in a container, where neither starts by itself
   fs.mkdirSync(OUT, { recursive: true });
   fs.mkdirSync(path.join(folder, "lab"));
   fs.copyFileSync(path.join(ROOT, "notebooks", "18_explorer.ipynb"), path.join(folder, "lab", "explorer.ipynb"));
-  const { server, page: address } = await serve(python, folder, root ? [...offline, "--allow-root"] : offline);
+  const { server, page: address } = await serve(python, folder, root ? ["--allow-root"] : []);
   try {
     const window = await chromium.launch({ executablePath: CHROMIUM, args: root ? ["--no-sandbox"] : [] });
     const page = await window.newPage({ viewport: { width: WIDTHS[0], height: 900 } });
@@ -169,7 +172,7 @@ async function main(python, ...offline) {
   console.log(`the explorer is legible at ${WIDTHS.join(", ")} pixels; pictures in build/screenshots`);
 }
 
-main(...process.argv.slice(2)).catch((error) => {
+main(process.argv[2]).catch((error) => {
   console.error(`make screenshots: ${error.message}`);
   process.exit(1);
 });
