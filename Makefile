@@ -9,7 +9,7 @@ PARAMS ?=
 BENCH ?=
 # Passed to JupyterLab, for example --no-browser, or --allow-root in a container.
 LAB_OPTIONS ?=
-# JupyterLab fetches neither its news, whatever one answers to its question about them, nor looks for its updates.
+# JupyterLab neither fetches its news, whatever one answers to its question about them, nor looks for its updates.
 LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
