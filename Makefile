@@ -9,6 +9,8 @@ PARAMS ?=
 BENCH ?=
 # Passed to JupyterLab, for example --no-browser, or --allow-root in a container.
 LAB_OPTIONS ?=
+# JupyterLab neither fetches its news, whatever one answers to its question about them, nor looks for its updates.
+LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
 # How pytest spreads the tests' files over the cores; a worker of its own may hold 2 GB.
@@ -149,7 +151,8 @@ readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md
 	$(PY) -m actlab readme
 
 lab: $(STAMP) candidates/explorer.ipynb ## open JupyterLab at the explorer: type a function, see its plot, cost and score
-	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb $(LAB_OPTIONS)
+	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb \
+		$(LAB_OFFLINE) $(LAB_OPTIONS)
 
 # A copy, which git ignores, so that running it changes no committed file; an older copy is kept beside it.
 candidates/explorer.ipynb: notebooks/19_explorer.ipynb

@@ -9,6 +9,7 @@ const path = require("path");
 
 const ROOT = path.dirname(__dirname);
 const OUT = path.join(ROOT, "build", "screenshots");
+const NPM = path.join("build", "npm"); // where npm may install without a change that git sees
 const WIDTHS = [1000, 1200, 1400]; // pixels; legible from the first on
 const CHROMIUM = process.env.CHROMIUM || "/usr/bin/chromium";
 const FORMULA = "x*g + 0.1*maximum(0, sin(2*x)); g = sigmoid(2*x)";
@@ -26,9 +27,9 @@ function demand(holds, what) {
 function browser() {
   if (!fs.existsSync(CHROMIUM)) skip(`wanted ${CHROMIUM} (apt install chromium, or CHROMIUM=/path/to/it); came none`);
   try {
-    return require("playwright-core").chromium;
+    return require(require.resolve("playwright-core", { paths: [path.join(ROOT, NPM), __dirname] })).chromium;
   } catch {
-    skip("wanted the package playwright-core (npm install playwright-core, NODE_PATH=that node_modules); came none");
+    skip(`wanted the package playwright-core (npm install --prefix ${NPM} playwright-core); came none`);
   }
 }
 
@@ -104,6 +105,7 @@ async function look(page) {
       const save = await page.locator("button:text-is('Save')").boundingBox();
       demand(save && save.y > 0 && save.y + save.height < 870, `Save on the screen at ${width} pixels, ${state}`);
     }
+    console.log(`${state}: legible, and in the pictures build/screenshots/${state}_*.png`);
   };
 
   const isIdle = () => page.evaluate(() => /Idle/.test(document.querySelector("#jp-main-statusbar").textContent));
@@ -124,7 +126,8 @@ async function look(page) {
   await page.waitForTimeout(2000);
   await page.click(".lm-MenuBar-itemLabel:text('Run')");
   await page.click(".lm-Menu-itemLabel:text-is('Run All Cells')");
-  await text.waitFor({ timeout: 3 * MINUTES });
+  console.log("Run All Cells was clicked; the panel comes within a minute or two");
+  await text.waitFor({ timeout: 10 * MINUTES });
   await until(/Waiting until no cell runs; now runs: \w/);
   await pictures("waiting");
   await idle();
@@ -156,7 +159,10 @@ async function main(python) {
     const window = await chromium.launch({ executablePath: CHROMIUM, args: root ? ["--no-sandbox"] : [] });
     const page = await window.newPage({ viewport: { width: WIDTHS[0], height: 900 } });
     await page.goto(address);
-    await look(page);
+    await look(page).catch(async (error) => {
+      await page.screenshot({ path: path.join(OUT, "failed.png") });
+      throw new Error(`${error.message.split("\n")[0]} (build/screenshots/failed.png shows it)`);
+    });
     await window.close();
   } finally {
     server.kill();

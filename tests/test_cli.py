@@ -20,7 +20,7 @@ from actlab.__main__ import VERBS, main
 from actlab.core import config, jobs, records
 from actlab.scoring.evaluator import Evaluator, Score
 from actlab.scoring.laboratory import Laboratory
-from actlab.search import archive
+from actlab.search import archive, selection
 from actlab.search.archive import Archive
 from actlab.studies import gpu_lab
 
@@ -437,6 +437,9 @@ def test_a_run_is_shown_in_words(run, capsys):
     assert f"{run}: 6 of 6 evaluations" in out
     for words in ("best: ", "final choice: ", "island 2: ", "author grammar: ", "digest: ", "islands 3"):
         assert f"\n{words}" in out or f", {words}" in out
+    with Archive(run, read_only=True) as opened:
+        held = [len(cells) for cells in selection.standing(opened.moves())]
+    assert re.findall(r"island \d: (.*)", out) == ["1 cell" if count == 1 else f"{count} cells" for count in held]
 
 
 def test_every_program_of_a_run_can_be_shown(run, capsys):
@@ -490,7 +493,10 @@ def one_line(capsys):
     ("arguments", "said"),
     [
         (["score", "FILE", "--suite", "serach"], "search, held-out, far, in-distribution; got 'serach'"),
-        (["score", "nowhere.py"], "nowhere.py"),
+        (["score", "nowhere.py"], "wanted a file with the source of activation(x); got 'nowhere.py': no such file"),
+        (["check", "candidates/nowhere"], "got 'candidates/nowhere': no such file or directory"),
+        (["check", "FOLDER"], ": is a directory"),
+        (["check", "BYTES"], "bytes.py': it is no text"),
         (["score", "gelu-sin"], "gelu-sine"),
         (["check", "swich"], "swich"),
         (["search", "--evaluations", "0", "--out", "x"], "--evaluations: wanted 1 or more; got 0"),
@@ -517,7 +523,8 @@ def one_line(capsys):
 def test_a_wrong_call_is_one_line_and_status_2(arguments, said, candidate, tmp_path, capsys):
     (tmp_path / "empty").touch()
     named = {"FILE": candidate, "OUT": str(tmp_path / "run.sqlite"), "FOLDER": str(tmp_path)}
-    named["EMPTY"] = str(tmp_path / "empty")
+    (tmp_path / "bytes.py").write_bytes(b"\x85\xff\x00")
+    named |= {"EMPTY": str(tmp_path / "empty"), "BYTES": str(tmp_path / "bytes.py")}
     there = sorted(tmp_path.iterdir())
     assert main([named.get(a, a) for a in arguments]) == 2
     assert said in one_line(capsys)

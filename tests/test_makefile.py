@@ -186,8 +186,20 @@ def test_jupyterlab_serves_the_project_and_opens_a_copy_of_the_explorer_with_the
     script(tree / "bin/jupyterlab", '#!/bin/sh\necho "$@" >> asked.txt\n')
     for options in ("", "--allow-root --no-browser"):
         assert make(tree, "lab", f"LAB_OPTIONS={options}", "PY=./bin/jupyterlab").returncode == 0
-        wanted = f"--ServerApp.root_dir={tree} --LabApp.default_url=/lab/tree/candidates/explorer.ipynb {options}"
+        quiet = "--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
+        opened = f"--ServerApp.root_dir={tree} --LabApp.default_url=/lab/tree/candidates/explorer.ipynb"
+        wanted = f"{opened} {quiet} {options}"
         assert (tree / "asked.txt").read_text().splitlines()[-1] == f"-m jupyterlab {wanted}".strip()
+
+
+def test_jupyterlab_reads_the_options_that_keep_it_off_the_network():
+    from jupyterlab import NeverCheckForUpdate
+    from jupyterlab.labapp import LabApp
+
+    options = re.search(r"^LAB_OFFLINE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    lab = LabApp()
+    lab.parse_command_line(options)
+    assert lab.news_url is None and lab.check_for_updates_class is NeverCheckForUpdate
 
 
 def test_the_explorers_copy_is_made_anew_only_from_a_newer_notebook_and_an_edited_one_is_kept(tree):

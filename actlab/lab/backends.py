@@ -18,8 +18,9 @@ import torch
 
 from actlab.core.config import LabConfig, LabsConfig
 from actlab.lab import batch_statistics, compiled, training
+from actlab.lab.listing import listed, listed_with_sums
 from actlab.lab.operations import Unlisted, checked
-from actlab.lab.tracing import Function, listed, listed_with_sums
+from actlab.lab.tracing import Function
 from actlab.lab.training import Networks, Start
 from actlab.lab.training_view import TrainingView
 

@@ -78,8 +78,12 @@ def _source(file: str) -> str:
     """The text of a file, of standard input for -, or of a function of the zoo."""
     if file == "-":
         return sys.stdin.read()
-    if Path(file).exists() or Path(file).suffix:
-        return Path(file).read_text()
+    if Path(file).exists() or Path(file).suffix or Path(file).name != file:
+        try:
+            return Path(file).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            why = "it is no text" if isinstance(error, ValueError) else (error.strerror or str(error)).lower()
+            raise ValueError(f"wanted a file with the source of activation(x); got {file!r}: {why}") from error
     from actlab.activations import zoo
 
     return zoo.program_source(file)

@@ -104,7 +104,8 @@ def run_text(report: Mapping[str, Any]) -> str:
         _line("final choice", final) if final else "final choice: the run does not tell its fitness",
     ]
     for one in report["islands"]:
-        lines.append(f"island {one['island']}: {len(one['cells'])} cells")
+        held = len(one["cells"])
+        lines.append(f"island {one['island']}: {held} cell{'s' * (held != 1)}")
         lines += [f"  {_line(cell, brief)}" for cell, brief in one["cells"].items()]
     for row in report["authors"]:
         cost = "unknown cost" if row["usd"] is None else f"{row['tokens']} tokens, {row['usd']:.4f} USD"

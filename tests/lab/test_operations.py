@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from actlab.lab import compiled
+from actlab.lab.listing import listed
 from actlab.lab.operations import MOST, TABLE, Unlisted, c_source, checked
-from actlab.lab.tracing import listed
 
 needs_compiler = pytest.mark.skipif(compiled.missing() is not None, reason=f"no compiler: {compiled.missing()}")
 
@@ -127,7 +127,7 @@ def test_compiled_values_and_slopes_are_those_of_torch(name, dtype):
     (slope,) = torch.autograd.grad(y.sum(), x)
     arrays = [np.ascontiguousarray(x.detach().numpy())] + [np.empty((4, 16), dtype) for _ in range(2)]
     kinds = [ctypes.c_void_p] * 2 + [ctypes.c_long] + [ctypes.c_void_p] * 3 + [ctypes.c_long]
-    act, (z, *made) = ctypes.CFUNCTYPE(None, *kinds)(compiled.compiled(steps, dtype).value), arrays
+    act, (z, *made) = ctypes.CFUNCTYPE(None, *kinds)(compiled.compiled(steps, dtype).batch.act), arrays
     act(z.ctypes.data, None, x.numel(), *(array.ctypes.data for array in made), None, 0)
     for ours, theirs in zip(arrays[1:], (y, slope), strict=True):
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=near, atol=near)

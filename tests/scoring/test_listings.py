@@ -21,7 +21,7 @@ pytestmark = [
 ]
 SUITES = {"search": tasks.suite("search", TaskConfig(search=4))}
 LAB = LabConfig(width=8, depth=2, steps=20)
-PROGRAMS = {name: check(zoo.program_source(name)).source for name in ("relu", "snake", "pler", "turbulent")}
+PROGRAMS = {name: check(zoo.program_source(name)).source for name in ("relu", "snake", "pler", "turbulent", "fisg")}
 
 
 def evaluator(**more):
@@ -33,7 +33,7 @@ def test_both_backends_give_the_same_score_to_rounding(name, monkeypatch):
     lab = replace(LAB, dtype="float64")
     with evaluator() as one:
         ours = one.submit(PROGRAMS[name], "search", lab).result()
-        assert one.listing(PROGRAMS[name], "search", lab).backend == ("torch" if name == "turbulent" else "compiled")
+        assert one.listing(PROGRAMS[name], "search", lab).backend == ("torch" if name == "fisg" else "compiled")
     monkeypatch.setenv("ACTLAB_BACKEND", "torch")
     with evaluator() as other:
         theirs = other.submit(PROGRAMS[name], "search", lab).result()
@@ -113,8 +113,8 @@ def said(verb, arguments, capsys):
 
 def test_check_says_what_would_train_a_program_where_it_is_asked(capsys):
     assert said("check", ["snake", "--verbose"], capsys).splitlines()[1:] == ["trained by: compiled"]
-    words = said("check", ["turbulent", "--verbose"], capsys).splitlines()[1]
-    assert words.startswith("trained by: torch, since ") and words.endswith("is not in the table")
+    words = said("check", ["fisg", "--verbose"], capsys).splitlines()[1]
+    assert words.startswith("trained by: torch, since _fft_r2c makes torch.complex64")
     assert len(said("check", ["snake"], capsys).splitlines()) == 1
 
 

@@ -72,8 +72,9 @@ def test_an_order_that_all_labs_share_is_wholly_reliable_whatever_the_labs_level
     for column in ("spearman", "low", "high", "best_half"):
         np.testing.assert_allclose(table[column], 1)
     (programs,) = laboratory.asked
-    assert programs[: len(zoo.names())] == list(zoo.names())
-    assert len(programs) > len(zoo.names()) and all(name.startswith("drawn ") for name in programs[len(zoo.names()) :])
+    assert programs[: len(generality.POINTWISE_ZOO)] == list(generality.POINTWISE_ZOO)
+    drawn = programs[len(generality.POINTWISE_ZOO) :]
+    assert drawn and all(name.startswith("drawn ") for name in drawn)
 
 
 def noise(source, places):
@@ -249,7 +250,7 @@ def test_a_key_tells_what_is_asked_apart():
     ]
     assert len(set(keys)) == len(keys)
     assert replace(tuned, profile=replace(SMOKE, search=replace(SMOKE.search, islands=2))).key == tuned.key
-    assert len(committed.asked("generality")) == len(zoo.names()) + 8 * 4
+    assert len(committed.asked("generality")) == len(generality.POINTWISE_ZOO) + 8 * 4
 
 
 @pytest.fixture
