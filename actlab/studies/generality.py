@@ -318,7 +318,8 @@ def explore(profile: Profile, design: Design, records: Records, runner: Runner, 
                 _logs(over, {"it": found.source}, suite).loc["it"].reset_index().assign(suite=suite) for suite in JUDGED
             ]
             records.add([(run, {"runs": pd.DataFrame([asdict(found)]), "losses": pd.concat(judged)})])
-            runner.tell(f"{run}: fitness {found.fitness:.4g}, {found.network_steps:.3g} network steps")
+            words = f"fitness {found.fitness:.4g}, {found.network_steps:.3g} network steps"
+            runner.tell(f"{run}: {words if found.evaluations else 'judged'}")
 
 
 # --- what came out -------------------------------------------------------------------------------
