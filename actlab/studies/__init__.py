@@ -9,6 +9,7 @@
 - `multiverse`: many such labs: the verb multiverse;
 - `robustness`: claims over them;
 - `generality`: searches over labs, and what they find: the verb generality;
+- `correlates`: what goes with generality, of labs and of functions;
 - `coverage`: how often intervals hold the mean;
 - `claim_rules`: the rule of each claim's verdict;
 - `committed`: the verb records;
