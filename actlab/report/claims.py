@@ -28,6 +28,7 @@ from actlab.studies.claim_rules import (
     PAIRS,
     PARTS,
     POINTWISE,
+    RUNS,
     SUPPORTED,
     UNDECIDED,
     UNTESTED,
@@ -219,6 +220,9 @@ def _generality(folder: Path) -> dict[str, Reading]:
     if not _there(folder, GENERALITY):
         return {part: Reading("not given", LATER_LABS, "", UNTESTED) for part in ("2c", "3d", "3e")}
     compared, winner = (records.table(folder, name) for name in GENERALITY)
+    if (so_far := compared["n"].min()) < RUNS:
+        ours = f"{so_far} of {RUNS} runs an arm"
+        return {part: Reading("not given", ours, "", UNTESTED) for part in ("2c", "3d", "3e")}
     rows = pd.DataFrame([_one(compared, suite="held-out", against=arm) for arm in ("default lab", "random sampling")])
     words = zip(summaries.intervals(rows, "difference", form="+.2f"), rows["against"], strict=True)
     ours = ", ".join(f"{value} ({arm})" for value, arm in words)

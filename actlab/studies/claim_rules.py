@@ -27,6 +27,7 @@ WRITTEN = (
     "on the lab and on the search (2a, 2b) were written after their numbers were known. The rule on the multiverse of "
     "labs was written last of these, after its shares of labs were known too; it can only take verdicts away."
 )
+RUNS = 8  # of each arm of the study of generality; no verdict is given before they are there
 ALIKE = 3  # training losses are alike within this factor, as those of the paper's Table 1 are
 PAIRS = (("gelu", "relu"), *((name, "gelu") for name in DISCOVERED), ("turbulent", "relu"))
 
@@ -88,7 +89,8 @@ PARTS = (
         "2c", "Selecting over labs selects generality [ours]: mean log ratio to GELU, less than that of two other arms",
         "Supported if the searches over labs have a lower mean log ratio to GELU on the held-out labs than those in "
         "the default lab, and than random sampling over labs (each p below 0.05 after Holm over six comparisons, "
-        "Welch's t over runs), not supported if either is lower than they are, else undecided.",
+        "Welch's t over runs), not supported if either is lower than they are, else undecided. Not tested before all "
+        f"{RUNS} runs of each arm are there.",
         "More runs, or longer ones: the controls may catch up.",
         "figure_10.png", "15_generality", ("generality_compared",),
     ),

@@ -46,6 +46,7 @@ from actlab.search import ablation, runs
 from actlab.search.ablation import Arm
 from actlab.search.proposers import Ask, Brief, Parent
 from actlab.search.proposers.grammar import RandomSampling
+from actlab.studies.claim_rules import RUNS
 
 NAME = "generality"  # of the files
 POINTWISE = {"pointwise": True}  # over labs a program that sees its batch costs a hundred times what another one does
@@ -72,7 +73,7 @@ CLIPS = (0.5, 1.0, 2.0, np.inf)
 class Design:
     """How much each arm spends, and what is judged beside them. All [ours]."""
 
-    seeds: int = 8
+    seeds: int = RUNS
     evaluations: int = 200  # a run
     functions: tuple[str, ...] = POINTWISE_ZOO  # judged beside the arms' final choices
     drawn: int = 60  # programs of the grammar, for the reliability of the fitness

@@ -135,6 +135,15 @@ def test_without_transfer_its_parts_are_not_tested_and_name_the_verb_that_makes_
     assert table.loc[["3a", "5b", "5c", "5d", "6a", "6b", "8"], "ours"].str.contains("make transfer").all()
 
 
+def test_before_all_planned_runs_are_there_the_parts_on_generality_are_not_tested(folder):
+    generality(folder)
+    path = folder / "generality_compared.csv"
+    pd.read_csv(path).assign(n=claim_rules.RUNS - 1).to_csv(path, index=False)
+    files.note(folder)
+    table = claims.table(folder).set_index("part").loc[["2c", "3d", "3e"]]
+    assert (table["verdict"] == UNTESTED).all() and (table["ours"] == "7 of 8 runs an arm").all()
+
+
 def test_without_generality_its_parts_are_not_tested_and_name_the_verb_that_makes_it(folder):
     table = claims.table(folder).set_index("part").loc[["2c", "3d", "3e"]]
     assert (table["verdict"] == UNTESTED).all() and table["ours"].str.contains("make generality").all()
