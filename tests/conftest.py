@@ -38,6 +38,18 @@ class Lent(Pool):
                 sandbox.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_sandbox_left():
+    """Ends what a module's evaluators leave open: a collector of garbage would warn of it in any later test."""
+    started, start = [], Sandbox.start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sandbox, "start", lambda self: (started.append(self), start(self))[1])
+        yield
+    for sandbox in started:
+        if not any(sandbox in kind for kind in SPARE.values()):
+            sandbox.close()
+
+
 @pytest.fixture
 def quick_canaries(monkeypatch):
     """Canaries without numbers: for tests of what is kept, not of whether it still stands."""

@@ -4,8 +4,10 @@
 - `feynman`: the equations of one of them;
 - `training_view`: what a worker sees of the tasks;
 - `training`: many small networks trained at once;
-- `tracing`: a function's passes as lists of operations;
+- `tracing`: a function's passes, recorded;
+- `listing`: functions as lists of operations, plain data;
 - `operations`: the table of such operations, and their C;
+- `batch_statistics`: the same with sums, for functions that see their batch;
 - `compiled`: the same training by compiled C;
 - `backends`: which of the two trains what;
 - `reference`: the same training as a reader would write it first;

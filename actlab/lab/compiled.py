@@ -27,12 +27,13 @@ import torch
 
 from actlab.core.config import LabConfig
 from actlab.core.records import ROOT
-from actlab.lab import batch_statistics
+from actlab.lab import batch_statistics, training
 from actlab.lab.operations import c_source
-from actlab.lab.training import ADAM, FACTORS, Networks, Start
+from actlab.lab.training import Networks, Start
 
 FLAGS = ["-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 SIZES = {"float32": 4, "float64": 8}
+ADAM = ("beta1", "beta2", "eps")  # what the trainer takes of `training.ADAM`
 
 
 class Uncompiled(RuntimeError):
@@ -67,9 +68,13 @@ def missing() -> str | None:
     return None
 
 
-@cache
 def _trainer(dtype: str) -> ctypes.CDLL:
-    adam = "".join(f"#define {name.upper()} {ADAM[name]!r}\n" for name in ("beta1", "beta2", "eps"))
+    return _of_adam(dtype, *(training.ADAM[name] for name in ADAM))
+
+
+@cache
+def _of_adam(dtype: str, *values: float) -> ctypes.CDLL:
+    adam = "".join(f"#define {name.upper()} {value!r}\n" for name, value in zip(ADAM, values, strict=True))
     return _library(dtype, adam + _text("trainer.c"), "-O3")
 
 
@@ -208,8 +213,8 @@ def predict(
 def _rates(config: LabConfig, steps: int) -> np.ndarray:
     """Of each step, Adam's rate over the correction of its means, and 1 over the root of that of its squares."""
     count = np.arange(1, steps + 1)
-    factors = np.array([FACTORS[config.schedule](step, steps) for step in range(steps)])
-    means, squares = (1 - ADAM[name] ** count for name in ("beta1", "beta2"))
+    factors = np.array([training.FACTORS[config.schedule](step, steps) for step in range(steps)])
+    means, squares = (1 - training.ADAM[name] ** count for name in ADAM[:2])
     return np.ascontiguousarray(np.stack([config.learning_rate * factors / means, 1 / np.sqrt(squares)], axis=1))
 
 

@@ -56,7 +56,7 @@ def listed_with_sums(function: Function, shapes: Sequence[tuple[int, int]], dtyp
     Raises:
         Unlisted: where it has an operation that the table lacks, or the shapes are not such.
     """
-    if len(shapes) != 2 or shapes[1][0] % shapes[0][0]:
+    if len(shapes) != 2 or shapes[1][0] % shapes[0][0] or shapes[0][1] != shapes[1][1]:
         raise Unlisted(f"wanted sums over batches of one lab that make up all points; got the shapes {shapes}")
     found = {}
     for part, shape in zip(PARTS, shapes, strict=True):

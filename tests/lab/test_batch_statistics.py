@@ -81,6 +81,7 @@ def test_a_mean_of_a_batch_is_a_sum_of_rows_over_their_number():
         ("x - x.mean(dim=0)[:, None]", [(32, 32), (256, 32)], "sums along different axes|is not in the table"),
         ("x - x.mean()", [(64, 32), (200, 32)], "that make up all points"),
         ("x - x.mean()", [*SHAPES, (16, 32)], "batches of one lab"),
+        ("x - x.mean()", [(16, 16), (256, 32)], "batches of one lab"),
         ("x - x.mean(dim=0, keepdim=True).mean()", SHAPES, "over what was summed before"),
         ("x - x.mean(dim=0, keepdim=True) * x[:1, :1]", SHAPES, "is not in the table|makes"),
     ],

@@ -22,7 +22,7 @@ from actlab.studies import generality_canary as tiny
 pytestmark = pytest.mark.usefixtures("warm_sandboxes")
 
 TASKS, FITNESS, LAB = tiny.TASKS, LabsFitnessConfig(each=4), LabConfig()
-PROGRAMS = {name: check(zoo.program_source(name)).source for name in ("relu", "snake", "turbulent")}
+PROGRAMS = {name: check(zoo.program_source(name)).source for name in ("relu", "snake", "fisg")}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_one_worker_and_two_give_the_same_scores_to_the_bit(suites, scores):
 @pytest.mark.skipif(compiled.missing() is not None, reason=f"no compiler: {compiled.missing()}")
 def test_what_cannot_be_listed_is_trained_by_torch_and_both_backends_agree(suites, evaluator, scores, monkeypatch):
     backends = {name: evaluator.listing(source, "search", LAB).backend for name, source in PROGRAMS.items()}
-    assert backends == {"relu": "compiled", "snake": "compiled", "turbulent": "torch"}
+    assert backends == {"relu": "compiled", "snake": "compiled", "fisg": "torch"}
     monkeypatch.setenv("ACTLAB_BACKEND", "torch")
     with Evaluator(suites, FITNESS, 1) as other:
         for name, source in PROGRAMS.items():
