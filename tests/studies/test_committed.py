@@ -10,7 +10,7 @@ from actlab.core.records import PROTOCOLS, ROOT, Family
 from actlab.studies import committed
 from actlab.transfer import sweep
 
-TO_COME = {"generality"}  # runs whose records may not be there yet
+TO_COME = {"generality"}  # runs whose records are not all there yet
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def test_every_record_is_there_and_would_be_made_again_where_the_canaries_are_eq
     table = committed.summary().set_index("verb")
     there = table[table["records"] > 0]
     assert set(table.index) - set(there.index) <= TO_COME
-    assert table["canary"].eq("equal").all() and there["anew"].eq(0).all()
+    assert table["canary"].eq("equal").all()
+    assert all(row["anew"] == 0 or verb in TO_COME for verb, row in there.iterrows())
+    assert table.loc["generality", "records"] + table.loc["generality", "anew"] == 51  # 19 functions, 8 runs of 4 arms
     assert table["family"].to_dict() == {
         "lab-records": "lab", "gpu-lab": "lab", "multiverse": "multiverse", "ablation": "search",
         "generality": "generality", "transfer": "transfer",
@@ -58,4 +60,4 @@ def test_what_a_verb_is_asked_for_beyond_its_records_is_counted(canaries, monkey
     more = replace(laptop, seeds=dict(laptop.seeds, images=12))
     monkeypatch.setitem(sweep.DESIGNS, "laptop", more)
     anew = committed.summary().set_index("verb").query("records > 0")["anew"]
-    assert anew["transfer"] == 2 * len(laptop.functions) and anew.drop("transfer").eq(0).all()
+    assert anew["transfer"] == 2 * len(laptop.functions) and anew.drop(["transfer", *TO_COME], errors="ignore").eq(0).all()
