@@ -9,7 +9,8 @@ PARAMS ?=
 BENCH ?=
 # Passed to JupyterLab, for example --no-browser, or --allow-root in a container.
 LAB_OPTIONS ?=
-# JupyterLab neither fetches its news, whatever one answers to its question about them, nor looks for its updates.
+# JupyterLab asks no question about its news, fetches none, and does not look for its updates.
+LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
@@ -151,7 +152,9 @@ readme: $(STAMP) ## write the tables and numbers of README.md and docs/claims.md
 	$(PY) -m actlab readme
 
 lab: $(STAMP) candidates/explorer.ipynb ## open JupyterLab at the explorer: type a function, see its plot, cost and score
-	$(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb \
+	@mkdir -p build/jupyter/labconfig
+	@echo '$(LAB_SETTINGS)' >build/jupyter/labconfig/default_setting_overrides.json
+	JUPYTER_CONFIG_PATH="$(CURDIR)/build/jupyter:$$JUPYTER_CONFIG_PATH" $(PY) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/candidates/explorer.ipynb \
 		$(LAB_OFFLINE) $(LAB_OPTIONS)
 
 # A copy, which git ignores, so that running it changes no committed file; an older copy is kept beside it.

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import grimp
@@ -183,13 +184,20 @@ def test_a_mistyped_environment_gets_one_line(tree):
 
 def test_jupyterlab_serves_the_project_and_opens_a_copy_of_the_explorer_with_the_options_that_are_given(tree):
     (tree / "bin").mkdir()
-    script(tree / "bin/jupyterlab", '#!/bin/sh\necho "$@" >> asked.txt\n')
+    script(tree / "bin/jupyterlab", '#!/bin/sh\necho "$JUPYTER_CONFIG_PATH" > settings.txt\necho "$@" >> asked.txt\n')
     for options in ("", "--allow-root --no-browser"):
         assert make(tree, "lab", f"LAB_OPTIONS={options}", "PY=./bin/jupyterlab").returncode == 0
         quiet = "--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
         opened = f"--ServerApp.root_dir={tree} --LabApp.default_url=/lab/tree/candidates/explorer.ipynb"
         wanted = f"{opened} {quiet} {options}"
         assert (tree / "asked.txt").read_text().splitlines()[-1] == f"-m jupyterlab {wanted}".strip()
+    code = "from jupyter_server.services.config.manager import ConfigManager as M; "
+    code += "print(M(config_dir_name='labconfig').get('default_setting_overrides'))"
+    read = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | {"JUPYTER_CONFIG_PATH": (tree / "settings.txt").read_text().strip()},
+    )  # fmt: skip
+    assert "apputils-extension:notification': {'fetchNews': 'false', 'checkForUpdates': False}" in read.stdout
 
 
 def test_jupyterlab_reads_the_options_that_keep_it_off_the_network():
