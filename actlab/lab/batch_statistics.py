@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from actlab.lab.operations import NUMBER, TABLE, Operation, Unlisted, checked, declarations, step_text
+from actlab.lab.operations import MOST, NUMBER, TABLE, Operation, Unlisted, checked, declarations, step_text
 
 SUMS = {"sum": "", "sum_rows": "c", "sum_columns": "r"}  # along which axes the result varies, of columns and rows
 WITH_SUMS = TABLE | {name: Operation(NUMBER, NUMBER, "") for name in SUMS}
@@ -27,8 +27,17 @@ def checked_lists(steps: Any) -> dict[str, Any]:
     if not isinstance(steps, dict) or sorted(steps) != sorted(PARTS):
         raise Unlisted(f"wanted lists for {' and '.join(PARTS)}")
     for part in PARTS:
-        checked(steps[part], inputs=2, table=WITH_SUMS)
+        _checked(steps[part])
     return steps
+
+
+def _checked(steps: Any) -> list[list[Any]]:
+    """A list without its results; each pass may compute all steps anew, so that their number is bounded together."""
+    listed = checked(steps, inputs=2, table=WITH_SUMS)[:-2]
+    passes = 1 + sum(step[0] in SUMS for step in listed)
+    if passes * len(listed) > 2 * MOST:
+        raise Unlisted(f"wanted at most {2 * MOST} steps in all passes; got {len(listed)} in {passes} passes")
+    return listed
 
 
 def c_source(steps: Any) -> str:
@@ -41,7 +50,7 @@ def c_source(steps: Any) -> str:
     Raises:
         Unlisted: where the list is none.
     """
-    listed = checked(steps, inputs=2, table=WITH_SUMS)[:-2]
+    listed = _checked(steps)
     value, derivative = steps[-2:]
     functions = _function("forward", listed, value), _function("backward", listed, derivative)
     return "\n".join([*declarations(listed), _ALL, *functions])

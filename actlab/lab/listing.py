@@ -17,7 +17,7 @@ from torch import fx
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from actlab.lab.batch_statistics import PARTS, SUMS
+from actlab.lab.batch_statistics import PARTS, SUMS, checked_lists
 from actlab.lab.operations import MOST, TABLE, TRUTH, Unlisted
 from actlab.lab.tracing import CUBIC, SLOPE, Function, joint
 
@@ -62,7 +62,7 @@ def listed_with_sums(function: Function, shapes: Sequence[tuple[int, int]], dtyp
     for part, shape in zip(PARTS, shapes, strict=True):
         like = torch.zeros(1, *shape, dtype=dtype)
         found[part] = _listed(joint(function, like, _simpler()), like, 0, _StepsWithSums)
-    return found
+    return checked_lists(found)
 
 
 def _forward(function: Callable[..., torch.Tensor], like: torch.Tensor, constants: int) -> fx.GraphModule:

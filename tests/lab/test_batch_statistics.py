@@ -101,6 +101,10 @@ HOSTILE = {
     "a NaN": (IDENTITY | {"whole": [["sum", float("nan")], 2, 2]}, "finite constants"),
     "words": (IDENTITY | {"whole": [["sum", "z[0]; abort()"], 2, 2]}, "earlier steps and constants"),
     "a million steps": (IDENTITY | {"whole": [["sum", 0]] * 1_000_000 + [2, 2]}, f"wanted 1 to {MOST} steps"),
+    "many passes": (
+        IDENTITY | {"whole": [["sum", place + (place > 0)] for place in range(70)] + [71, 71]},
+        "in all passes; got 70 in 71 passes",
+    ),
     "an undefined value": (IDENTITY | {"whole": [["sum", 0], 3, 2]}, "the results"),
 }
 
