@@ -10,6 +10,7 @@ from actlab.scoring.pool import Pool
 from actlab.scoring.sandbox import Sandbox
 
 SPARE: dict[tuple, list[Sandbox]] = defaultdict(list)  # warm and idle, by what they confine
+HELD: list[Sandbox] = []  # all that were started, so that none is collected before it is closed
 
 
 class Lent(Pool):
@@ -41,13 +42,19 @@ class Lent(Pool):
 @pytest.fixture(scope="module", autouse=True)
 def no_sandbox_left():
     """Ends what a module's evaluators leave open: a collector of garbage would warn of it in any later test."""
-    started, start = [], Sandbox.start
+    start = Sandbox.start
+
+    def held(self: Sandbox) -> None:
+        if self not in HELD:
+            HELD.append(self)
+        start(self)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sandbox, "start", lambda self: (started.append(self), start(self))[1])
+        patch.setattr(Sandbox, "start", held)
         yield
-    for sandbox in started:
-        if not any(sandbox in kind for kind in SPARE.values()):
-            sandbox.close()
+    for sandbox in [one for one in HELD if not any(one in kind for kind in SPARE.values())]:
+        sandbox.close()
+        HELD.remove(sandbox)
 
 
 @pytest.fixture
