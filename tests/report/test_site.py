@@ -159,6 +159,11 @@ def test_every_formula_is_mathml(site):
         assert "$" not in page.text and "\\" not in page.text, path.name
 
 
+def drawn(part):
+    """Whether the picture of a part is there; those of a long run that goes on are not."""
+    return (ROOT / "figures" / part.figure).exists()
+
+
 def test_every_claim_has_its_words_and_its_own_picture_place_tables_and_commands(site):
     rows = report.measured(executed.pages("laptop", ROOT), claims.table())
     about = (ROOT / "docs" / "claims.md").read_text()
@@ -166,6 +171,9 @@ def test_every_claim_has_its_words_and_its_own_picture_place_tables_and_commands
     assert len(rows) == len(PARTS)
     for row, made, part in zip(rows, claims.table().itertuples(), PARTS, strict=True):
         assert f"| {' | '.join(row.cells)} |" in about
+        if not drawn(part):
+            assert made.verdict == claims.UNTESTED
+            continue
         places = zip(row.places, claims.places(made), strict=True)
         for (picture, page, command), (figure, notebook, wanted) in places:
             assert (picture.name + ".png", page.name, command) == (figure, notebook, wanted) and picture.picture
@@ -199,7 +207,7 @@ def test_what_bears_on_a_claim_is_what_its_parts_are_read_off_and_drawn_in(site)
     for number in range(1, 9):
         part = text.split(f'<li id="claim-{number}"')[1].split("</ul></li>")[0]
         for one in PARTS:
-            if one.name[0] == str(number):
+            if one.name[0] == str(number) and drawn(one):
                 assert all(f"#{name}" in part for name in (*one.sources, one.figure.removesuffix(".png")))
 
 
