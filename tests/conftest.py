@@ -5,7 +5,7 @@ from collections import defaultdict
 import pytest
 
 from actlab.core.records import Family
-from actlab.scoring import evaluator
+from actlab.scoring import evaluator, pool
 from actlab.scoring.pool import Pool
 from actlab.scoring.sandbox import Sandbox
 
@@ -55,6 +55,7 @@ def no_sandbox_left():
     for sandbox in [one for one in HELD if not any(one in kind for kind in SPARE.values())]:
         sandbox.close()
         HELD.remove(sandbox)
+    pool._pool.cache_clear()  # those of the calls that this process performed
 
 
 @pytest.fixture

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +64,31 @@ def test_every_job_checks_the_source_itself(job):
         worker.JOBS[job](request, [np.zeros(2), np.zeros((4, 3))], {"a": BLIND})
 
 
-def test_the_warm_up_runs_every_job_on_every_function(monkeypatch):
+LOADED = """
+import sys
+from actlab.activations import zoo
+from actlab.candidates.program import check
+from actlab.scoring import worker
+
+def loaded():
+    with open("/proc/self/maps") as maps:
+        return set(sys.modules) | {line.split()[-1] for line in maps if ".so" in line}
+
+worker.warm_up()
+before = loaded()
+worker.WARM = [name for name in zoo.names() if name not in worker.WARM]
+worker.warm_up()
+print(sorted(loaded() - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_after_the_warm_up_no_function_of_the_zoo_loads_a_module_or_a_library():
+    ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_the_warm_up_runs_every_job_on_functions_of_each_kind(monkeypatch):
     ran = {job: set() for job in worker.JOBS}
     for job in worker.JOBS:
         monkeypatch.setattr(worker, job, lambda request, *_, job=job: ran[job].add(request["source"]))
@@ -71,5 +98,5 @@ def test_the_warm_up_runs_every_job_on_every_function(monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(threads)
-    sources = {check(activations.program_source(name)).source for name in activations.names()}
+    sources = {check(activations.program_source(name)).source for name in worker.WARM}
     assert ran == {job: sources for job in worker.JOBS}
