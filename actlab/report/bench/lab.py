@@ -35,7 +35,17 @@ from actlab.core.records import figures_folder
 from actlab.lab import backends, reference, tasks, training
 from actlab.lab.tracing import Function
 from actlab.lab.training_view import TrainingView
-from actlab.report.bench.search import by_backend, machine, one_thread, overhead, searches, took, warm
+from actlab.report.bench.search import (
+    BACKENDS,
+    by_backend,
+    machine,
+    one_thread,
+    overhead,
+    searches,
+    took,
+    trained_by,
+    warm,
+)
 from actlab.report.figures import lab as figures
 from actlab.report.figures import style
 from actlab.scoring.evaluator import Evaluator, mse
@@ -213,9 +223,9 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
 
     Returns:
         Columns workers, functions, repeats, seconds (of all functions, trained and judged, not described: the median),
-        functions_an_hour, seconds_least, seconds_most and peak_mb: the largest resident memory of one worker's
-        processes while it scores these functions and the costliest (NaN where the system does not say); the same in
-        all rows.
+        functions_an_hour, seconds_least, seconds_most and, the same in all rows, peak_mb_torch and peak_mb_compiled:
+        the largest resident memory of one worker's processes while it scores these functions and the costliest, by who
+        trains them (NaN where the system does not say). A process that asks for compiled networks trains them itself.
     """
     names = FUNCTIONS[:2] if quick else [name for name in zoo.names() if name != "relu"][:12]
     counts = sorted({2**i for i in range(cores().bit_length()) if 2**i <= cores()} | {cores()})
@@ -229,12 +239,15 @@ def population(which: Profile, quick: bool = False) -> pd.DataFrame:
         turns = list(product(range(repeats), counts))
         for _, workers in tqdm(turns, desc="population", disable=None):
             times[workers].append(_scored(evaluators[workers], names, which.lab))
-    peak = _worker_peak(which, list(dict.fromkeys((*names, *COSTLIEST))))
+    every, peaks = list(dict.fromkeys((*names, *COSTLIEST))), {}
+    for backend in BACKENDS:
+        with trained_by(backend):
+            peaks[f"peak_mb_{backend}"] = _worker_peak(which, every)
     for workers, measured in times.items():
         seconds = Times.of(measured)
         row = {"workers": workers, "functions": len(names), "repeats": repeats, "seconds": seconds.median}
         rows.append(row | {"functions_an_hour": len(names) / seconds.median * 3600, **seconds.ends("seconds")})
-    return pd.DataFrame(rows).assign(peak_mb=peak)
+    return pd.DataFrame(rows).assign(**peaks)
 
 
 def _scored(evaluator: Evaluator, names: Sequence[str], config: LabConfig) -> float:

@@ -39,7 +39,7 @@ from actlab.search.runs import search_file
 from actlab.studies import multiverse
 
 SEEDS = (0,)  # of the searches that are compared by default: two of a quarter of an hour together
-SETTING = "ACTLAB_BACKEND"
+SETTING, BACKENDS = "ACTLAB_BACKEND", ("torch", "compiled")
 PLANS = {"whole suite": False, "racing": True}  # and whether candidates race
 
 
@@ -164,8 +164,20 @@ def _spent(found: _Finished, size: int) -> dict[str, float]:
     return spent | {name: ended[name] for name in ("scored", "dropped")}
 
 
+@contextmanager
+def trained_by(backend: str) -> Iterator[None]:
+    """Has networks trained by torch, or compiled where they can be, meanwhile: here and in workers that start here."""
+    before = os.environ.get(SETTING)
+    os.environ[SETTING] = backend
+    try:
+        yield
+    finally:
+        del os.environ[SETTING]
+        os.environ.update({} if before is None else {SETTING: before})
+
+
 def by_backend(which: Profile, quick: bool = False) -> pd.DataFrame:
-    """What 60 evaluations of the profile's search from seed 0, and ten labs of the multiverse take with each backend.
+    """What the profile's search from seed 0, and ten labs of the multiverse take with each backend.
 
     The search has as many workers as cores, the labs one thread of this process; what was compiled before is kept.
 
@@ -173,32 +185,28 @@ def by_backend(which: Profile, quick: bool = False) -> pd.DataFrame:
         Columns work, backend, seconds, ratio (how many times faster than torch), same_moves (whether the search's moves
         are those of torch's) and difference (of a loss from torch's, relative: the median).
     """
-    few = {"evaluations": 24, "round_size": 8} if quick else {"evaluations": 60}
-    profile = replace(which, search=replace(which.search, **few))
-    suites, rows = {which.search.suite: tasks.suite(which.search.suite, which.tasks)}, []
-    labs, before = multiverse.jobs(multiverse.DESIGNS[which.name], 1 if quick else 10), os.environ.get(SETTING)
+    search = replace(which.search, evaluations=24, round_size=8) if quick else which.search
+    profile, suites = replace(which, search=search), {search.suite: tasks.suite(search.suite, which.tasks)}
+    labs, rows = multiverse.jobs(multiverse.DESIGNS[which.name], 1 if quick else 10), []
     first: dict[str, _Finished] = {}
     losses: dict[str, np.ndarray] = {}
-    try:
-        for backend in tqdm(("torch", "compiled"), desc="backends", disable=None):
-            os.environ[SETTING] = backend
+    for backend in tqdm(BACKENDS, desc="backends", disable=None):
+        with trained_by(backend):
             with TemporaryDirectory() as folder, Evaluator(suites, which.fitness, cores()) as evaluator:
-                warm(evaluator, which.lab, which.search.suite)
+                warm(evaluator, which.lab, search.suite)
                 first[backend] = _searched(evaluator, profile, 0, Path(folder))
             with one_thread():
                 made = []
                 seconds = took(lambda made=made: made.extend(multiverse.run(job)[0]["ood_mse"] for job in labs))
-            losses[backend] = np.concatenate(made)
-            rows += [("search", backend, first[backend].seconds), (f"{len(labs)} labs", backend, seconds)]
-    finally:
-        del os.environ[SETTING]
-        os.environ.update({} if before is None else {SETTING: before})
+        losses[backend] = np.concatenate(made)
+        searched = f"search of {first[backend].evaluations}"
+        rows += [(searched, backend, first[backend].seconds), (f"{len(labs)} labs", backend, seconds)]
     table = pd.DataFrame(rows, columns=["work", "backend", "seconds"])
     table["ratio"] = table.groupby("work")["seconds"].transform("first") / table["seconds"]
-    same = [first["torch"].moves == found.moves for found in first.values()]
-    table["same_moves"] = [same[backend == "compiled"] if work == "search" else pd.NA for work, backend, _ in rows]
+    same = {name: first["torch"].moves == found.moves for name, found in first.items()}
+    table["same_moves"] = [same[name] if work.startswith("search") else pd.NA for work, name, _ in rows]
     apart = {name: float(np.median(np.abs(found / losses["torch"] - 1))) for name, found in losses.items()}
-    table["difference"] = [np.nan if work == "search" else apart[backend] for work, backend, _ in rows]
+    table["difference"] = [np.nan if work.startswith("search") else apart[name] for work, name, _ in rows]
     return table
 
 

@@ -1,4 +1,6 @@
 import math
+import os
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -170,3 +172,25 @@ def test_what_answers_in_place_of_the_sandboxes_is_not_counted_and_each_part_has
         assert (row["propose_ms"], row["archive_ms"], row["check_ms"], row["judge_ms"]) == (1000, 2000, 0, 0)
         assert 0 < row["rest_ms"] <= 3000  # duplicates and refused programs are not described
         assert row["total_ms"] == pytest.approx(3000 + row["rest_ms"])
+
+
+@pytest.mark.parametrize("before", [None, "torch"])
+def test_a_search_and_labs_run_with_each_backend_and_the_setting_is_as_it_was(monkeypatch, before):
+    monkeypatch.delenv(search.SETTING, raising=False)
+    if before is not None:
+        monkeypatch.setenv(search.SETTING, before)
+    asked = []
+
+    def searched(evaluator, which, seed, folder):
+        asked.append((os.environ[search.SETTING], which.search.evaluations, seed))
+        return search._Finished(100.0 / len(asked), 200, [], [], None, None)
+
+    monkeypatch.setattr(search, "Evaluator", lambda *given: nullcontext())
+    monkeypatch.setattr(search, "warm", lambda *given: None)
+    monkeypatch.setattr(search, "_searched", searched)
+    monkeypatch.setattr(search.multiverse, "run", lambda job: ({"ood_mse": [1.0 + len(asked)]},))
+    table = search.by_backend(profile("laptop")).set_index(["work", "backend"])
+    assert asked == [("torch", 200, 0), ("compiled", 200, 0)]
+    assert os.environ.get(search.SETTING) == before
+    assert table.loc["search of 200", "ratio"].tolist() == [1, 2] and table.loc["search of 200", "same_moves"].all()
+    assert table.loc["10 labs", "difference"].tolist() == [0, 0.5]
