@@ -1,15 +1,19 @@
 """A search over labs: one digest at any number of workers and after an interruption, and races over whole labs."""
 
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from actlab.core import config
 from actlab.core.config import LabsFitnessConfig, LabsTaskConfig
 from actlab.core.records import Store
 from actlab.lab import labs
 from actlab.scoring.evaluator import Score, contributions
+from actlab.scoring.in_process import InProcess
 from actlab.scoring.laboratory import Laboratory
 from actlab.search import evolution, inspect, runs, selection
 from actlab.search.archive import Archive
@@ -71,6 +75,31 @@ def test_two_workers_give_the_digest_of_one(run, tmp_path):
         result, _ = runs.run_search(two, 0, tmp_path / "run.sqlite", Told())
     assert result == run[1]
     assert result.evaluations == 12
+
+
+def killed_at(judged, path):
+    """How a child ends that searches unconfined, here, and ends itself by SIGKILL when so many results were judged."""
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # two threads that are the first to use torch after a fork get in each other's way
+        with opened(path.parent) as one, InProcess(SUITES, PROFILE.fitness, 1) as here:
+            left, judge = iter(range(judged)), here._judge
+            here._judge = lambda *given: judge(*given) if next(left, None) is not None else os.kill(os.getpid(), 9)
+            one._evaluator = here
+            runs.run_search(one, 0, path, Told())
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_search_killed_at_ten_moments_goes_on_to_the_same_digest(run, tmp_path):
+    path, kept = tmp_path / "run.sqlite", []
+    for judged in np.random.default_rng(0).integers(1, 5, 10).tolist():
+        assert killed_at(judged, path) == -signal.SIGKILL
+        kept.append(len(runs.entries(path)) if path.exists() else 0)
+    assert kept == sorted(kept) and len(set(kept)) > 2 and kept[-1] < len(runs.entries(run[0]))
+    with opened(tmp_path) as one:
+        result, _ = runs.run_search(one, 0, path, Told())
+    assert result == run[1]
 
 
 @pytest.mark.parametrize("left", [9, 4])
