@@ -1,4 +1,4 @@
-"""What searches cost: with racing and without, and beside their evaluations (ours); parts of `actlab bench`."""
+"""What searches cost, with races and by each backend, and beside their evaluations (ours); parts of `actlab bench`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from actlab.candidates import program
 from actlab.core import stats
 from actlab.core.config import FitnessConfig, LabConfig, Profile, cores
 from actlab.core.records import BUILD, Store
-from actlab.lab import tasks
+from actlab.lab import backends, tasks, training
 from actlab.scoring.evaluator import Evaluator, Score
 from actlab.scoring.pool import Call
 from actlab.scoring.sandbox import Outcome
@@ -40,6 +40,7 @@ from actlab.studies import multiverse
 
 SEEDS = (0,)  # of the searches that are compared by default: two of a quarter of an hour together
 SETTING, BACKENDS = "ACTLAB_BACKEND", ("torch", "compiled")
+ROUNDED = ("gelu", "relu", "gelu-sine", "snake", "turbulent")
 PLANS = {"whole suite": False, "racing": True}  # and whether candidates race
 
 
@@ -208,6 +209,40 @@ def by_backend(which: Profile, quick: bool = False) -> pd.DataFrame:
     apart = {name: float(np.median(np.abs(found / losses["torch"] - 1))) for name, found in losses.items()}
     table["difference"] = [np.nan if work.startswith("search") else apart[name] for work, name, _ in rows]
     return table
+
+
+def rounding(which: Profile, quick: bool = False) -> pd.DataFrame:
+    """How far compiled networks come from the reference's, beside what rounding does to the reference itself.
+
+    The reference is trained again from initial weights that are moved by 1e-7 of themselves, a rounding of float32.
+
+    Returns:
+        Columns function, trained (compiled, or reference, moved), tasks and, of the relative differences of a task's
+        out-of-distribution loss from the reference's, median, p90 and most.
+    """
+    count, config = (8, replace(which.lab, width=16)) if quick else (which.tasks.search, which.lab)
+    suite, rows = tasks.suite("search", replace(which.tasks, search=count)), []
+    start = training.Start.of(suite.blind, config, 0, range(count))
+    generator, outside = torch.Generator().manual_seed(0), torch.from_numpy(suite.blind.ood_x).float()
+    moved = training.Networks.of(
+        tensor * (1 + 1e-7 * torch.randn(tensor.shape, generator=generator)) for tensor in start.networks.tensors
+    )
+    with one_thread():
+        for name in tqdm(ROUNDED[:1] if quick else ROUNDED, desc="rounding", disable=None):
+            function = zoo.REGISTRY[name].function
+            made = {"compiled": backends.train(function, start, config).networks}
+            for key, own in {"": start, "reference, moved": replace(start, networks=moved)}.items():
+                made[key] = training.train_from(function, own, config)
+            losses = {
+                key: ((networks.predict(function, outside).double().numpy() - suite.ood_y) ** 2).mean(axis=1)
+                for key, networks in made.items()
+            }
+            reference = losses.pop("")
+            for key, own in losses.items():
+                middle, p90, most = np.quantile(np.abs(own / reference - 1), [0.5, 0.9, 1])
+                row = {"function": name, "trained": key, "tasks": count}
+                rows.append(row | {"median": middle, "p90": p90, "most": most})
+    return pd.DataFrame(rows)
 
 
 def _first_difference(moves: Sequence[Move], others: Sequence[Move]) -> int:

@@ -13,7 +13,7 @@ import torch
 from actlab import __main__, activations
 from actlab.core.config import LabConfig, TaskConfig, profile
 from actlab.core.records import ROOT
-from actlab.lab import tasks, training
+from actlab.lab import compiled, tasks, training
 from actlab.report.bench import lab as bench
 from actlab.scoring.evaluator import Pending
 
@@ -128,7 +128,7 @@ def test_growth_is_drawn_beside_its_table(tmp_path, monkeypatch):
 def test_an_unknown_part_is_answered_with_those_there_are(capsys):
     assert __main__.main(["bench", "lap"]) == 2
     assert (
-        "wanted one of lab, population, isolation, searches, backends, overhead, growth, functions"
+        "wanted one of lab, population, isolation, searches, backends, rounding, overhead, growth, functions"
         in capsys.readouterr().err
     )
 
@@ -146,6 +146,15 @@ def test_the_quick_population_is_scored_in_turns_and_its_memory_is_that_of_confi
     assert row["functions_an_hour"] == pytest.approx(2 / row["seconds"] * 3600)
     assert 0 < row["seconds_least"] < row["seconds"] < row["seconds_most"]
     assert all(100 < row[f"peak_mb_{backend}"] < 2000 for backend in bench.BACKENDS)  # torch alone is above 100
+
+
+@pytest.mark.skipif(compiled.missing() is not None, reason=f"no compiler: {compiled.missing()}")
+def test_after_all_steps_in_float32_losses_differ_by_what_rounding_does_to_the_reference_itself():
+    table = bench.rounding(profile("laptop"), quick=True).set_index("trained")
+    assert set(table["function"]) == {"gelu"} and set(table["tasks"]) == {8}
+    assert table.loc["compiled", "median"] < 3 * table.loc["reference, moved", "median"]
+    assert 0 < table.loc["compiled", "median"] < 1e-4
+    assert (table["median"] <= table["p90"]).all() and (table["p90"] <= table["most"]).all()
 
 
 def test_the_gpu_is_measured_where_there_is_one_and_named_it_is_wanted(tmp_path, capsys, monkeypatch):
