@@ -223,7 +223,8 @@ def test_a_fault_of_the_machinery_leaves_no_sign_that_the_panel_is_busy(panel, m
     assert panel.sign.value == "<b></b>"
 
 
-def test_the_panel_says_which_cell_it_waits_for(lab):
+def test_the_panel_says_which_cell_it_waits_for(lab, monkeypatch):
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # of another environment, of which IPython would warn
     shell = InteractiveShell()
     panel = explorer.Panel(lab, pytest.importorskip("ipywidgets"), shell)
     said = signs(panel)
