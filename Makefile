@@ -14,6 +14,8 @@ LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "f
 LAB_OFFLINE := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 # Passed to pip, for example '--extra-index-url URL' or '--find-links FOLDER' for a CPU build of torch.
 PIP_OPTIONS ?=
+# Processes side by side with as many threads each as there are cores wait for each other: twice the time.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # How pytest spreads the tests' files over the cores; a worker of its own may hold 2 GB.
 AT_ONCE ?= -n auto --maxprocesses 4 --dist loadfile
 # The first of python3.11 and python3 that is 3.11 or newer.
@@ -92,9 +94,9 @@ test: $(STAMP) ## ruff, the layers of imports, pytest, then every notebook with 
 	@echo "== layers"
 	$(PREFIX)/bin/lint-imports --no-logo
 	@echo "== pytest"
-	$(PY) -m pytest $(AT_ONCE) tests
+	$(ONE_THREAD) $(PY) -m pytest $(AT_ONCE) tests
 	@echo "== nbval"
-	$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks/
+	$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks/
 
 lint: $(STAMP) ## ruff, and the notebooks' metadata: what pre-commit checks
 	$(PY) -m ruff check .
