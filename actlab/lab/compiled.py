@@ -41,7 +41,8 @@ class Uncompiled(RuntimeError):
 
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in ("inputs", "units", "used", "depth", "batch", "constants", "sums")]
+    _names = ("inputs", "units", "used", "depth", "batch", "constants", "sums", "rolled")
+    _fields_ = [(name, ctypes.c_long) for name in _names]
 
 
 class _Functions(ctypes.Structure):
@@ -55,6 +56,7 @@ class Act:
     batch: _Functions
     whole: _Functions
     sums: int = 0  # that it keeps as arrays
+    rolled: int = 0  # tensors that it keeps
 
 
 @cache
@@ -144,7 +146,8 @@ def compiled(steps: Any, dtype: str, constants: int = 0) -> Act:
     steps = batch_statistics.checked_lists(steps)
     batch, whole = (_functions(dtype, batch_statistics.c_source(steps[part]), "forward", "backward")
                     for part in batch_statistics.PARTS)  # fmt: skip
-    return Act(batch, whole, max(map(batch_statistics.sums, steps.values())))
+    kept = (max(map(count, steps.values())) for count in (batch_statistics.sums, batch_statistics.rolled))
+    return Act(batch, whole, *kept)
 
 
 def train(
@@ -167,7 +170,14 @@ def train(
     """
     units = _padded(config.width, config.dtype)
     shape = _Shape(
-        start.x.shape[-1], units, config.width, config.depth, start.index.shape[1], _count(constants), act.sums
+        start.x.shape[-1],
+        units,
+        config.width,
+        config.depth,
+        start.index.shape[1],
+        _count(constants),
+        act.sums,
+        act.rolled,
     )
     library, packed = _trainer(config.dtype), _packed(start.networks, shape, constants)
     x, y = (np.ascontiguousarray(tensor.numpy()) for tensor in (start.x, start.y[..., 0]))
@@ -194,7 +204,7 @@ def predict(
     A function that sees its batch is given `batch` points at a time, as its list wants them, or all at once.
     """
     depth, size = len(networks.weights) - 1, batch or x.shape[1]
-    shape = _Shape(x.shape[-1], 0, networks.weights[0].shape[2], depth, size, _count(constants), act.sums)
+    shape = _Shape(x.shape[-1], 0, networks.weights[0].shape[2], depth, size, _count(constants), act.sums, act.rolled)
     functions = act.batch if batch else act.whole
     dtype = str(x.dtype).removeprefix("torch.")
     shape.units = _padded(shape.used, dtype)

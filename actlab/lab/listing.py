@@ -17,7 +17,7 @@ from torch import fx
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from actlab.lab.batch_statistics import PARTS, SUMS, checked_lists
+from actlab.lab.batch_statistics import PARTS, ROLLS, SUMS, checked_lists
 from actlab.lab.operations import MOST, TABLE, TRUTH, Unlisted
 from actlab.lab.tracing import CUBIC, SLOPE, Function, joint
 
@@ -87,8 +87,9 @@ def _listed(module: fx.GraphModule, like: torch.Tensor, constants: int, kind: ty
 
 @cache
 def _simpler() -> dict[Any, Callable[..., Any]]:
-    """Torch's own decompositions into core operations, but for GELU's, whose tanh is slow."""
-    return {op: to for op, to in core_aten_decompositions().items() if "gelu" not in str(op)}
+    """Torch's own decompositions into core operations, but for GELU's, whose tanh is slow, and for rolls."""
+    kept = ("gelu", "roll")
+    return {op: to for op, to in core_aten_decompositions().items() if not any(name in str(op) for name in kept)}
 
 
 _SAME = ("alias", "detach", "expand", "view", "unsqueeze", "squeeze", "_unsafe_view", "_reshape_alias")  # as a tensor
@@ -292,6 +293,9 @@ class _Steps:
                 for _ in range(int(b) - 1):
                     made = self.add("mul", made, a)
                 return made
+            case float() if b == 4:
+                square = self.add("mul", a, a)
+                return self.add("mul", square, square)
             case float() if abs(b) == 0.5:
                 root = self.add("sqrt", a)
                 return root if b > 0 else self.add("div", 1.0, root)
@@ -332,10 +336,10 @@ class _StepsWithSums(_Steps):
         return 1 - place  # d comes first
 
     def add(self, name: str, *arguments: Ref) -> int:
-        if name in SUMS:
+        if name in SUMS or name in ROLLS:
             self.made.append([name, *map(self.number, arguments)])
             self._kinds.append("n")
-            self._along[place := len(self._kinds) - 1] = set(SUMS[name])
+            self._along[place := len(self._kinds) - 1] = set(SUMS.get(name, "cr"))
         else:
             place = super().add(name, *arguments)
             steps = [argument for argument in self.made[-1][1:] if type(argument) is int]
@@ -363,10 +367,12 @@ class _StepsWithSums(_Steps):
                 raise Unlisted(f"{target} on sums along different axes is not in the table")
 
     def _summed(self, name: str, node: fx.Node) -> Ref:
-        """A sum, a mean or a variance over axes."""
+        """A sum, a mean or a variance over axes, or a roll."""
+        source = node.args[0].meta["val"]
+        if name == "roll":
+            return self._rolled(source, *node.args)
         if name not in _SUMS:
             return super()._summed(name, node)
-        source = node.args[0].meta["val"]
         given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
         asked = range(source.ndim) if given is None or given == [] else given
         axes = {axis % source.ndim for axis in asked}
@@ -388,6 +394,21 @@ class _StepsWithSums(_Steps):
         correction = node.kwargs.get("correction")
         distance = self.add("sub", ref, mean(ref, count))
         return mean(self.add("mul", distance, distance), count - (1.0 if correction is None else float(correction)))
+
+    def _rolled(self, source: torch.Tensor, of: fx.Node, shifts: Sequence[int], axes: Sequence[int] = ()) -> Ref:
+        """A tensor of all elements, rolled around one axis after another."""
+        if source.shape != self.like.shape:
+            raise Unlisted("a roll of what was summed is not in the table")
+        ref = self.number(self._of(of))
+        for shift, axis in zip(shifts, axes, strict=True):
+            name = ("models", "rows", "columns")[axis % source.ndim]
+            along = self._along[ref] if type(ref) is int else set()
+            if name[0] not in along:  # it is the same all along that axis
+                continue
+            if len(along) < 2:
+                raise Unlisted("a roll of what was summed is not in the table")
+            ref = self.add(f"roll_{name}", ref, float(shift))
+        return ref
 
 
 def _single(tensor: torch.Tensor) -> float | bool:

@@ -16,7 +16,7 @@ typedef void function(const T *z, const T *constants, long n, T *value, T *slope
 /* Of a function that sees its batch [rows, units]: its value, or, given d by the value, that by z; d may be out. */
 typedef void whole_function(const T *z, const T *d, long rows, long units, long used, T *out, T *room, long most);
 typedef struct { function *act; whole_function *forward, *backward; } functions; /* forward: it sees its batch */
-typedef struct { long inputs, units, used, depth, batch, constants, sums; } shape;
+typedef struct { long inputs, units, used, depth, batch, constants, sums, rolled; } shape;
 
 /* So many rows, and vectors of columns, of out = bias + a w, times scale where there is one. */
 HOT void block(const long rows, const long columns, T *out, const T *bias, const T *a, long row, long inner, long along,
@@ -176,8 +176,9 @@ int train(const functions *f, const shape *s, long steps, const T *x, const T *y
     const long layer_size = batch * units, square = units * units, each = whole(s->constants);
     const long most = whole(batch > units ? batch : units);
     const long count = (inputs + 1) * units + (depth - 1) * (square + units) + units + LINE + depth * each;
+    const long for_function = s->sums * most + s->rolled * layer_size;
     const long numbers = 4 * count + ((2 + s->constants) * depth + 2) * layer_size + ROWS * units + square
-                         + batch * inputs + 2 * batch + s->sums * most;
+                         + batch * inputs + 2 * batch + for_function;
     const size_t bytes = (whole(numbers) + (2 * depth + 16) * LINE) * sizeof(T);
     T *memory = aligned_alloc(64, bytes);
     if (!memory) return 1;
@@ -186,7 +187,7 @@ int train(const functions *f, const shape *s, long steps, const T *x, const T *y
     T *p = taken(&room, count), *g = taken(&room, count), *m = taken(&room, count), *q = taken(&room, count);
     T *z = taken(&room, ROWS * units), *turned = taken(&room, square);
     T *bx = taken(&room, batch * inputs), *by = taken(&room, batch), *error = taken(&room, batch);
-    T *delta = taken(&room, layer_size), *other = taken(&room, layer_size), *kept = taken(&room, s->sums * most);
+    T *delta = taken(&room, layer_size), *other = taken(&room, layer_size), *kept = taken(&room, for_function);
     T *value[depth], *slope[depth], *partials[depth];
     long at[depth + 1];
     at[0] = 0;
@@ -279,11 +280,12 @@ int predict(const functions *f, const shape *s, long points, const T *x, const T
     const long size = part * units, most = whole(part > units ? part : units);
     const long constants = (inputs + 1) * units + (s->depth - 1) * (units + 1) * units + units + LINE;
     const long count = constants + s->depth * each;
-    T *memory = aligned_alloc(64, (count + (4 + s->constants) * size + s->sums * most + 16 * LINE) * sizeof(T));
+    const long for_function = s->sums * most + s->rolled * size;
+    T *memory = aligned_alloc(64, (count + (4 + s->constants) * size + for_function + 16 * LINE) * sizeof(T));
     if (!memory) return 1;
     T *room = memory, *p = taken(&room, count), *z = taken(&room, size), *slope = taken(&room, size);
     T *values[2] = {taken(&room, size), taken(&room, size)}, *partials = taken(&room, s->constants * size);
-    T *kept = taken(&room, s->sums * most);
+    T *kept = taken(&room, for_function);
     memcpy(p, parameters, count * sizeof(T));
     for (long r = 0; r < points; r += part) {
         const long rows = points - r < part ? points - r : part;

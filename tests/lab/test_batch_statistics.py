@@ -37,10 +37,14 @@ def programs():
     made += ["torch.where(x > x.mean(), x.mean(dim=0, keepdim=True), torch.sin(x) * x.var(dim=0, keepdim=True))"]
     # Sums of sums, along one axis and then along the other, and a result that is the same for all elements.
     made += ["x - (x * x.mean(dim=0, keepdim=True)).mean(dim=-1, keepdim=True)", "x * 0 + torch.tanh(x.mean())"]
+    # Neighbours along either axis and along both, of the input, of what was computed and of what was rolled before.
+    made += ["x * torch.roll(x, 1, -1)", "torch.sin(x) + torch.roll(torch.roll(x * x, -3, 0), 2, 1)"]
+    made += ["x * torch.roll(x, (2, -40), (0, 1)) + torch.roll(x * x, -1, 1) * torch.roll(x * x, 1, 1).mean()"]
     return made
 
 
-FUNCTIONS = {name: zoo.REGISTRY[name].function for name in ("turbulent", "qfw")} | {
+NAMES = ("turbulent", "qfw", "symmetric-phase-flipped")
+FUNCTIONS = {name: zoo.REGISTRY[name].function for name in NAMES} | {
     expression: function_of(expression) for expression in programs()
 }
 
@@ -76,6 +80,9 @@ def test_a_mean_of_a_batch_is_a_sum_of_rows_over_their_number():
     ("expression", "shapes", "reason"),
     [
         ("torch.cumsum(x, 0)", SHAPES, "cumsum"),
+        ("x + torch.roll(x, 1)", SHAPES, "view makes"),
+        ("x + torch.roll(x.mean(dim=0, keepdim=True), 1, 1)", SHAPES, "a roll of what was summed"),
+        ("x + torch.roll(x.mean(dim=0).expand(64, 32), 1, 1)", SHAPES, "a roll of what was summed|makes"),
         ("x.max() * x", SHAPES, "makes torch.float32 of"),
         ("x - (x.mean(dim=0) + x.mean(dim=1))", [(32, 32), (256, 32)], "sums along different axes"),
         ("x - x.mean(dim=0)[:, None]", [(32, 32), (256, 32)], "sums along different axes|is not in the table"),
@@ -98,6 +105,14 @@ HOSTILE = {
     "a cycle": (IDENTITY | {"whole": [["sum", 2], 2, 2]}, "earlier steps"),
     "a sum of an axis": (IDENTITY | {"whole": [["sum", 0, 1.0], 2, 2]}, "sum wants 1 arguments; got 2"),
     "a sum of truths": (IDENTITY | {"whole": [["lt", 0, 1.0], ["sum", 2], 3, 3]}, "wants a number; got a truth"),
+    "a roll by a step": (IDENTITY | {"whole": [["roll_rows", 0, 0], 2, 2]}, "wants a whole number"),
+    "a roll by a part": (IDENTITY | {"whole": [["roll_rows", 0, 0.5], 2, 2]}, "wants a whole number"),
+    "a long roll": (IDENTITY | {"whole": [["roll_columns", 0, 1e9], 2, 2]}, "wants a whole number up to 4096"),
+    "a roll of a sum": (
+        IDENTITY | {"whole": [["sum_rows", 0], ["roll_columns", 2, 1.0], 3, 3]},
+        "varies along both axes",
+    ),
+    "a roll of a number": (IDENTITY | {"whole": [["roll_columns", 1.0, 1.0], 2, 2]}, "varies along both axes"),
     "a NaN": (IDENTITY | {"whole": [["sum", float("nan")], 2, 2]}, "finite constants"),
     "words": (IDENTITY | {"whole": [["sum", "z[0]; abort()"], 2, 2]}, "earlier steps and constants"),
     "a million steps": (IDENTITY | {"whole": [["sum", 0]] * 1_000_000 + [2, 2]}, f"wanted 1 to {MOST} steps"),
@@ -121,8 +136,8 @@ def test_units_beyond_those_in_use_count_for_nothing():
     config = LabConfig(5, 1, 8, steps=5, dtype="float64")  # of eight units in a line, three are not in use
     start = Start.of(SUITE.blind, config, 0, [0])
 
-    def shifted(x):
-        return torch.exp(x) - torch.exp(x).mean()  # exp of an unused unit's 0 would be 1
+    def shifted(x):  # exp of an unused unit's 0 would be 1
+        return torch.exp(x) - torch.exp(x).mean() + torch.roll(torch.exp(x), 2, 1) * torch.roll(x, -1, 1)
 
     steps, _ = backends.steps_of(shifted, config, start.x.shape[1])
     wanted = training.train_from(shifted, start, config)
