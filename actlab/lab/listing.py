@@ -50,12 +50,13 @@ def listed_with_sums(function: Function, shapes: Sequence[tuple[int, int]], dtyp
 
     Args:
         function: of one model's [batch, features].
-        shapes: of a batch in training, and of all points.
+        shapes: of a batch in training, and of all points; one where a batch has them all.
         dtype: of what it is given.
 
     Raises:
         Unlisted: where it has an operation that the table lacks, or the shapes are not such.
     """
+    shapes = [*shapes] * 2 if len(shapes) == 1 else shapes
     if len(shapes) != 2 or shapes[1][0] % shapes[0][0] or shapes[0][1] != shapes[1][1]:
         raise Unlisted(f"wanted sums over batches of one lab that make up all points; got the shapes {shapes}")
     found = {}

@@ -53,7 +53,8 @@ FUNCTIONS = {name: zoo.REGISTRY[name].function for name in NAMES} | {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_networks_and_predictions_are_those_of_torch(name):
     function = FUNCTIONS[name]
-    for config in (LabConfig(steps=5), LabConfig(20, 2, 32, steps=5), LabConfig(16, 2, 16, steps=5)):
+    whole = LabConfig(8, 2, 256, steps=5)  # a batch of all points
+    for config in (LabConfig(steps=5), LabConfig(20, 2, 32, steps=5), LabConfig(16, 2, 16, steps=5), whole):
         config = replace(config, dtype="float64")
         start = Start.of(SUITE.blind, config, 0, [0, 3])
         steps, why = backends.steps_of(function, config, start.x.shape[1])

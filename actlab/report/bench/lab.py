@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -98,8 +98,16 @@ def products(function: Function, data: TrainingView, config: LabConfig, seed: in
 
 
 def compiled(function: Function, data: TrainingView, config: LabConfig, seed: int) -> None:
-    """The lab's compiled path; torch's where a function has none. What is compiled once is not in a rate."""
-    backends.train(function, training.Start.of(data, config, seed, range(len(data.dims))), config)
+    """The lab's compiled path; torch's where a function has none. What is listed and compiled once is not in a rate."""
+    start = training.Start.of(data, config, seed, range(len(data.dims)))
+    steps, _ = _steps_of(function, replace(config, steps=1), start.x.shape[1])
+    if steps is None:
+        training.train_from(function, start, config)
+    else:
+        backends.by_steps(steps, start, config)
+
+
+_steps_of = cache(backends.steps_of)
 
 
 PATHS: dict[str, Training] = {
