@@ -282,7 +282,7 @@ def test_reproduce_runs_every_notebook_in_order_with_its_profile(tree):
 @pytest.mark.parametrize(
     ("profile", "said"),
     [("smoke", "07_preactivations: 7 of 19; 11 s on 2 cores, all of them about 10 minutes"),
-     ("laptop", "07_preactivations: 7 of 19; 29 s on 2 cores, all of them about 45 minutes"),
+     ("laptop", "07_preactivations: 7 of 19; 19 s on 2 cores, all of them about 35 minutes"),
      ("paper", "07_preactivations: 7 of 19")],
 )  # fmt: skip
 def test_each_notebook_says_which_of_how_many_it_is_and_how_long_it_takes(tree, profile, said):

@@ -99,7 +99,7 @@ def test_the_times_of_the_readme_are_those_of_the_guide_which_add_up():
     assert len(listed) == len(list((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")))
     laptop, smoke = ([minutes(cell) for cell in column] for column in zip(*listed, strict=True))
     whole, of_the_lab = map(float, re.search(r"which took (\d+) minutes(?:.|\n)*?take ([\d.]+) of", GUIDE).groups())
-    assert abs(sum(laptop) - whole) < 1.5 and abs(sum(laptop[:8]) - of_the_lab) < 0.5
+    assert 0 < whole - sum(laptop) < 2 and abs(sum(laptop[:8]) - of_the_lab) < 0.5  # make takes some too
     assert abs(whole - int(reproduce)) < 5
     alone = float(re.search(r"takes\n?\s*([\d.]+) of the \d+ minutes", GUIDE)[1])
     assert abs(alone + sum(smoke) - int(test)) < 1
