@@ -135,16 +135,7 @@ def _function(name: str, listed: Sequence[Any], result: int) -> str:
 def _pass(steps: dict[int, Any], axes: dict[int, set[str]], ended: Sequence[int], final: int | None) -> list[str]:
     """One pass over the tensor, after which some sums are known, or the result is written."""
     seen = [steps[i][1] for i in ended] + ([] if final is None else [final])
-    inside = sorted(
-        _needed([i for i in seen if type(i) is int], steps, {i for i in axes if not axes[i]} | _kept(steps))
-    )
-    columns = [f"const vec s{i} = *(const vec *)(a{i} + c);" for i in inside if _is(steps, i, "sum_rows")]
-    own = [i for i in inside if i in steps and steps[i][0] not in (*SUMS, *ROLLS)]
-    columns += [step_text(i, steps[i]) for i in own if axes[i] == {"c"}]
-    rows = [f"const vec s{i} = *(const vec *)({'zd'[i]} + r * units + c);" for i in inside if i < 2]
-    rows += [f"const vec s{i} = (vec){{}} + a{i}[r];" for i in inside if _is(steps, i, "sum_columns")]
-    rows += [_turned(i, *steps[i]) for i in inside if i in steps and steps[i][0] in ROLLS]
-    rows += [step_text(i, steps[i]) for i in own if "r" in axes[i]]
+    columns, rows = _elements(steps, axes, [i for i in seen if type(i) is int])
     opening, opened, closed, after = [], [], [], []
     rows += [
         f"*(vec *)(b{of} + r * units + c) = s{of};"
@@ -181,6 +172,19 @@ def _pass(steps: dict[int, Any], axes: dict[int, set[str]], ended: Sequence[int]
         "    }",
         *(f"    {line}" for line in after),
     ]
+
+
+def _elements(steps: dict[int, Any], axes: dict[int, set[str]], results: Sequence[int]) -> tuple[list[str], list[str]]:
+    """What a pass computes of a column, and of each element in it, up to some results."""
+    inside = sorted(_needed(results, steps, {i for i in axes if not axes[i]} | _kept(steps)))
+    own = [i for i in inside if i in steps and steps[i][0] not in (*SUMS, *ROLLS)]
+    columns = [f"const vec s{i} = *(const vec *)(a{i} + c);" for i in inside if _is(steps, i, "sum_rows")]
+    columns += [step_text(i, steps[i]) for i in own if axes[i] == {"c"}]
+    rows = [f"const vec s{i} = *(const vec *)({'zd'[i]} + r * units + c);" for i in inside if i < 2]
+    rows += [f"const vec s{i} = (vec){{}} + a{i}[r];" for i in inside if _is(steps, i, "sum_columns")]
+    rows += [_turned(i, *steps[i]) for i in inside if i in steps and steps[i][0] in ROLLS]
+    rows += [step_text(i, steps[i]) for i in own if "r" in axes[i]]
+    return columns, rows
 
 
 def _turned(place: int, name: str, of: int, by: float) -> str:

@@ -84,6 +84,7 @@ def _losses(given: Mapping[str, tasks.Suite]) -> dict[str, float | str]:
     asked += [("gelu", "search", LAB, 0, None), ("gelu", "held-out", DEEP, 1, None)]
     asked += [("gelu-erf", "calibration", LAB, 2, None), ("snake", tasks.INSIDE, DEEP, 0, None)]
     asked += [("turbulent", "far", LAB, 0, None), ("symmetric-phase-flipped", "search", LAB, 0, (6, 1))]
+    asked += [("fisg", "search", LAB, 0, (6, 1))]  # which torch trains
     found: dict[str, float | str] = {}
     with InProcess(given, FITNESS, 1) as evaluator, InProcess(given, FitnessConfig("clamped-mean"), 1) as other:
         for name, suite, config, seed, chosen in asked:
